@@ -1,0 +1,2 @@
+//! The alua command.
+fn main() {}
