@@ -5,3 +5,4 @@
 
 pub mod access;
 pub mod spc;
+pub mod time;

@@ -9,5 +9,7 @@
 //! view over the bytes, then plain values.
 
 mod error;
+pub mod status;
 
 pub use error::{Rule, WireError};
+pub use status::Status;
