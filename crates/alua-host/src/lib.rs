@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The Linux shell of the ALUA driver: SCSI commands through `SG_IO`, SCSI disks and their paths
+//! from sysfs, logical units found by page 83h, kernel uevents.
+//!
+//! Decisions are `alua-core`'s. This crate owns file descriptors, threads and time.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`transport`] | the border: one path that carries SCSI commands, as a trait |
+//! | [`sg`] | that trait over `/dev/sdX`, `/dev/sgN` and `/dev/bsg/H:C:T:L` |
+//!
+//! `unsafe` is allowed in one place, `sg::abi`, where `SG_IO` is called.
+#![deny(unsafe_code)]
+
+pub mod sg;
+pub mod transport;
