@@ -20,7 +20,8 @@ use std::time::Duration;
 
 mod status;
 
-pub use status::{DriverStatus, HostStatus, Status};
+pub use alua_core::spc::Status;
+pub use status::{DriverStatus, HostStatus};
 
 /// The most sense bytes that SPC lets a device return (and that a [`SenseBytes`] holds).
 pub const SENSE_CAPACITY: usize = 252;
@@ -320,7 +321,7 @@ mod tests {
                 if let Data::In(buffer) = request.data {
                     buffer.fill(7);
                 }
-                Ok(Reply::new(Status::GOOD, length, length))
+                Ok(Reply::new(Status::Good, length, length))
             }
         }
         let mut path: Box<dyn Transport> = Box::new(Good);
@@ -328,7 +329,7 @@ mod tests {
         let reply = path
             .execute(Request { cdb: &[0; 6], data: Data::In(&mut buffer), timeout_ms: 1 })
             .unwrap();
-        assert_eq!((reply.status, reply.transferred, buffer), (Status::GOOD, 4, [7; 4]));
+        assert_eq!((reply.status, reply.transferred, buffer), (Status::Good, 4, [7; 4]));
     }
 
     #[test]
@@ -342,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_reply_never_claims_more_than_was_asked() {
-        let reply = Reply::new(Status::GOOD, 8, 12);
+        let reply = Reply::new(Status::Good, 8, 12);
         assert_eq!((reply.transferred, reply.residual), (8, -4));
     }
 

@@ -22,13 +22,13 @@ pub(super) fn judge(
     timeout_ms: u32,
     duration: Duration,
 ) -> Result<Reply, TransportError> {
-    let status = Status::from_raw(completion.status);
+    let status = Status::from_code(completion.status);
     let host = HostStatus::from_raw(completion.host);
     let driver = DriverStatus::from_raw(completion.driver);
     let sense = sense.get(..completion.sense_length.min(SENSE_CAPACITY)).unwrap_or(&[]);
     let has_sense = sense.first().is_some_and(|code| (0x70..=0x73).contains(&(code & 0x7f)));
 
-    let answered = status != Status::GOOD || has_sense;
+    let answered = status != Status::Good || has_sense;
     let silent_timeout = host == HostStatus::TIME_OUT || driver.code() == DriverStatus::TIMEOUT;
     if !answered && silent_timeout {
         return Err(TransportError::TimedOut { limit_ms: timeout_ms, duration });
@@ -93,7 +93,7 @@ mod tests {
             match raw {
                 0x00 | 0x0a | 0x10..=0x13 => {
                     let reply = result.unwrap();
-                    assert_eq!((reply.status, reply.host.raw()), (Status::GOOD, raw));
+                    assert_eq!((reply.status, reply.host.raw()), (Status::Good, raw));
                 }
                 0x03 => assert_eq!(
                     result,
@@ -112,22 +112,22 @@ mod tests {
     #[test]
     fn a_status_or_sense_of_the_device_wins_over_the_host_status() {
         let busy = verdict(Completion { status: 0x08, host: 0x07, ..CLEAN }, &[]).unwrap();
-        assert_eq!((busy.status, busy.host), (Status::BUSY, HostStatus::ERROR));
+        assert_eq!((busy.status, busy.host), (Status::Busy, HostStatus::ERROR));
 
         let check = Completion { status: 2, host: 0x03, driver: 8, sense_length: 18, ..CLEAN };
         let reply = verdict(check, &[0x70, 0, 0x02, 0, 0, 0, 0, 10]).unwrap();
-        assert_eq!(reply.status, Status::CHECK_CONDITION);
+        assert_eq!(reply.status, Status::CheckCondition);
         assert_eq!(reply.sense.as_bytes().len(), 18);
 
         let conflict = verdict(Completion { status: 0x18, host: 0x11, ..CLEAN }, &[]).unwrap();
-        assert_eq!(conflict.status, Status::RESERVATION_CONFLICT);
+        assert_eq!(conflict.status, Status::ReservationConflict);
     }
 
     #[test]
     fn sense_that_is_none_is_dropped() {
         let zeroes = Completion { status: 2, driver: 8, sense_length: 18, ..CLEAN };
         let reply = verdict(zeroes, &[]).unwrap();
-        assert_eq!(reply.status, Status::CHECK_CONDITION);
+        assert_eq!(reply.status, Status::CheckCondition);
         assert!(reply.sense.is_empty());
         // A length past the buffer is cut.
         let long = Completion { status: 2, sense_length: usize::MAX, ..CLEAN };

@@ -1,75 +1,9 @@
-//! The three status bytes of a command: the device's, the host adapter's, the driver's.
+//! What the host adapter and the low-level driver say beside the SCSI status.
 //!
-//! Each is a byte with names for the values that are known, so that an unknown value is kept and
+//! Each is a number with names for the values that are known, so that an unknown value is kept and
 //! shown as it came.
 
 use std::fmt;
-
-/// The status byte of the device server (SAM-5, 5.3.1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Status(u8);
-
-impl Status {
-    /// 00h.
-    pub const GOOD: Self = Self(0x00);
-    /// 02h: sense data tells more.
-    pub const CHECK_CONDITION: Self = Self(0x02);
-    /// 04h.
-    pub const CONDITION_MET: Self = Self(0x04);
-    /// 08h: try again later.
-    pub const BUSY: Self = Self(0x08);
-    /// 18h: another initiator holds a reservation.
-    pub const RESERVATION_CONFLICT: Self = Self(0x18);
-    /// 28h: no room in the task set.
-    pub const TASK_SET_FULL: Self = Self(0x28);
-    /// 30h.
-    pub const ACA_ACTIVE: Self = Self(0x30);
-    /// 40h: aborted by another I_T nexus.
-    pub const TASK_ABORTED: Self = Self(0x40);
-
-    /// The status with that byte. Bit 0 and bit 7 were vendor bits in old standards; they are kept.
-    #[must_use]
-    pub const fn from_raw(raw: u8) -> Self {
-        Self(raw)
-    }
-
-    /// The byte.
-    #[must_use]
-    pub const fn raw(self) -> u8 {
-        self.0
-    }
-
-    /// SAM's name; `None` for a value that it does not name.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::GOOD => "GOOD",
-            Self::CHECK_CONDITION => "CHECK CONDITION",
-            Self::CONDITION_MET => "CONDITION MET",
-            Self::BUSY => "BUSY",
-            Self::RESERVATION_CONFLICT => "RESERVATION CONFLICT",
-            Self::TASK_SET_FULL => "TASK SET FULL",
-            Self::ACA_ACTIVE => "ACA ACTIVE",
-            Self::TASK_ABORTED => "TASK ABORTED",
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => write!(f, "SCSI status {:02X}h", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
 
 /// What the host adapter's side said, by the numbers and names of Linux (`DID_*`, linux
 /// include/scsi/scsi_status.h). A transport of another kind uses the nearest one.
@@ -275,13 +209,6 @@ mod tests {
 
     #[test]
     fn every_raw_value_is_kept_and_shown() {
-        for raw in 0..=u8::MAX {
-            let status = Status::from_raw(raw);
-            assert_eq!(status.raw(), raw);
-            if status.name().is_none() {
-                assert_eq!(status.to_string(), format!("SCSI status {raw:02X}h"));
-            }
-        }
         for raw in 0..0x40_u16 {
             let host = HostStatus::from_raw(raw);
             assert_eq!(host.raw(), raw);
