@@ -1,2 +1,47 @@
-//! `cargo xtask`: every developer task.
-fn main() {}
+//! `cargo xtask`: every developer task, one module per subcommand.
+
+mod bench;
+mod fuzz;
+mod panic_check;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer tasks of the ALUA driver.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand, Debug)]
+enum Task {
+    /// Everything that must pass before a change lands
+    Test(test::Args),
+    /// Prove that no panic is reachable in alua-core
+    PanicCheck,
+    /// Run a fuzz target, or each of them in turn
+    Fuzz(fuzz::Args),
+    /// Run the benchmarks
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().task {
+        Task::Test(args) => test::run(&args),
+        Task::PanicCheck => panic_check::run(),
+        Task::Fuzz(args) => fuzz::run(&args),
+        Task::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
