@@ -8,6 +8,7 @@
 //! | [`transport`] | the border: one path that carries SCSI commands, as a trait |
 //! | [`sg`] | that trait over `/dev/sdX`, `/dev/sgN` and `/dev/bsg/H:C:T:L` |
 //! | [`sysfs`] | SCSI devices, their nodes, states and holders; names resolved |
+//! | [`uevent`] | what the kernel says by itself: devices added, removed, changed |
 //!
 //! `unsafe` is allowed in one place, `sg::abi`, where `SG_IO` is called.
 #![deny(unsafe_code)]
@@ -16,3 +17,4 @@ pub mod hctl;
 pub mod sg;
 pub mod sysfs;
 pub mod transport;
+pub mod uevent;
