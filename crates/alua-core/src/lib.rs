@@ -4,5 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod identity;
 pub mod spc;
 pub mod time;
+pub mod tpgs;

@@ -1,0 +1,191 @@
+//! What additional sense codes mean, in T10's words.
+
+/// The text of an additional sense code and its qualifier: those that ALUA lives on, and those
+/// that a disk or an array is likely to send. `None` for the rest.
+#[must_use]
+pub const fn asc_text(asc: u8, ascq: u8) -> Option<&'static str> {
+    let text = match asc {
+        0x00..=0x03 | 0x08..=0x0f => link(asc, ascq),
+        0x04 => not_ready(ascq),
+        0x10..=0x1f => medium(asc, ascq),
+        0x20..=0x28 => request(asc, ascq),
+        0x29 | 0x2a | 0x2f | 0x3f => changed(asc, ascq),
+        _ => unit(asc, ascq),
+    };
+    if text.is_empty() { None } else { Some(text) }
+}
+
+const fn link(asc: u8, ascq: u8) -> &'static str {
+    match (asc, ascq) {
+        (0x00, 0x00) => "NO ADDITIONAL SENSE INFORMATION",
+        (0x00, 0x06) => "I/O PROCESS TERMINATED",
+        (0x00, 0x16) => "OPERATION IN PROGRESS",
+        (0x00, 0x1d) => "ATA PASS THROUGH INFORMATION AVAILABLE",
+        (0x02, 0x00) => "NO SEEK COMPLETE",
+        (0x03, 0x00) => "PERIPHERAL DEVICE WRITE FAULT",
+        (0x08, 0x00) => "LOGICAL UNIT COMMUNICATION FAILURE",
+        (0x08, 0x01) => "LOGICAL UNIT COMMUNICATION TIME-OUT",
+        (0x08, 0x02) => "LOGICAL UNIT COMMUNICATION PARITY ERROR",
+        (0x0a, 0x00) => "ERROR LOG OVERFLOW",
+        (0x0b, 0x00) => "WARNING",
+        (0x0b, 0x01) => "WARNING - SPECIFIED TEMPERATURE EXCEEDED",
+        (0x0c, 0x00) => "WRITE ERROR",
+        (0x0c, 0x02) => "WRITE ERROR - AUTO REALLOCATION FAILED",
+        (0x0c, 0x03) => "WRITE ERROR - RECOMMEND REASSIGNMENT",
+        (0x0d, 0x00) => "ERROR DETECTED BY THIRD PARTY TEMPORARY INITIATOR",
+        (0x0e, 0x00) => "INVALID INFORMATION UNIT",
+        (0x0e, 0x01) => "INFORMATION UNIT TOO SHORT",
+        (0x0e, 0x02) => "INFORMATION UNIT TOO LONG",
+        _ => "",
+    }
+}
+
+const fn not_ready(ascq: u8) -> &'static str {
+    match ascq {
+        0x00 => "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE",
+        0x01 => "LOGICAL UNIT IS IN PROCESS OF BECOMING READY",
+        0x02 => "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED",
+        0x03 => "LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED",
+        0x04 => "LOGICAL UNIT NOT READY, FORMAT IN PROGRESS",
+        0x05 => "LOGICAL UNIT NOT READY, REBUILD IN PROGRESS",
+        0x06 => "LOGICAL UNIT NOT READY, RECALCULATION IN PROGRESS",
+        0x07 => "LOGICAL UNIT NOT READY, OPERATION IN PROGRESS",
+        0x09 => "LOGICAL UNIT NOT READY, SELF-TEST IN PROGRESS",
+        0x0a => "LOGICAL UNIT NOT ACCESSIBLE, ASYMMETRIC ACCESS STATE TRANSITION",
+        0x0b => "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN STANDBY STATE",
+        0x0c => "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE",
+        0x0d => "LOGICAL UNIT NOT READY, STRUCTURE CHECK REQUIRED",
+        0x0e => "LOGICAL UNIT NOT READY, SECURITY SESSION IN PROGRESS",
+        0x10 => "LOGICAL UNIT NOT READY, AUXILIARY MEMORY NOT ACCESSIBLE",
+        0x11 => "LOGICAL UNIT NOT READY, NOTIFY (ENABLE SPINUP) REQUIRED",
+        0x12 => "LOGICAL UNIT NOT READY, OFFLINE",
+        0x13 => "LOGICAL UNIT NOT READY, SA CREATION IN PROGRESS",
+        0x14 => "LOGICAL UNIT NOT READY, SPACE ALLOCATION IN PROGRESS",
+        0x1a => "LOGICAL UNIT NOT READY, START STOP UNIT COMMAND IN PROGRESS",
+        0x1b => "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS",
+        0x1c => "LOGICAL UNIT NOT READY, ADDITIONAL POWER USE NOT YET GRANTED",
+        0x1d => "LOGICAL UNIT NOT READY, CONFIGURATION IN PROGRESS",
+        0x1e => "LOGICAL UNIT NOT READY, MICROCODE ACTIVATION REQUIRED",
+        0x1f => "LOGICAL UNIT NOT READY, MICROCODE DOWNLOAD REQUIRED",
+        0x20 => "LOGICAL UNIT NOT READY, LOGICAL UNIT RESET REQUIRED",
+        0x21 => "LOGICAL UNIT NOT READY, HARD RESET REQUIRED",
+        0x22 => "LOGICAL UNIT NOT READY, POWER CYCLE REQUIRED",
+        _ => "",
+    }
+}
+
+const fn medium(asc: u8, ascq: u8) -> &'static str {
+    match (asc, ascq) {
+        (0x10, 0x00) => "ID CRC OR ECC ERROR",
+        (0x10, 0x01) => "LOGICAL BLOCK GUARD CHECK FAILED",
+        (0x10, 0x02) => "LOGICAL BLOCK APPLICATION TAG CHECK FAILED",
+        (0x10, 0x03) => "LOGICAL BLOCK REFERENCE TAG CHECK FAILED",
+        (0x11, 0x00) => "UNRECOVERED READ ERROR",
+        (0x11, 0x01) => "READ RETRIES EXHAUSTED",
+        (0x11, 0x04) => "UNRECOVERED READ ERROR - AUTO REALLOCATE FAILED",
+        (0x11, 0x0b) => "UNRECOVERED READ ERROR - RECOMMEND REASSIGNMENT",
+        (0x14, 0x00) => "RECORDED ENTITY NOT FOUND",
+        (0x14, 0x01) => "RECORD NOT FOUND",
+        (0x15, 0x00) => "RANDOM POSITIONING ERROR",
+        (0x17, 0x00) => "RECOVERED DATA WITH NO ERROR CORRECTION APPLIED",
+        (0x17, 0x01) => "RECOVERED DATA WITH RETRIES",
+        (0x18, 0x00) => "RECOVERED DATA WITH ERROR CORRECTION APPLIED",
+        (0x1a, 0x00) => "PARAMETER LIST LENGTH ERROR",
+        (0x1b, 0x00) => "SYNCHRONOUS DATA TRANSFER ERROR",
+        (0x1d, 0x00) => "MISCOMPARE DURING VERIFY OPERATION",
+        _ => "",
+    }
+}
+
+const fn request(asc: u8, ascq: u8) -> &'static str {
+    match (asc, ascq) {
+        (0x20, 0x00) => "INVALID COMMAND OPERATION CODE",
+        (0x20, 0x02) => "ACCESS DENIED - NO ACCESS RIGHTS",
+        (0x21, 0x00) => "LOGICAL BLOCK ADDRESS OUT OF RANGE",
+        (0x24, 0x00) => "INVALID FIELD IN CDB",
+        (0x25, 0x00) => "LOGICAL UNIT NOT SUPPORTED",
+        (0x26, 0x00) => "INVALID FIELD IN PARAMETER LIST",
+        (0x26, 0x01) => "PARAMETER NOT SUPPORTED",
+        (0x26, 0x02) => "PARAMETER VALUE INVALID",
+        (0x26, 0x04) => "INVALID RELEASE OF PERSISTENT RESERVATION",
+        (0x27, 0x00) => "WRITE PROTECTED",
+        (0x27, 0x01) => "HARDWARE WRITE PROTECTED",
+        (0x27, 0x02) => "LOGICAL UNIT SOFTWARE WRITE PROTECTED",
+        (0x27, 0x07) => "SPACE ALLOCATION FAILED WRITE PROTECT",
+        (0x28, 0x00) => "NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED",
+        _ => "",
+    }
+}
+
+const fn changed(asc: u8, ascq: u8) -> &'static str {
+    match (asc, ascq) {
+        (0x29, 0x00) => "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED",
+        (0x29, 0x01) => "POWER ON OCCURRED",
+        (0x29, 0x02) => "SCSI BUS RESET OCCURRED",
+        (0x29, 0x03) => "BUS DEVICE RESET FUNCTION OCCURRED",
+        (0x29, 0x04) => "DEVICE INTERNAL RESET",
+        (0x29, 0x05) => "TRANSCEIVER MODE CHANGED TO SINGLE-ENDED",
+        (0x29, 0x06) => "TRANSCEIVER MODE CHANGED TO LVD",
+        (0x29, 0x07) => "I_T NEXUS LOSS OCCURRED",
+        (0x2a, 0x00) => "PARAMETERS CHANGED",
+        (0x2a, 0x01) => "MODE PARAMETERS CHANGED",
+        (0x2a, 0x02) => "LOG PARAMETERS CHANGED",
+        (0x2a, 0x03) => "RESERVATIONS PREEMPTED",
+        (0x2a, 0x04) => "RESERVATIONS RELEASED",
+        (0x2a, 0x05) => "REGISTRATIONS PREEMPTED",
+        (0x2a, 0x06) => "ASYMMETRIC ACCESS STATE CHANGED",
+        (0x2a, 0x07) => "IMPLICIT ASYMMETRIC ACCESS STATE TRANSITION FAILED",
+        (0x2a, 0x08) => "PRIORITY CHANGED",
+        (0x2a, 0x09) => "CAPACITY DATA HAS CHANGED",
+        (0x2a, 0x10) => "TIMESTAMP CHANGED",
+        (0x2f, 0x00) => "COMMANDS CLEARED BY ANOTHER INITIATOR",
+        (0x2f, 0x01) => "COMMANDS CLEARED BY POWER LOSS NOTIFICATION",
+        (0x2f, 0x02) => "COMMANDS CLEARED BY DEVICE SERVER",
+        (0x3f, 0x00) => "TARGET OPERATING CONDITIONS HAVE CHANGED",
+        (0x3f, 0x01) => "MICROCODE HAS BEEN CHANGED",
+        (0x3f, 0x02) => "CHANGED OPERATING DEFINITION",
+        (0x3f, 0x03) => "INQUIRY DATA HAS CHANGED",
+        (0x3f, 0x04) => "COMPONENT DEVICE ATTACHED",
+        (0x3f, 0x05) => "DEVICE IDENTIFIER CHANGED",
+        (0x3f, 0x0a) => "VOLUME SET CREATED OR MODIFIED",
+        (0x3f, 0x0e) => "REPORTED LUNS DATA HAS CHANGED",
+        (0x3f, 0x0f) => "ECHO BUFFER OVERWRITTEN",
+        _ => "",
+    }
+}
+
+const fn unit(asc: u8, ascq: u8) -> &'static str {
+    match (asc, ascq) {
+        (0x2c, 0x00) => "COMMAND SEQUENCE ERROR",
+        (0x2e, 0x00) => "INSUFFICIENT TIME FOR OPERATION",
+        (0x31, 0x00) => "MEDIUM FORMAT CORRUPTED",
+        (0x32, 0x00) => "NO DEFECT SPARE LOCATION AVAILABLE",
+        (0x35, 0x00) => "ENCLOSURE SERVICES FAILURE",
+        (0x37, 0x00) => "ROUNDED PARAMETER",
+        (0x38, 0x07) => "THIN PROVISIONING SOFT THRESHOLD REACHED",
+        (0x39, 0x00) => "SAVING PARAMETERS NOT SUPPORTED",
+        (0x3a, 0x00) => "MEDIUM NOT PRESENT",
+        (0x3e, 0x00) => "LOGICAL UNIT HAS NOT SELF-CONFIGURED YET",
+        (0x3e, 0x01) => "LOGICAL UNIT FAILURE",
+        (0x3e, 0x02) => "TIMEOUT ON LOGICAL UNIT",
+        (0x3e, 0x03) => "LOGICAL UNIT FAILED SELF-TEST",
+        (0x43, 0x00) => "MESSAGE ERROR",
+        (0x44, 0x00) => "INTERNAL TARGET FAILURE",
+        (0x45, 0x00) => "SELECT OR RESELECT FAILURE",
+        (0x47, 0x00) => "SCSI PARITY ERROR",
+        (0x48, 0x00) => "INITIATOR DETECTED ERROR MESSAGE RECEIVED",
+        (0x49, 0x00) => "INVALID MESSAGE ERROR",
+        (0x4b, 0x00) => "DATA PHASE ERROR",
+        (0x4e, 0x00) => "OVERLAPPED COMMANDS ATTEMPTED",
+        (0x53, 0x02) => "MEDIUM REMOVAL PREVENTED",
+        (0x55, 0x00) => "SYSTEM RESOURCE FAILURE",
+        (0x55, 0x03) => "INSUFFICIENT RESOURCES",
+        (0x55, 0x04) => "INSUFFICIENT REGISTRATION RESOURCES",
+        (0x5d, 0x00) => "FAILURE PREDICTION THRESHOLD EXCEEDED",
+        (0x5e, 0x00) => "LOW POWER CONDITION ON",
+        (0x67, 0x0a) => "SET TARGET PORT GROUPS COMMAND FAILED",
+        (0x67, 0x0b) => "ATA DEVICE FEATURE NOT ENABLED",
+        (0x68, 0x00) => "LOGICAL UNIT NOT CONFIGURED",
+        _ => "",
+    }
+}
