@@ -48,22 +48,7 @@ impl UnitName {
     /// Inside the option: the payload's length is not one that its format has.
     #[must_use]
     pub fn from_designator(designator: &Designator<'_>) -> Option<Result<Self, WireError>> {
-        if designator.association != Association::LogicalUnit || designator.payload.is_empty() {
-            return None;
-        }
-        let payload = designator.payload;
-        let (kind, payload, checked) = match designator.kind {
-            DesignatorKind::T10Vendor => (NameKind::T10Vendor, payload, Ok(())),
-            DesignatorKind::Eui64 => (NameKind::Eui64, payload, check_eui(payload)),
-            DesignatorKind::Naa => (NameKind::Naa, payload, check_naa(payload)),
-            DesignatorKind::ScsiName => (NameKind::ScsiName, Ascii(payload).trimmed(), Ok(())),
-            DesignatorKind::Uuid => (NameKind::Uuid, payload, check_uuid(payload)),
-            _ => return None,
-        };
-        if payload.is_empty() {
-            return None;
-        }
-        Some(checked.map(|()| Self::of(kind, payload)))
+        Some(Candidate::new(designator)?.map(Candidate::name))
     }
 
     /// The format of the name.
@@ -77,12 +62,37 @@ impl UnitName {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or(&self.bytes)
     }
+}
 
-    /// How good a name is, best highest: the order of the Linux kernel, where longer names clash
-    /// less. A UUID, which the kernel passes over, stands with its equal in length, and a locally
-    /// assigned NAA, which two arrays may share, stands last.
-    fn rank(&self) -> u8 {
-        match (self.kind, self.as_bytes()) {
+/// A name that still lies in the page: most are passed over, only the best one is copied.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    kind: NameKind,
+    payload: &'a [u8],
+}
+
+impl<'a> Candidate<'a> {
+    fn new(designator: &Designator<'a>) -> Option<Result<Self, WireError>> {
+        if designator.association != Association::LogicalUnit || designator.payload.is_empty() {
+            return None;
+        }
+        let payload = designator.payload;
+        let (kind, payload, checked) = match designator.kind {
+            DesignatorKind::T10Vendor => (NameKind::T10Vendor, payload, Ok(())),
+            DesignatorKind::Eui64 => (NameKind::Eui64, payload, check_eui(payload)),
+            DesignatorKind::Naa => (NameKind::Naa, payload, check_naa(payload)),
+            DesignatorKind::ScsiName => (NameKind::ScsiName, without_nuls(payload), Ok(())),
+            DesignatorKind::Uuid => (NameKind::Uuid, payload, check_uuid(payload)),
+            _ => return None,
+        };
+        (!payload.is_empty()).then(|| checked.map(|()| Self { kind, payload }))
+    }
+
+    /// How good the name is, best highest: the order of the Linux kernel, where longer names clash
+    /// less. A UUID, which the kernel passes over, stands next to its equal in length, and a
+    /// locally assigned NAA, which two arrays may share, stands last.
+    fn rank(self) -> u8 {
+        match (self.kind, self.payload) {
             (NameKind::ScsiName, _) => 9,
             (NameKind::Naa, [0x60..=0x6f, ..]) => 8,
             (NameKind::Eui64, payload) if payload.len() == 16 => 7,
@@ -96,15 +106,22 @@ impl UnitName {
         }
     }
 
-    fn of(kind: NameKind, payload: &[u8]) -> Self {
+    fn name(self) -> UnitName {
         let mut bytes = [0; 255];
         let mut length = 0_u8;
-        for (place, byte) in bytes.iter_mut().zip(payload) {
+        for (place, byte) in bytes.iter_mut().zip(self.payload) {
             *place = *byte;
             length = length.saturating_add(1);
         }
-        Self { kind, length, bytes }
+        UnitName { kind: self.kind, length, bytes }
     }
+}
+
+fn without_nuls(mut name: &[u8]) -> &[u8] {
+    while let Some((0, rest)) = name.split_last() {
+        name = rest;
+    }
+    name
 }
 
 fn check_eui(payload: &[u8]) -> Result<(), WireError> {
@@ -213,49 +230,59 @@ impl Identity {
     /// A designator that matters is malformed, or two of them disagree about the port.
     pub fn from_page(page: &DeviceIdentification<'_>) -> Result<Self, IdentityError> {
         let mut identity = Self::default();
+        let mut best: Option<Candidate<'_>> = None;
         let mut offset = PAGE_HEADER;
         for designator in page {
             let payload = offset.saturating_add(DESIGNATOR_HEADER);
-            identity.add(&designator).map_err(|error| error.at(payload))?;
+            identity.add(&designator, &mut best).map_err(|error| error.at(payload))?;
             offset = payload.saturating_add(designator.payload.len());
         }
+        identity.name = best.map(Candidate::name);
         Ok(identity)
     }
 
-    fn add(&mut self, designator: &Designator<'_>) -> Result<(), IdentityError> {
+    fn add<'a>(
+        &mut self,
+        designator: &Designator<'a>,
+        best: &mut Option<Candidate<'a>>,
+    ) -> Result<(), IdentityError> {
         match designator.association {
             Association::LogicalUnit => {
-                let Some(name) = UnitName::from_designator(designator) else {
+                let Some(candidate) = Candidate::new(designator) else {
                     return Ok(());
                 };
-                let name = name.map_err(IdentityError::Malformed)?;
-                if self.name.is_none_or(|known| name.rank() > known.rank()) {
-                    self.name = Some(name);
+                let candidate = candidate.map_err(IdentityError::Malformed)?;
+                if best.is_none_or(|known| candidate.rank() > known.rank()) {
+                    *best = Some(candidate);
                 }
             }
             Association::TargetPort => {
                 if let Some(group) = designator.target_port_group() {
-                    let second = group.map_err(IdentityError::Malformed)?;
-                    match self.group.replace(second) {
-                        Some(first) if first != second => {
-                            return Err(IdentityError::Groups { first, second });
-                        }
-                        _ => {}
-                    }
+                    agree(&mut self.group, group)?
+                        .map_err(|(first, second)| IdentityError::Groups { first, second })?;
                 }
                 if let Some(port) = designator.relative_target_port() {
-                    let second = port.map_err(IdentityError::Malformed)?;
-                    match self.relative_port.replace(second) {
-                        Some(first) if first != second => {
-                            return Err(IdentityError::RelativePorts { first, second });
-                        }
-                        _ => {}
-                    }
+                    agree(&mut self.relative_port, port)?.map_err(|(first, second)| {
+                        IdentityError::RelativePorts { first, second }
+                    })?;
                 }
             }
             Association::TargetDevice | Association::Reserved => {}
         }
         Ok(())
+    }
+}
+
+/// Takes `second` as the value of `known`, unless that has another value: the inner error, with
+/// both.
+fn agree(
+    known: &mut Option<u16>,
+    second: Result<u16, WireError>,
+) -> Result<Result<(), (u16, u16)>, IdentityError> {
+    let second = second.map_err(IdentityError::Malformed)?;
+    match known.replace(second) {
+        Some(first) if first != second => Ok(Err((first, second))),
+        _ => Ok(Ok(())),
     }
 }
 
