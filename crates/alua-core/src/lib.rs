@@ -4,7 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod cause;
+pub mod gate;
 pub mod identity;
+pub mod sense;
 pub mod spc;
 pub mod time;
 pub mod tpgs;
+pub mod unit;

@@ -1,0 +1,442 @@
+//! The activation that is served: from its report to its STPG to the report that proves it.
+
+use super::super::command::{Command, CommandKind, Outcome, StpgTargets};
+use super::super::config::{
+    ATTENTIONS_MAX, RESENDS_MAX, STPG_ATTEMPTS_MAX, TARGETS_MAX, VERIFICATIONS_MAX,
+};
+use super::super::machine::{Parts, Role};
+use super::super::refresh::{PassEnd, Reason};
+use super::super::slots::{Group, PathId, Transition, Transport};
+use super::queue::{Phase, Request, Run, Slot};
+use super::{
+    Activated, ActivationError, ActivationId, ActivationRefused, ActivationResult, Target,
+};
+use crate::access::AccessState;
+use crate::sense::{Recheck, is_transition, meaning};
+use crate::spc::Status;
+use crate::spc::sense::{Sense, SenseKey};
+use crate::time::Time;
+
+enum Next {
+    Wait,
+    Go(Phase),
+    End(ActivationResult),
+}
+
+impl Parts<'_> {
+    pub(in crate::unit) fn request_activation(
+        &mut self,
+        targets: &[Target],
+        force: bool,
+        handler: bool,
+        now: Time,
+    ) -> Result<ActivationId, ActivationRefused> {
+        self.check_request(targets)?;
+        let request =
+            Request { targets: StpgTargets::collect(targets.iter().copied()), force, handler };
+        let activations = &mut self.state.activations;
+        if let Some(id) = activations.joinable(&request) {
+            let coalesced = &mut self.state.counters.coalesced;
+            *coalesced = coalesced.saturating_add(1);
+            return Ok(id);
+        }
+        let next = activations.next;
+        let free = activations.slots.iter_mut().find(|slot| matches!(slot, Slot::Free));
+        let slot = free.ok_or(ActivationRefused::TooManyActivations)?;
+        let id = ActivationId(next);
+        *slot = Slot::Running(Run {
+            id,
+            request,
+            phase: Phase::Reading { pass: self.state.refresh.pass.wrapping_add(1) },
+            attempts: 0,
+            attentions: 0,
+            resends: 0,
+            verifications: 0,
+            trouble: None,
+        });
+        activations.next = next.wrapping_add(1);
+        self.want_refresh(Reason::Activation, now);
+        Ok(id)
+    }
+
+    fn check_request(&self, targets: &[Target]) -> Result<(), ActivationRefused> {
+        if self.state.shut_down {
+            return Err(ActivationRefused::ShutDown);
+        }
+        if self.state.managed.is_err() {
+            return Err(ActivationRefused::AluaOff);
+        }
+        if targets.is_empty() {
+            return Err(ActivationRefused::Empty);
+        }
+        if targets.len() > TARGETS_MAX {
+            return Err(ActivationRefused::TooManyTargets);
+        }
+        let mut rest = targets.iter();
+        while let Some(target) = rest.next() {
+            if !target.state.is_settable() {
+                return Err(ActivationRefused::NotSettable(target.state));
+            }
+            let same = |other: &Target| {
+                other.id == target.id && is_port(other.state) == is_port(target.state)
+            };
+            if rest.as_slice().iter().any(same) {
+                return Err(ActivationRefused::Twice(target.id));
+            }
+        }
+        if !self.paths.iter().any(|path| path.used) {
+            return Err(ActivationRefused::NoPath);
+        }
+        Ok(())
+    }
+
+    pub(in crate::unit) fn next_control_time(&self) -> Option<Time> {
+        let sending = self.state.activations.front().and_then(|run| match run.phase {
+            Phase::Sending { at, .. } => Some(at),
+            Phase::Pausing { until } => Some(until),
+            _ => None,
+        });
+        [sending, self.next_refresh_time()].into_iter().flatten().min()
+    }
+
+    /// The next command of the activation or of the refresh.
+    pub(in crate::unit) fn next_control_command(&mut self, now: Time) -> Option<Command> {
+        if self.state.control.is_some() || self.state.shut_down {
+            return None;
+        }
+        self.end_pause(now);
+        self.next_stpg(now).or_else(|| self.next_refresh_command(now))
+    }
+
+    fn end_pause(&mut self, now: Time) {
+        let Some(mut run) = self.state.activations.front() else { return };
+        if matches!(run.phase, Phase::Pausing { until } if until <= now) {
+            run.phase = Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) };
+            self.state.activations.put(run);
+            self.want_refresh(Reason::Activation, now);
+        }
+    }
+
+    fn next_stpg(&mut self, now: Time) -> Option<Command> {
+        if self.state.refresh.is_in_pass() {
+            return None;
+        }
+        let mut run = self.state.activations.front()?;
+        let Phase::Sending { at, via } = run.phase else { return None };
+        if at > now {
+            return None;
+        }
+        // Between the report and this moment a transition may have begun.
+        if self.transition_of(&run).is_some() {
+            run.phase = Phase::Reading { pass: self.state.refresh.pass.wrapping_add(1) };
+            self.state.activations.put(run);
+            return None;
+        }
+        let wanted = self.targets_to_send(&run);
+        let Some(path) = via.or_else(|| self.path_for_stpg(&wanted)) else {
+            self.state.activations.end(run.id, Err(ActivationError::NoPath));
+            self.advance_activations(now);
+            return None;
+        };
+        run.phase = Phase::Sent;
+        run.attempts = run.attempts.saturating_add(1);
+        self.state.activations.enter_sent(now);
+        self.state.activations.put(run);
+        Some(self.state.send(path, CommandKind::SetTargetPortGroups(wanted), Role::Stpg, now))
+    }
+
+    fn targets_to_send(&self, run: &Run) -> StpgTargets {
+        let missing = run.request.targets.as_slice().iter().filter(|target| !self.is_there(target));
+        StpgTargets::collect(missing.copied())
+    }
+
+    /// A path in a group that is to become better first, then any; failed transports last.
+    fn path_for_stpg(&self, wanted: &StpgTargets) -> Option<PathId> {
+        (0..self.paths.len())
+            .filter_map(|index| self.path_at(index))
+            .filter(|(_, path)| path.is_trusted())
+            .min_by_key(|(_, path)| {
+                let failed = matches!(path.transport, Transport::Failed { .. });
+                let of_target = wanted.as_slice().iter().any(|target| {
+                    target.state == AccessState::ActiveOptimized && path.group == Some(target.id)
+                });
+                (failed, !of_target)
+            })
+            .map(|(id, _)| id)
+    }
+
+    /// Takes what became of the STPG in flight.
+    pub(in crate::unit) fn complete_stpg(
+        &mut self,
+        path: PathId,
+        outcome: &Outcome<'_>,
+        now: Time,
+    ) {
+        let Some(mut run) = self.state.activations.front() else { return };
+        if run.phase != Phase::Sent {
+            return;
+        }
+        let later = now.after(self.state.config.retry_ms);
+        let verify = Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) };
+        run.trouble = None;
+        run.phase = match *outcome {
+            Outcome::NotSubmitted => {
+                self.resend_stpg(&mut run, ActivationError::NotSubmitted, later)
+            }
+            Outcome::TransportFailed | Outcome::TimedOut => {
+                run.trouble = Some(ActivationError::Transport);
+                verify
+            }
+            Outcome::Answered { status: Status::Good, .. } => verify,
+            Outcome::Answered { status: status @ (Status::Busy | Status::TaskSetFull), .. } => {
+                self.resend_stpg(&mut run, ActivationError::Status(status), later)
+            }
+            Outcome::Answered { status: Status::CheckCondition, sense, .. } => {
+                match Sense::parse(sense) {
+                    Ok(sense) => self.judge_stpg_sense(&mut run, path, &sense, now),
+                    Err(_) => {
+                        run.trouble = Some(ActivationError::Status(Status::CheckCondition));
+                        verify
+                    }
+                }
+            }
+            Outcome::Answered { status, .. } => {
+                run.trouble = Some(ActivationError::Status(status));
+                verify
+            }
+        };
+        self.state.activations.put(run);
+        if matches!(run.phase, Phase::Verifying { .. } | Phase::Reading { .. }) {
+            self.want_refresh(Reason::Activation, now);
+        }
+    }
+
+    /// The command was not started: the same again later, within a limit.
+    fn resend_stpg(&self, run: &mut Run, error: ActivationError, at: Time) -> Phase {
+        run.resends = run.resends.saturating_add(1);
+        if run.resends <= RESENDS_MAX {
+            return Phase::Sending { at, via: None };
+        }
+        run.trouble = Some(error);
+        run.attempts = STPG_ATTEMPTS_MAX;
+        Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) }
+    }
+
+    fn judge_stpg_sense(&mut self, run: &mut Run, path: PathId, sense: &Sense, now: Time) -> Phase {
+        let next_pass = self.state.refresh.pass.wrapping_add(1);
+        if meaning(sense).recheck.contains(Recheck::IDENTITY) {
+            self.doubt_identity(path, now);
+        }
+        if is_transition(sense) {
+            self.enter_transition(path, sense, now);
+            return Phase::Reading { pass: next_pass };
+        }
+        if sense.key == SenseKey::UnitAttention && run.attentions < ATTENTIONS_MAX {
+            // A state may have changed: what to send is decided on a new report.
+            run.attentions = run.attentions.saturating_add(1);
+            return Phase::Reading { pass: next_pass };
+        }
+        run.trouble = Some(ActivationError::Refused(sense.into()));
+        run.attempts = STPG_ATTEMPTS_MAX;
+        Phase::Verifying { pass: next_pass }
+    }
+
+    /// Moves the activation that is served as far as what is known allows, and then the next.
+    pub(in crate::unit) fn advance_activations(&mut self, now: Time) {
+        while let Some(mut run) = self.state.activations.front() {
+            match self.next_phase(&mut run, now) {
+                Next::Wait => {
+                    self.state.activations.put(run);
+                    return;
+                }
+                Next::Go(phase) => {
+                    run.phase = phase;
+                    self.state.activations.put(run);
+                    return;
+                }
+                Next::End(result) => self.state.activations.end(run.id, result),
+            }
+        }
+    }
+
+    fn next_phase(&self, run: &mut Run, now: Time) -> Next {
+        let (Phase::Reading { pass } | Phase::Verifying { pass }) = run.phase else {
+            return Next::Wait;
+        };
+        match self.transition_of(run) {
+            Some((_, Transition::Running { .. })) => return Next::Wait,
+            Some((group, Transition::Expired { .. })) => {
+                return Next::End(Err(ActivationError::TransitionTimedOut { group }));
+            }
+            None => {}
+        }
+        let Some((last, end)) = self.state.refresh.last_end else { return Next::Wait };
+        // Numbers wrap: "at or after" is a distance in the lower half.
+        if last.wrapping_sub(pass) > u32::MAX / 2 || self.state.refresh.is_in_pass() {
+            return Next::Wait;
+        }
+        match end {
+            PassEnd::Read(_) | PassEnd::OldNews | PassEnd::Ignored => {}
+            PassEnd::InTransition => return self.wait_for_transition(run),
+            PassEnd::Failed(error) => {
+                return Next::End(Err(run.trouble.unwrap_or(ActivationError::Refresh(error))));
+            }
+        }
+        match run.phase {
+            Phase::Verifying { .. } => self.judge_effect(run, now),
+            _ => self.judge_need(run, now),
+        }
+    }
+
+    /// No report, because paths in transition refuse it. Some transition must run then, or the
+    /// wait would not end.
+    fn wait_for_transition(&self, run: &Run) -> Next {
+        let running = self.groups.iter().any(|group| group.used && group.is_in_transition());
+        if running {
+            return Next::Wait;
+        }
+        let group = run.request.targets.as_slice().first().map_or(0, |target| target.id);
+        Next::End(Err(ActivationError::TransitionTimedOut { group }))
+    }
+
+    /// A fresh report is there: is anything to be sent?
+    fn judge_need(&self, run: &Run, now: Time) -> Next {
+        let targets = run.request.targets.as_slice();
+        if targets.iter().all(|target| self.is_there(target)) {
+            return Next::End(Ok(Activated::AlreadyThere));
+        }
+        let explicit = self.state.managed.is_ok_and(|managed| managed.tpgs().has_explicit());
+        let mut send = false;
+        for target in targets.iter().filter(|target| !self.is_there(target)) {
+            let Some(group) = self.group_of_target(target) else {
+                if is_port(target.state) {
+                    send = true;
+                    continue;
+                }
+                return Next::End(Err(ActivationError::UnknownGroup(target.id)));
+            };
+            let checked =
+                if explicit { self.judge_target(run, target, group) } else { implicit_only(group) };
+            match checked {
+                Ok(needed) => send |= needed,
+                Err(error) => return Next::End(Err(error)),
+            }
+        }
+        if !send {
+            let left = if explicit { Activated::LeftToTarget } else { Activated::ImplicitOnly };
+            return Next::End(Ok(left));
+        }
+        if !explicit {
+            return Next::End(Ok(Activated::ImplicitOnly));
+        }
+        let limit = self.state.config.stpg_per_minute;
+        match self.state.activations.limited_until(limit, now) {
+            Some(until) if !run.request.force => {
+                Next::End(Err(ActivationError::RateLimited { until }))
+            }
+            _ => Next::Go(Phase::Sending { at: now, via: None }),
+        }
+    }
+
+    /// Whether the state of a target must be asked for, by its group's state.
+    fn judge_target(
+        &self,
+        run: &Run,
+        target: &Target,
+        group: &Group,
+    ) -> Result<bool, ActivationError> {
+        let implicit = self.state.managed.is_ok_and(|managed| managed.tpgs().has_implicit());
+        let optimize = self.state.config.optimize;
+        if run.request.handler {
+            match group.state {
+                Some(AccessState::ActiveNonOptimized) => {
+                    if optimize && !group.preferred && implicit {
+                        return Ok(false);
+                    }
+                }
+                Some(AccessState::Standby | AccessState::Unavailable) | None => {}
+                Some(state) => {
+                    return Err(ActivationError::NotActivatable { group: group.id, state });
+                }
+            }
+        }
+        let supported = group.supported.filter(|states| states.bits() != 0);
+        if !run.request.force && supported.is_some_and(|states| !states.contains(target.state)) {
+            let (group, state) = (group.id, target.state);
+            return Err(ActivationError::StateNotSupported { group, state });
+        }
+        Ok(true)
+    }
+
+    /// A report after the STPG is there: did it take effect?
+    fn judge_effect(&self, run: &mut Run, now: Time) -> Next {
+        let targets = run.request.targets.as_slice();
+        let Some(missing) = targets.iter().find(|target| !self.is_there(target)) else {
+            return Next::End(Ok(Activated::Reached));
+        };
+        let Some(group) = self.group_of_target(missing) else {
+            if is_port(missing.state) && run.trouble.is_none() {
+                return Next::End(Ok(Activated::Accepted));
+            }
+            let unlisted = ActivationError::NotReached { group: missing.id, state: None };
+            return Next::End(Err(run.trouble.unwrap_or(unlisted)));
+        };
+        if let Some(trouble) = run.trouble {
+            if trouble == ActivationError::Transport && run.attempts < STPG_ATTEMPTS_MAX {
+                return Next::Go(Phase::Sending { at: now, via: None });
+            }
+            return Next::End(Err(trouble));
+        }
+        run.verifications = run.verifications.saturating_add(1);
+        if run.verifications < VERIFICATIONS_MAX {
+            return Next::Go(Phase::Pausing { until: now.after(self.state.config.retry_ms) });
+        }
+        Next::End(Err(ActivationError::NotReached { group: group.id, state: group.state }))
+    }
+
+    /// The transition of a target's group, the running ones first.
+    fn transition_of(&self, run: &Run) -> Option<(u16, Transition)> {
+        let mut found = None;
+        for target in run.request.targets.as_slice() {
+            let Some(group) = self.group_of_target(target) else { continue };
+            match group.transition {
+                Some(running @ Transition::Running { .. }) => return Some((group.id, running)),
+                Some(expired) => found = Some((group.id, expired)),
+                None => {}
+            }
+        }
+        found
+    }
+
+    fn is_there(&self, target: &Target) -> bool {
+        self.group_of_target(target).is_some_and(|group| group.state == Some(target.state))
+    }
+
+    /// The group that a target is about. A port is found through a path that names it.
+    fn group_of_target(&self, target: &Target) -> Option<&Group> {
+        let id = if is_port(target.state) {
+            self.paths
+                .iter()
+                .find(|path| path.used && path.relative_port == Some(target.id))?
+                .group?
+        } else {
+            target.id
+        };
+        self.group(id)
+    }
+}
+
+/// Offline is a state of ports: its descriptor carries a relative target port identifier.
+const fn is_port(state: AccessState) -> bool {
+    matches!(state, AccessState::Offline)
+}
+
+/// A target that manages its states alone: live is as good as it gets.
+fn implicit_only(group: &Group) -> Result<bool, ActivationError> {
+    match group.state {
+        Some(state) if !state.is_live() => {
+            Err(ActivationError::ImplicitOnly { group: group.id, state })
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,97 @@
+//! The limits and choices of a logical unit.
+
+use crate::gate::GatePolicy;
+
+/// How a logical unit is managed. Every number has a default that suits an array of which nothing
+/// is known; times are in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// What the gate does where the state alone does not say.
+    pub gate: GatePolicy,
+    /// How long a transition may take when the target gives no implicit transition time.
+    /// Default 255 s, the longest that the one-byte field can tell.
+    pub transition_ms: u32,
+    /// Raises the limit of every transition to at least this. Default 0: the target's own time.
+    pub transition_at_least_ms: u32,
+    /// How often a transition is looked at. Default 2 s.
+    pub transition_poll_ms: u32,
+    /// How often a unit is looked at whose transition outlived its limit or whose last refresh
+    /// failed. Default 30 s.
+    pub reprobe_ms: u32,
+    /// From the first trigger to the start of a refresh, so that the triggers of one event share
+    /// one report. Default 5 ms.
+    pub start_delay_ms: u32,
+    /// Least time between the starts of two triggered refreshes. Doubles with every refresh that
+    /// finds nothing changed. Default 20 ms.
+    pub spacing_min_ms: u32,
+    /// Where the doubling ends. Default 5 s.
+    pub spacing_max_ms: u32,
+    /// Delay before a command that could not be submitted, met BUSY, or lost too many turns to
+    /// unit attentions is sent again. Default 500 ms.
+    pub retry_ms: u32,
+    /// Time limit of each of the driver's own commands. Default 30 s; a transition's length does
+    /// not belong here, no command waits for one.
+    pub command_timeout_ms: u32,
+    /// Allocation length of the first report, in bytes. Default 1,024: 32 groups of 6 ports.
+    pub report_bytes: u32,
+    /// Whether the C handler's `optimize_stpg` rule holds: a live, non-preferred group of a target
+    /// that also manages itself is left alone. Default off.
+    pub optimize: bool,
+    /// SET TARGET PORT GROUPS commands allowed in any 60 s, so that two hosts cannot pull a unit
+    /// back and forth. At most [`STPG_WINDOW`]. Default 8.
+    pub stpg_per_minute: u8,
+    /// Sends TEST UNIT READY to one path after another, one path per this time, for transports
+    /// that deliver unit attentions only with a command. Default off.
+    pub idle_probe_ms: Option<u32>,
+    /// Whether a unit attention that may be old news is checked by TEST UNIT READY on the path of
+    /// the last report before another report is read. Needs every sense of the unit's I_T nexuses
+    /// to reach [`LogicalUnit::handle_sense`](super::LogicalUnit::handle_sense). Default on.
+    pub confirm_old_news: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            gate: GatePolicy::default(),
+            transition_ms: 255_000,
+            transition_at_least_ms: 0,
+            transition_poll_ms: 2_000,
+            reprobe_ms: 30_000,
+            start_delay_ms: 5,
+            spacing_min_ms: 20,
+            spacing_max_ms: 5_000,
+            retry_ms: 500,
+            command_timeout_ms: 30_000,
+            report_bytes: 1_024,
+            optimize: false,
+            stpg_per_minute: 8,
+            idle_probe_ms: None,
+            confirm_old_news: true,
+        }
+    }
+}
+
+/// The largest report that is read, in bytes. A target that claims more is not believed.
+pub const REPORT_BYTES_MAX: u32 = 64 * 1024;
+/// How often one refresh enlarges its buffer before the target is said to grow without end.
+pub const GROWTH_STEPS_MAX: u8 = 3;
+/// Unit attentions that one refresh, or one STPG, takes before it gives up.
+pub const ATTENTIONS_MAX: u8 = 8;
+/// Of those, how many are answered at once; the rest after [`Config::retry_ms`].
+pub const ATTENTIONS_AT_ONCE: u8 = 4;
+/// Times a command that was not started (not submitted, BUSY, TASK SET FULL) is sent again.
+pub const RESENDS_MAX: u8 = 5;
+/// Readings of page 83h before an identity in doubt counts as unreadable.
+pub const IDENTITY_READS_MAX: u8 = 5;
+/// Length of the buffer for page 83h, in bytes.
+pub const IDENTITY_BYTES: u16 = 4_096;
+/// Reports that an activation reads after its STPG before it says "not reached".
+pub const VERIFICATIONS_MAX: u8 = 3;
+/// Paths over which an activation whose STPG got lost sends it.
+pub const STPG_ATTEMPTS_MAX: u8 = 3;
+/// Activations that a unit holds, running and waiting.
+pub const ACTIVATIONS_MAX: usize = 4;
+/// Target port groups in one activation.
+pub const TARGETS_MAX: usize = 16;
+/// STPG times kept for the limit per minute.
+pub const STPG_WINDOW: usize = 16;

@@ -1,0 +1,115 @@
+//! Who is behind a path: reading page 83h again when a sense code puts it in doubt.
+//!
+//! A path in doubt passes no I/O and is not asked for reports. Page 83h is read until it says
+//! something clear: the same logical unit (the path is trusted again, perhaps in another group),
+//! or another one (the path must be removed). A page that cannot be read, or that names no logical
+//! unit or group while the target is in flux, is read again; what was known before stays. After
+//! [`IDENTITY_READS_MAX`] tries the path counts as unreadable and is tried slowly.
+
+use super::command::{Command, CommandKind, Outcome};
+use super::config::IDENTITY_READS_MAX;
+use super::machine::{Parts, Role};
+use super::refresh::Reason;
+use super::slots::{IdentityCheck, PathId};
+use crate::identity::Identity;
+use crate::spc::Status;
+use crate::spc::designator::DeviceIdentification;
+use crate::time::Time;
+
+/// What a reading of page 83h says.
+enum Reading {
+    Same { group: Option<u16>, relative_port: Option<u16> },
+    SameWithoutGroup,
+    Other,
+    Unclear,
+}
+
+impl Parts<'_> {
+    pub(super) fn doubt_identity(&mut self, id: PathId, now: Time) {
+        let Some(path) = self.path_mut(id) else { return };
+        if path.identity != IdentityCheck::Changed {
+            path.identity = IdentityCheck::InDoubt { due: now, reads: 0 };
+        }
+    }
+
+    pub(super) fn next_identity_time(&self) -> Option<Time> {
+        if self.state.identity.is_some() || self.state.shut_down {
+            return None;
+        }
+        self.paths.iter().filter(|path| path.used).filter_map(|path| due(path.identity)).min()
+    }
+
+    pub(super) fn next_identity_command(&mut self, now: Time) -> Option<Command> {
+        if self.next_identity_time()? > now {
+            return None;
+        }
+        let (id, _) = (0..self.paths.len())
+            .filter_map(|index| self.path_at(index))
+            .find(|(_, path)| due(path.identity).is_some_and(|due| due <= now))?;
+        Some(self.state.send(id, CommandKind::ReadIdentification, Role::Identity, now))
+    }
+
+    pub(super) fn complete_identity(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
+        let reading = self.judge_identity(id, outcome);
+        let (retry, reprobe) = (self.state.config.retry_ms, self.state.config.reprobe_ms);
+        let Some(path) = self.path_mut(id) else { return };
+        let reads = match path.identity {
+            IdentityCheck::InDoubt { reads, .. } => reads.saturating_add(1),
+            IdentityCheck::Unreadable { .. } => IDENTITY_READS_MAX,
+            IdentityCheck::Verified | IdentityCheck::Changed => return,
+        };
+        let enough = reads >= IDENTITY_READS_MAX;
+        path.identity = match reading {
+            Reading::Same { .. } => IdentityCheck::Verified,
+            Reading::SameWithoutGroup if enough => IdentityCheck::Verified,
+            Reading::Other => IdentityCheck::Changed,
+            _ if enough => IdentityCheck::Unreadable { due: now.after(reprobe) },
+            _ => IdentityCheck::InDoubt { due: now.after(retry), reads },
+        };
+        let (trusted, changed) = (path.is_trusted(), path.identity == IdentityCheck::Changed);
+        self.state.untold |= changed;
+        if let Reading::Same { group, relative_port } = reading {
+            self.move_to_group(id, group, relative_port);
+        }
+        if trusted {
+            self.want_refresh(Reason::Asked, now);
+        }
+    }
+
+    /// Puts a path where its page 83h says it belongs. A group that finds no place leaves the path
+    /// where it was.
+    fn move_to_group(&mut self, id: PathId, group: Option<u16>, relative_port: Option<u16>) {
+        let has_place = group.is_none_or(|group| self.place_for_group(group).is_some());
+        let Some(path) = self.path_mut(id) else { return };
+        path.relative_port = relative_port;
+        if has_place && path.group != group {
+            path.group = group;
+            path.evidence = None;
+            self.state.untold = true;
+        }
+    }
+
+    fn judge_identity(&self, id: PathId, outcome: &Outcome<'_>) -> Reading {
+        let Outcome::Answered { status: Status::Good, data, .. } = *outcome else {
+            return Reading::Unclear;
+        };
+        let Ok(page) = DeviceIdentification::new(data) else { return Reading::Unclear };
+        let Ok(found) = Identity::from_page(&page) else { return Reading::Unclear };
+        let had_group = self.path(id).is_some_and(|path| path.group.is_some());
+        match (&found.name, &self.state.name) {
+            (Some(now), Some(before)) if now != before => Reading::Other,
+            // A name that comes or goes is a target in flux, or not the unit that was added.
+            (None, Some(_)) => Reading::Unclear,
+            (Some(_), None) => Reading::Other,
+            _ if found.group.is_none() && had_group => Reading::SameWithoutGroup,
+            _ => Reading::Same { group: found.group, relative_port: found.relative_port },
+        }
+    }
+}
+
+const fn due(identity: IdentityCheck) -> Option<Time> {
+    match identity {
+        IdentityCheck::InDoubt { due, .. } | IdentityCheck::Unreadable { due } => Some(due),
+        IdentityCheck::Verified | IdentityCheck::Changed => None,
+    }
+}

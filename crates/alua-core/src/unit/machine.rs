@@ -1,0 +1,485 @@
+//! What the parts of the logical unit's machine share: its state, its look-ups, and the commands in
+//! flight.
+
+use super::activation::Activations;
+use super::command::{Command, CommandId, CommandKind, Outcome};
+use super::config::Config;
+use super::refresh::{Reason, Refresh, Step};
+use super::slots::{Evidence, Group, IdentityCheck, Path, PathId, Transition, Transport};
+use super::{AddPathError, NewPath};
+use crate::access::AccessState;
+use crate::cause::{Cause, Known, RefreshError};
+use crate::identity::UnitName;
+use crate::sense::{Meaning, Recheck};
+use crate::spc::sense::Sense;
+use crate::time::Time;
+use crate::tpgs::{AluaOff, Managed};
+
+/// Everything of a logical unit but its groups and paths.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) managed: Result<Managed, AluaOff>,
+    pub(super) name: Option<UnitName>,
+    pub(super) transition_ms: u32,
+    pub(super) refresh: Refresh,
+    pub(super) activations: Activations,
+    /// The command of the refresh or of the activation that is in flight.
+    pub(super) control: Option<InFlight>,
+    /// The reading of page 83h that is in flight.
+    pub(super) identity: Option<InFlight>,
+    /// The idle probe that is in flight.
+    pub(super) probe: Option<InFlight>,
+    pub(super) probe_at: Time,
+    pub(super) probe_next: u16,
+    next_command: u32,
+    pub(super) counters: Counters,
+    pub(super) untold: bool,
+    pub(super) untold_failure: Option<RefreshError>,
+    pub(super) untold_groups: u16,
+    pub(super) shut_down: bool,
+}
+
+/// How many commands the driver sent for a logical unit, and what it saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// REPORT TARGET PORT GROUPS sent.
+    pub rtpg: u32,
+    /// SET TARGET PORT GROUPS sent.
+    pub stpg: u32,
+    /// TEST UNIT READY sent.
+    pub tur: u32,
+    /// Readings of page 83h.
+    pub identity_reads: u32,
+    /// Triggers that an already wanted or running refresh served.
+    pub coalesced: u32,
+    /// Unit attentions found to be old news, so that no report was read for them.
+    pub old_news: u32,
+    /// Refreshes that ended without a report.
+    pub refresh_failures: u32,
+}
+
+/// A command in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct InFlight {
+    pub(super) id: CommandId,
+    pub(super) path: PathId,
+    pub(super) sent: Time,
+    pub(super) role: Role,
+}
+
+/// What a command in flight is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    Refresh(Step),
+    Stpg,
+    Identity,
+    Probe,
+}
+
+/// A logical unit with its storage at hand.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) groups: &'a mut [Group],
+    pub(super) paths: &'a mut [Path],
+}
+
+impl State {
+    pub(super) fn new(
+        name: Option<UnitName>,
+        managed: Result<Managed, AluaOff>,
+        config: Config,
+    ) -> Self {
+        Self {
+            config,
+            managed,
+            name,
+            transition_ms: config.transition_ms.max(config.transition_at_least_ms),
+            refresh: Refresh::new(&config),
+            activations: Activations::default(),
+            control: None,
+            identity: None,
+            probe: None,
+            probe_at: Time::ZERO,
+            probe_next: 0,
+            next_command: 0,
+            counters: Counters::default(),
+            untold: false,
+            untold_failure: None,
+            untold_groups: 0,
+            shut_down: false,
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.control.is_some()
+            || self.identity.is_some()
+            || self.refresh.is_wanted()
+            || self.activations.is_any_running()
+    }
+
+    fn take_flight(&mut self, id: CommandId) -> Option<InFlight> {
+        [&mut self.control, &mut self.identity, &mut self.probe]
+            .into_iter()
+            .find(|slot| slot.is_some_and(|flight| flight.id == id))?
+            .take()
+    }
+
+    /// Makes a command and enters it as in flight.
+    pub(super) fn send(
+        &mut self,
+        path: PathId,
+        kind: CommandKind,
+        role: Role,
+        now: Time,
+    ) -> Command {
+        let id = CommandId(self.next_command);
+        self.next_command = self.next_command.wrapping_add(1);
+        let flight = Some(InFlight { id, path, sent: now, role });
+        match role {
+            Role::Refresh(_) | Role::Stpg => self.control = flight,
+            Role::Identity => self.identity = flight,
+            Role::Probe => self.probe = flight,
+        }
+        let counters = &mut self.counters;
+        let counter = match kind {
+            CommandKind::TestUnitReady => &mut counters.tur,
+            CommandKind::ReportTargetPortGroups { .. } => &mut counters.rtpg,
+            CommandKind::SetTargetPortGroups(_) => &mut counters.stpg,
+            CommandKind::ReadIdentification => &mut counters.identity_reads,
+        };
+        *counter = counter.saturating_add(1);
+        Command { id, path, kind, timeout_ms: self.config.command_timeout_ms }
+    }
+}
+
+/// The access state that counts for `path`, what it rests on, and the preference of its group.
+pub(super) fn known(state: &State, groups: &[Group], path: &Path) -> (Known, bool) {
+    let group = path.group.and_then(|id| groups.iter().find(|group| group.used && group.id == id));
+    let preferred = group.is_some_and(|group| group.preferred);
+    let known = match (state.managed, path.evidence, group) {
+        (Err(off), _, _) => Known { state: None, cause: Cause::AluaOff(off) },
+        (Ok(_), Some(own), _) => Known { state: Some(own.state), cause: own.cause },
+        (Ok(_), None, Some(group)) => Known { state: group.state, cause: group.cause },
+        (Ok(_), None, None) => Known { state: None, cause: Cause::NoGroup },
+    };
+    (known, preferred)
+}
+
+impl Parts<'_> {
+    pub(super) fn path_at(&self, index: usize) -> Option<(PathId, &Path)> {
+        let path = self.paths.get(index).filter(|path| path.used)?;
+        let index = u16::try_from(index).ok()?;
+        Some((PathId::new(index, path.generation), path))
+    }
+
+    pub(super) fn path(&self, id: PathId) -> Option<&Path> {
+        self.path_at(id.index()).filter(|(found, _)| *found == id).map(|(_, path)| path)
+    }
+
+    pub(super) fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.paths
+            .get_mut(id.index())
+            .filter(|path| path.used && path.generation == id.generation())
+    }
+
+    pub(super) fn known(&self, path: &Path) -> (Known, bool) {
+        known(self.state, self.groups, path)
+    }
+
+    pub(super) fn group(&self, id: u16) -> Option<&Group> {
+        self.groups.iter().find(|group| group.used && group.id == id)
+    }
+
+    pub(super) fn group_mut(&mut self, id: u16) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.used && group.id == id)
+    }
+
+    pub(super) fn group_mut_of(&mut self, path: PathId) -> Option<&mut Group> {
+        let id = self.path(path)?.group?;
+        self.group_mut(id)
+    }
+
+    pub(super) fn has_path(&self, group: u16) -> bool {
+        self.paths.iter().any(|path| path.used && path.group == Some(group))
+    }
+
+    /// The place of a group, made if there is room; a group that no path names makes room.
+    pub(super) fn place_for_group(&mut self, id: u16) -> Option<&mut Group> {
+        let of_id = |group: &Group| group.used && group.id == id;
+        let index = self
+            .groups
+            .iter()
+            .position(of_id)
+            .or_else(|| self.groups.iter().position(|group| !group.used))
+            .or_else(|| {
+                let spare = self.groups.iter().find(|group| !self.has_path(group.id))?.id;
+                self.groups.iter().position(|group| group.id == spare)
+            })?;
+        let place = self.groups.get_mut(index)?;
+        if !of_id(place) {
+            *place = Group::new(id);
+        }
+        Some(place)
+    }
+
+    pub(super) fn add_path(&mut self, new: NewPath<'_>, now: Time) -> Result<PathId, AddPathError> {
+        if self.state.shut_down {
+            return Err(AddPathError::ShutDown);
+        }
+        let has_paths = self.paths.iter().any(|path| path.used);
+        let same_unit = new.name == self.state.name.as_ref();
+        if !same_unit || (new.name.is_none() && has_paths) {
+            return Err(AddPathError::OtherUnit);
+        }
+        let free = self.paths.iter().position(|path| !path.used);
+        let Some((index, Ok(number))) = free.map(|index| (index, u16::try_from(index))) else {
+            return Err(AddPathError::PathsFull(self.paths.len()));
+        };
+        let places = self.groups.len();
+        let known = match new.group {
+            Some(id) => {
+                self.place_for_group(id).ok_or(AddPathError::GroupsFull(places))?.state.is_some()
+            }
+            None => true,
+        };
+        let Some(place) = self.paths.get_mut(index) else {
+            return Err(AddPathError::PathsFull(0));
+        };
+        let generation = place.generation;
+        *place = Path {
+            used: true,
+            generation,
+            group: new.group,
+            relative_port: new.relative_port,
+            ..Path::FREE
+        };
+        self.state.untold = true;
+        if !known {
+            self.want_refresh(Reason::NewPath, now);
+        }
+        Ok(PathId::new(number, generation))
+    }
+
+    pub(super) fn remove_path(&mut self, id: PathId, now: Time) -> bool {
+        let Some(path) = self.path_mut(id) else { return false };
+        let generation = path.generation.wrapping_add(1);
+        *path = Path { generation, ..Path::FREE };
+        let lost = |flight: &Option<InFlight>| flight.filter(|flight| flight.path == id);
+        if lost(&self.state.identity).is_some() {
+            self.state.identity = None;
+        }
+        if lost(&self.state.probe).is_some() {
+            self.state.probe = None;
+        }
+        if let Some(flight) = lost(&self.state.control) {
+            self.state.control = None;
+            self.complete_control(flight, &Outcome::TransportFailed, now);
+        }
+        if !self.paths.iter().any(|path| path.used) {
+            self.end_without_paths();
+        }
+        true
+    }
+
+    pub(super) fn set_managed(&mut self, managed: Result<Managed, AluaOff>, now: Time) {
+        if self.state.managed == managed {
+            return;
+        }
+        self.state.managed = managed;
+        self.state.untold = true;
+        if managed.is_ok() {
+            self.want_refresh(Reason::Asked, now);
+            return;
+        }
+        for group in self.groups.iter_mut().filter(|group| group.used) {
+            *group = Group { told: group.told, ..Group::new(group.id) };
+        }
+        for path in self.paths.iter_mut() {
+            path.evidence = None;
+        }
+        self.forget_control();
+        self.state.refresh.stop();
+        self.state.activations.end_all(super::ActivationError::AluaOff);
+    }
+
+    pub(super) fn shut_down(&mut self) {
+        self.state.shut_down = true;
+        self.forget_control();
+        self.state.identity = None;
+        self.state.probe = None;
+        self.state.refresh.stop();
+        self.state.activations.end_all(super::ActivationError::ShutDown);
+    }
+
+    fn forget_control(&mut self) {
+        self.state.control = None;
+    }
+
+    fn end_without_paths(&mut self) {
+        self.forget_control();
+        self.state.refresh.stop();
+        self.state.activations.end_all(super::ActivationError::NoPath);
+        for group in self.groups.iter_mut().filter(|group| group.used) {
+            *group = Group { told: group.told, ..Group::new(group.id) };
+        }
+        self.state.untold = true;
+    }
+
+    /// Hands an outcome to the machine that waits for it.
+    pub(super) fn complete(&mut self, id: CommandId, outcome: &Outcome<'_>, now: Time) -> bool {
+        let Some(flight) = self.state.take_flight(id) else { return false };
+        if let Some(path) = self.path_mut(flight.path) {
+            path.transport = match outcome {
+                Outcome::Answered { .. } => Transport::Answered { at: now },
+                Outcome::NotSubmitted => path.transport,
+                Outcome::TransportFailed | Outcome::TimedOut => Transport::Failed { at: now },
+            };
+        }
+        match flight.role {
+            Role::Identity => self.complete_identity(flight.path, outcome, now),
+            Role::Probe => self.complete_probe(flight.path, outcome, now),
+            Role::Refresh(_) | Role::Stpg => self.complete_control(flight, outcome, now),
+        }
+        true
+    }
+
+    fn complete_control(&mut self, flight: InFlight, outcome: &Outcome<'_>, now: Time) {
+        match flight.role {
+            Role::Refresh(step) => self.complete_refresh(flight, step, outcome, now),
+            Role::Stpg => self.complete_stpg(flight.path, outcome, now),
+            Role::Identity | Role::Probe => {}
+        }
+    }
+
+    /// Lets time pass: ends transitions that outlived their limit, drops old evidence.
+    pub(super) fn tick(&mut self, now: Time) {
+        let limit_ms = self.state.transition_ms;
+        let mut expired = false;
+        for group in self.groups.iter_mut().filter(|group| group.used) {
+            if let Some(Transition::Running { since, deadline }) = group.transition {
+                if deadline <= now {
+                    group.transition = Some(Transition::Expired { since });
+                    group.state = Some(AccessState::Standby);
+                    group.cause = Cause::TransitionExpired { since, limit_ms };
+                    expired = true;
+                }
+            }
+        }
+        for path in self.paths.iter_mut() {
+            if path.evidence.is_some_and(|own| own.expires <= now) {
+                path.evidence = None;
+                self.state.untold = true;
+            }
+        }
+        if expired {
+            self.state.untold = true;
+            self.advance_activations(now);
+        }
+    }
+
+    /// The earliest time at which [`tick`](Self::tick) or one of the machines has something to do.
+    pub(super) fn deadline(&mut self) -> Option<Time> {
+        let transitions = self.groups.iter().filter_map(|group| match group.transition {
+            Some(Transition::Running { deadline, .. }) if group.used => Some(deadline),
+            _ => None,
+        });
+        let evidence = self.paths.iter().filter_map(|path| path.evidence.map(|own| own.expires));
+        let known = transitions.chain(evidence).min();
+        let control = match self.state.control {
+            None => self.next_control_time(),
+            Some(_) => None,
+        };
+        [known, control, self.next_identity_time(), self.next_probe_time()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Takes note of what sense data says about states and identity.
+    pub(super) fn note_sense(&mut self, id: PathId, sense: &Sense, what: &Meaning, now: Time) {
+        let Some(path) = self.path(id) else { return };
+        let (before, _) = self.known(path);
+        if what.recheck.contains(Recheck::IDENTITY) {
+            self.doubt_identity(id, now);
+        }
+        if self.state.managed.is_err() {
+            return;
+        }
+        match what.state {
+            Some(state) if before.state == Some(state) => {}
+            Some(AccessState::Transitioning) => self.note_transition(id, sense, now),
+            Some(state) => {
+                let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
+                let expires = now.after(self.state.config.reprobe_ms);
+                if let Some(path) = self.path_mut(id) {
+                    path.evidence = Some(Evidence { state, cause, at: now, expires });
+                }
+                self.state.untold = true;
+                self.want_refresh(Reason::Evidence(id), now);
+            }
+            None if what.recheck.contains(Recheck::STATES) => {
+                self.want_refresh(Reason::Attention(id), now);
+            }
+            None => {}
+        }
+    }
+
+    fn note_transition(&mut self, id: PathId, sense: &Sense, now: Time) {
+        if self.enter_transition(id, sense, now) {
+            self.want_refresh(Reason::Transition, now);
+        }
+    }
+
+    pub(super) fn note_success(&mut self, id: PathId, now: Time) {
+        let Some(path) = self.path_mut(id) else { return };
+        path.transport = Transport::Answered { at: now };
+        let path = *path;
+        if self.state.managed.is_err() {
+            return;
+        }
+        let (known, _) = self.known(&path);
+        if known.state.is_some_and(|state| !state.is_live()) {
+            self.want_refresh(Reason::Evidence(id), now);
+        }
+    }
+
+    /// Enters a transition because a path said so. False where the path's group is known to be in
+    /// one, or to have outlived one: a target that never leaves it must not start it anew.
+    pub(super) fn enter_transition(&mut self, id: PathId, sense: &Sense, now: Time) -> bool {
+        let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
+        let deadline = now.after(self.state.transition_ms);
+        self.state.untold = true;
+        if let Some(path) = self.path_mut(id) {
+            path.evidence = None;
+        }
+        if let Some(group) = self.group_mut_of(id) {
+            if group.transition.is_some() {
+                return false;
+            }
+            group.transition = Some(Transition::Running { since: now, deadline });
+            group.state = Some(AccessState::Transitioning);
+            group.cause = cause;
+        } else if let Some(path) = self.path_mut(id) {
+            let state = AccessState::Transitioning;
+            path.evidence = Some(Evidence { state, cause, at: now, expires: deadline });
+        }
+        true
+    }
+
+    pub(super) fn is_trusted(&self, id: PathId) -> bool {
+        self.path(id).is_some_and(Path::is_trusted)
+    }
+
+    pub(super) fn is_any_identity_in_doubt(&self) -> bool {
+        self.paths.iter().any(|path| {
+            path.used
+                && matches!(
+                    path.identity,
+                    IdentityCheck::InDoubt { .. } | IdentityCheck::Unreadable { .. }
+                )
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! The course of a pass: where it starts, which path is asked next, how it ends.
+
+use super::super::machine::Parts;
+use super::super::slots::{Path, PathId, Transition, Transport};
+use super::{LastReport, Pass, PassEnd, Phase, Step, Trigger};
+use crate::access::AccessState;
+use crate::cause::RefreshError;
+use crate::time::Time;
+
+/// A spacing that was not needed for this many times its length is forgotten.
+const SPACING_MEMORY: u64 = 4;
+
+impl Parts<'_> {
+    pub(super) fn start_pass(&mut self, trigger: Trigger, now: Time) {
+        for path in self.paths.iter_mut() {
+            path.tried = false;
+        }
+        let refresh = &mut self.state.refresh;
+        refresh.pass = refresh.pass.wrapping_add(1);
+        let quiet = refresh.last_start.map_or(0, |start| now.since(start));
+        if quiet > u64::from(refresh.spacing_ms).saturating_mul(SPACING_MEMORY) {
+            refresh.spacing_ms = self.state.config.spacing_min_ms;
+        }
+        refresh.last_start = Some(now);
+        let report = refresh.report;
+        let Some(step) = self.first_step(trigger, report) else {
+            let error = if self.is_any_identity_in_doubt() {
+                RefreshError::IdentityInDoubt
+            } else {
+                RefreshError::NoPath
+            };
+            self.end_pass(PassEnd::Failed(error), now);
+            return;
+        };
+        self.state.refresh.phase = Phase::Pass(Pass {
+            via: trigger.via,
+            step,
+            at: now,
+            attentions: 0,
+            growths: 0,
+            resends: 0,
+            in_transition: false,
+            last_error: RefreshError::NoPath,
+        });
+    }
+
+    fn first_step(&self, trigger: Trigger, report: Option<LastReport>) -> Option<Step> {
+        let checked = report.filter(|report| trigger.may_be_old && self.is_trusted(report.path));
+        match checked {
+            Some(report) => Some(Step::CheckNews(report.path)),
+            None => self.next_step(trigger.via),
+        }
+    }
+
+    /// The step on the best path that was not tried, `via` before all others.
+    pub(super) fn next_step(&self, via: Option<PathId>) -> Option<Step> {
+        let told = via.filter(|&id| self.path(id).is_some_and(|path| self.may_ask(path)));
+        let best = || {
+            (0..self.paths.len())
+                .filter_map(|index| self.path_at(index))
+                .filter(|(_, path)| self.may_ask(path))
+                .min_by_key(|(_, path)| self.rank(path))
+                .map(|(id, _)| id)
+        };
+        let id = told.or_else(best)?;
+        let state = self.path(id).and_then(|path| self.known(path).0.state);
+        let ready_first =
+            state == Some(AccessState::Transitioning) || self.state.refresh.unsupported;
+        Some(if ready_first { Step::TestReady(id) } else { Step::Report(id) })
+    }
+
+    const fn may_ask(&self, path: &Path) -> bool {
+        !path.tried && path.is_trusted()
+    }
+
+    /// How well a path suits a report; less is better.
+    fn rank(&self, path: &Path) -> u8 {
+        let by_state = match self.known(path).0.state {
+            Some(state) if state.is_live() => 0,
+            None => 1,
+            Some(AccessState::Offline) => 3,
+            Some(AccessState::Transitioning) => 4,
+            Some(_) => 2,
+        };
+        match path.transport {
+            Transport::Failed { .. } => by_state | 0x10,
+            Transport::Untried | Transport::Answered { .. } => by_state,
+        }
+    }
+
+    pub(super) fn give_up_path(&mut self, path: PathId, error: RefreshError, now: Time) {
+        if let Some(pass) = self.state.refresh.pass_mut() {
+            pass.last_error = error;
+        }
+        self.move_on(path, now);
+    }
+
+    /// A path refused because of its transition: only paths that are not in one are asked now.
+    pub(super) fn try_next_path(&mut self, path: PathId, now: Time) {
+        if let Some(pass) = self.state.refresh.pass_mut() {
+            pass.in_transition = true;
+        }
+        self.move_on(path, now);
+    }
+
+    fn move_on(&mut self, path: PathId, now: Time) {
+        if let Some(path) = self.path_mut(path) {
+            path.tried = true;
+        }
+        let Some(pass) = self.state.refresh.pass_mut() else { return };
+        pass.resends = 0;
+        let (via, in_transition, error) = (pass.via, pass.in_transition, pass.last_error);
+        match self.next_step(via) {
+            Some(Step::TestReady(_)) | None if in_transition => {
+                self.end_pass(PassEnd::InTransition, now);
+            }
+            Some(step) => self.go_on(step, now),
+            None => {
+                let end = if self.supports_only_optimized() {
+                    PassEnd::Ignored
+                } else {
+                    PassEnd::Failed(error)
+                };
+                self.end_pass(end, now);
+            }
+        }
+    }
+
+    /// Whether every group is known to support active/optimized and nothing else. "Not known yet"
+    /// is not that.
+    fn supports_only_optimized(&self) -> bool {
+        let mut known = self.groups.iter().filter(|group| group.used).peekable();
+        known.peek().is_some()
+            && known.all(|group| group.supported.is_some_and(|states| states.is_only_optimized()))
+    }
+
+    pub(super) fn end_pass(&mut self, end: PassEnd, now: Time) {
+        let config = self.state.config;
+        let end = match end {
+            PassEnd::Failed(RefreshError::Unsupported(_)) if self.supports_only_optimized() => {
+                PassEnd::Ignored
+            }
+            end => end,
+        };
+        let refresh = &mut self.state.refresh;
+        refresh.phase = Phase::Idle;
+        refresh.last_end = Some((refresh.pass, end));
+        match end {
+            PassEnd::Read(true) => refresh.spacing_ms = config.spacing_min_ms,
+            PassEnd::InTransition => {}
+            _ => {
+                let doubled = refresh.spacing_ms.saturating_mul(2);
+                refresh.spacing_ms = doubled.min(config.spacing_max_ms);
+            }
+        }
+        match end {
+            PassEnd::OldNews => {
+                let old = &mut self.state.counters.old_news;
+                *old = old.saturating_add(1);
+            }
+            PassEnd::Failed(error) => {
+                let failures = &mut self.state.counters.refresh_failures;
+                *failures = failures.saturating_add(1);
+                self.state.untold_failure = Some(error);
+                self.state.untold = true;
+            }
+            _ => {}
+        }
+        if let Some(trigger) = self.state.refresh.again.take() {
+            let at = if trigger.urgent { now } else { self.state.refresh.spaced(now) };
+            self.state.refresh.join(at, trigger);
+        }
+        self.schedule_poll(end, now);
+        self.advance_activations(now);
+    }
+
+    /// Enters the next pass that time alone asks for.
+    fn schedule_poll(&mut self, end: PassEnd, now: Time) {
+        let config = &self.state.config;
+        let mut delay = match end {
+            PassEnd::Failed(error) if error.is_worth_retrying() => Some(config.reprobe_ms),
+            _ => None,
+        };
+        for group in self.groups.iter().filter(|group| group.used && self.has_path(group.id)) {
+            let polled = match group.transition {
+                Some(Transition::Running { .. }) => config.transition_poll_ms,
+                Some(Transition::Expired { .. }) => config.reprobe_ms,
+                None => continue,
+            };
+            delay = Some(delay.map_or(polled, |delay| delay.min(polled)));
+        }
+        if let Some(delay) = delay {
+            self.state.refresh.join(now.after(delay), Trigger::POLL);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What a logical unit keeps for each target port group and each path.
+
+use core::fmt;
+
+use crate::access::{AccessState, SupportedStates};
+use crate::cause::{Cause, Known};
+use crate::spc::target_port_groups::StatusCode;
+use crate::time::Time;
+
+/// Names a path of a logical unit. A name is not used again for a later path of the same unit
+/// before 65,536 paths were added in its place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PathId {
+    index: u16,
+    generation: u16,
+}
+
+impl PathId {
+    /// The place of the path in the storage that the caller gave: small, dense, and free for
+    /// another path when this one is removed.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    pub(super) const fn new(index: u16, generation: u16) -> Self {
+        Self { index, generation }
+    }
+
+    pub(super) const fn generation(self) -> u16 {
+        self.generation
+    }
+}
+
+impl fmt::Display for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.index)
+    }
+}
+
+/// Storage for one target port group of one logical unit. `Group::default()` is a free place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group {
+    pub(super) used: bool,
+    pub(super) id: u16,
+    pub(super) state: Option<AccessState>,
+    pub(super) cause: Cause,
+    pub(super) preferred: bool,
+    pub(super) supported: Option<SupportedStates>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) transition: Option<Transition>,
+    /// Pass of the refresh that last listed the group.
+    pub(super) listed_in: u32,
+    pub(super) told: Told,
+}
+
+/// An episode of asymmetric access state transition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transition {
+    /// It goes on, and must end by `deadline`.
+    Running {
+        /// When it was first seen.
+        since: Time,
+        /// When the group is treated as standby.
+        deadline: Time,
+    },
+    /// It outlived its limit. The group is treated as standby until a report says that the
+    /// transition is over.
+    Expired {
+        /// When it was first seen.
+        since: Time,
+    },
+}
+
+/// What consumers were last told of a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Told {
+    pub(super) state: Option<AccessState>,
+    pub(super) preferred: bool,
+}
+
+impl Group {
+    pub(super) const FREE: Self = Self {
+        used: false,
+        id: 0,
+        state: None,
+        cause: Cause::NeverRead,
+        preferred: false,
+        supported: None,
+        status: None,
+        transition: None,
+        listed_in: 0,
+        told: Told { state: None, preferred: false },
+    };
+
+    pub(super) const fn new(id: u16) -> Self {
+        Self { used: true, id, ..Self::FREE }
+    }
+
+    /// The TARGET PORT GROUP identifier. It means something only inside its logical unit.
+    #[must_use]
+    pub const fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// The access state; `None` where it is not known.
+    #[must_use]
+    pub const fn state(&self) -> Option<AccessState> {
+        self.state
+    }
+
+    /// What the state rests on.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// The PREF bit of the last report.
+    #[must_use]
+    pub const fn preferred(&self) -> bool {
+        self.preferred
+    }
+
+    /// The states that the group supports; `None` before the first report.
+    #[must_use]
+    pub const fn supported(&self) -> Option<SupportedStates> {
+        self.supported
+    }
+
+    /// The status code of the last report: why the target says the state changed last.
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// The transition that goes on, if one does.
+    #[must_use]
+    pub const fn transition(&self) -> Option<Transition> {
+        self.transition
+    }
+
+    pub(super) const fn is_in_transition(&self) -> bool {
+        matches!(self.transition, Some(Transition::Running { .. }))
+    }
+
+    pub(super) const fn telling(&self) -> Told {
+        Told { state: self.state, preferred: self.preferred }
+    }
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self::FREE
+    }
+}
+
+/// Storage for one path of one logical unit. `Path::default()` is a free place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    pub(super) used: bool,
+    pub(super) generation: u16,
+    pub(super) group: Option<u16>,
+    pub(super) relative_port: Option<u16>,
+    pub(super) evidence: Option<Evidence>,
+    pub(super) identity: IdentityCheck,
+    pub(super) transport: Transport,
+    /// Tried in the running pass of the refresh.
+    pub(super) tried: bool,
+    /// Pass of the refresh after which the path last told of a state change.
+    pub(super) attention_after: Option<u32>,
+    pub(super) told: Told,
+    pub(super) identity_told: bool,
+}
+
+/// What a path says of its own access state, against or before any report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Evidence {
+    pub(super) state: AccessState,
+    pub(super) cause: Cause,
+    pub(super) at: Time,
+    /// When it is dropped, if no report could confirm or overrule it before.
+    pub(super) expires: Time,
+}
+
+/// Whether a path is known to lead to its logical unit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum IdentityCheck {
+    /// It is.
+    Verified,
+    /// A sense code put it in doubt; page 83h is read again at `due`.
+    InDoubt {
+        /// When the next reading is due.
+        due: Time,
+        /// Readings so far.
+        reads: u8,
+    },
+    /// Page 83h could not be read well within the limit of tries. It is tried again at `due`.
+    Unreadable {
+        /// When the next reading is due.
+        due: Time,
+    },
+    /// Another logical unit answers on this path. It must be removed.
+    Changed,
+}
+
+/// How the path's transport did the last time the driver used it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transport {
+    /// Not used yet.
+    Untried,
+    /// The target answered.
+    Answered {
+        /// When.
+        at: Time,
+    },
+    /// The command failed without an answer.
+    Failed {
+        /// When.
+        at: Time,
+    },
+}
+
+impl Path {
+    pub(super) const FREE: Self = Self {
+        used: false,
+        generation: 0,
+        group: None,
+        relative_port: None,
+        evidence: None,
+        identity: IdentityCheck::Verified,
+        transport: Transport::Untried,
+        tried: false,
+        attention_after: None,
+        told: Told { state: None, preferred: false },
+        identity_told: false,
+    };
+
+    /// The target port group that the path's page 83h names.
+    #[must_use]
+    pub const fn group(&self) -> Option<u16> {
+        self.group
+    }
+
+    /// The relative target port identifier that the path's page 83h names.
+    #[must_use]
+    pub const fn relative_port(&self) -> Option<u16> {
+        self.relative_port
+    }
+
+    /// Whether the path is known to lead to its logical unit.
+    #[must_use]
+    pub const fn identity(&self) -> IdentityCheck {
+        self.identity
+    }
+
+    /// How the path's transport did the last time the driver used it.
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// What the path says of itself, where that is not (yet) what the last report says.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Known> {
+        self.evidence.map(|own| Known { state: Some(own.state), cause: own.cause })
+    }
+
+    pub(super) const fn is_trusted(&self) -> bool {
+        matches!(self.identity, IdentityCheck::Verified)
+    }
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self::FREE
+    }
+}
