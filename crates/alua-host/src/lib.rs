@@ -9,10 +9,12 @@
 //! | [`sg`] | that trait over `/dev/sdX`, `/dev/sgN` and `/dev/bsg/H:C:T:L` |
 //! | [`sysfs`] | SCSI devices, their nodes, states and holders; names resolved |
 //! | [`uevent`] | what the kernel says by itself: devices added, removed, changed |
+//! | [`discovery`] | from devices to logical units, with what is odd about them |
 //!
 //! `unsafe` is allowed in one place, `sg::abi`, where `SG_IO` is called.
 #![deny(unsafe_code)]
 
+pub mod discovery;
 pub mod hctl;
 pub mod sg;
 pub mod sysfs;

@@ -18,6 +18,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use alua_core::spc::WireError;
+use alua_core::spc::sense::Sense;
+
 mod status;
 
 pub use alua_core::spc::Status;
@@ -132,6 +135,13 @@ impl Reply {
     pub fn with_sense(mut self, sense: &[u8]) -> Self {
         self.sense = SenseBytes::new(sense);
         self
+    }
+
+    /// The sense data, parsed; `None` when there is none.
+    #[must_use]
+    pub fn parsed_sense(&self) -> Option<Result<Sense, WireError>> {
+        let bytes = self.sense.as_bytes();
+        if bytes.is_empty() { None } else { Some(Sense::parse(bytes)) }
     }
 }
 
