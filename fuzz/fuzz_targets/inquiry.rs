@@ -1,0 +1,9 @@
+//! Standard INQUIRY data and the VPD pages 00h and 80h.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    alua_fuzz::oracle::inquiry(data);
+});

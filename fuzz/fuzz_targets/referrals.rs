@@ -1,0 +1,9 @@
+//! REPORT REFERRALS parameter data.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    alua_fuzz::oracle::referrals(data);
+});

@@ -1,0 +1,9 @@
+//! SET TARGET PORT GROUPS parameter lists, as an array gets them from any initiator.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    alua_fuzz::oracle::stpg(data);
+});

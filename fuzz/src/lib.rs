@@ -1,0 +1,5 @@
+//! What the fuzz targets check. The checks are those of alua-core's own tests, which also replay
+//! the seed corpus without a fuzzer.
+
+#[path = "../../crates/alua-core/tests/wire_oracle/mod.rs"]
+pub mod oracle;
