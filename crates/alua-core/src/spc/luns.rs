@@ -1,6 +1,7 @@
 //! Logical unit numbers (SAM-5, 4.7) and REPORT LUNS parameter data (SPC-5, 6.36).
 
 use core::fmt;
+use core::iter::FusedIterator;
 
 use super::bytes::{Sink, Written, claimed, header, length_field, size};
 use super::{Rule, WireError};
@@ -107,10 +108,44 @@ impl<'a> ReportLuns<'a> {
     }
 
     /// The LUNs, in the order of the data.
-    pub fn iter(&self) -> impl Iterator<Item = Lun> + use<'a> {
-        self.luns.chunks_exact(8).filter_map(|lun| lun.first_chunk().copied().map(Lun))
+    #[must_use]
+    pub const fn iter(&self) -> Luns<'a> {
+        Luns { rest: self.luns }
     }
 }
+
+impl<'a> IntoIterator for &ReportLuns<'a> {
+    type Item = Lun;
+    type IntoIter = Luns<'a>;
+
+    fn into_iter(self) -> Luns<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over the LUNs of [`ReportLuns`].
+#[derive(Clone, Debug)]
+pub struct Luns<'a> {
+    rest: &'a [u8],
+}
+
+impl Iterator for Luns<'_> {
+    type Item = Lun;
+
+    fn next(&mut self) -> Option<Lun> {
+        let (lun, rest) = self.rest.split_first_chunk::<8>()?;
+        self.rest = rest;
+        Some(Lun(*lun))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.rest.len() / 8;
+        (count, Some(count))
+    }
+}
+
+impl ExactSizeIterator for Luns<'_> {}
+impl FusedIterator for Luns<'_> {}
 
 /// Writes REPORT LUNS parameter data.
 #[derive(Debug)]

@@ -12,7 +12,7 @@
 
 use core::iter::FusedIterator;
 
-use super::bytes::{Sink, Written, be16, byte, claimed, header, length_field, size};
+use super::bytes::{Sink, Written, claimed, header, length_field, size};
 use super::cdb::ReportFormat;
 use super::{Rule, WireError};
 use crate::access::{AccessState, SupportedStates};
@@ -367,13 +367,45 @@ impl<'a> StpgList<'a> {
     }
 
     /// The descriptors, in the order of the list.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = StpgDescriptor> + use<'a> {
-        self.descriptors.chunks_exact(STPG_DESCRIPTOR).map(|descriptor| StpgDescriptor {
-            state: AccessState::from_bits(byte(descriptor, 0)),
-            id: be16(descriptor, 2).unwrap_or(0),
-        })
+    #[must_use]
+    pub const fn iter(&self) -> StpgDescriptors<'a> {
+        StpgDescriptors { rest: self.descriptors }
     }
 }
+
+impl<'a> IntoIterator for &StpgList<'a> {
+    type Item = StpgDescriptor;
+    type IntoIter = StpgDescriptors<'a>;
+
+    fn into_iter(self) -> StpgDescriptors<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over the descriptors of a [`StpgList`].
+#[derive(Clone, Debug)]
+pub struct StpgDescriptors<'a> {
+    rest: &'a [u8],
+}
+
+impl Iterator for StpgDescriptors<'_> {
+    type Item = StpgDescriptor;
+
+    fn next(&mut self) -> Option<StpgDescriptor> {
+        let ([state, _, high, low], rest) = self.rest.split_first_chunk::<STPG_DESCRIPTOR>()?;
+        self.rest = rest;
+        let id = u16::from_be_bytes([*high, *low]);
+        Some(StpgDescriptor { state: AccessState::from_bits(*state), id })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.rest.len() / STPG_DESCRIPTOR;
+        (count, Some(count))
+    }
+}
+
+impl ExactSizeIterator for StpgDescriptors<'_> {}
+impl FusedIterator for StpgDescriptors<'_> {}
 
 /// Encodes a SET TARGET PORT GROUPS parameter list into `buffer` and gives its length in bytes:
 /// 4 and 4 for each descriptor.
