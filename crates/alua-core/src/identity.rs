@@ -108,10 +108,10 @@ impl<'a> Candidate<'a> {
 
     fn name(self) -> UnitName {
         let mut bytes = [0; 255];
-        let mut length = 0_u8;
+        // A designator's length has one byte, so nothing is cut off.
+        let length = u8::try_from(self.payload.len()).unwrap_or(u8::MAX);
         for (place, byte) in bytes.iter_mut().zip(self.payload) {
             *place = *byte;
-            length = length.saturating_add(1);
         }
         UnitName { kind: self.kind, length, bytes }
     }
