@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use alua_core::identity::UnitName;
 use alua_core::spc::inquiry::StandardInquiry;
-use alua_core::tpgs::AluaOff;
+use alua_core::tpgs::{AluaOff, Managed};
 
 use crate::sg::{OpenError, SgDevice};
 use crate::sysfs::{ScsiDevice, Sysfs};
@@ -32,7 +32,6 @@ mod probe;
 pub use finding::{Finding, Problem, Step, StepError, Trouble, UnitFinding};
 pub use probe::{Capacity, Probe, probe};
 
-use alua_core::access::Tpgs;
 use alua_core::identity::Identity;
 
 /// Opens the way to a SCSI device.
@@ -136,7 +135,7 @@ pub struct Path {
     /// What page 83h says; without content when there is no page that can be used.
     pub identity: Identity,
     /// Whether it takes part in ALUA.
-    pub alua: Result<Tpgs, AluaOff>,
+    pub alua: Result<Managed, AluaOff>,
     /// The serial number of page 80h.
     pub serial: Option<String>,
     /// Page 83h, whole; empty when there is none.
@@ -170,11 +169,11 @@ impl Unit {
     /// # Errors
     ///
     /// Why it does not, by its first path.
-    pub fn alua(&self) -> Result<Tpgs, AluaOff> {
+    pub fn alua(&self) -> Result<Managed, AluaOff> {
         let mut off = AluaOff::NotSupported;
         for (index, path) in self.paths.iter().enumerate() {
             match path.alua {
-                Ok(tpgs) => return Ok(tpgs),
+                Ok(managed) => return Ok(managed),
                 Err(why) if index == 0 => off = why,
                 Err(_) => {}
             }

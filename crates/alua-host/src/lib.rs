@@ -10,11 +10,13 @@
 //! | [`sysfs`] | SCSI devices, their nodes, states and holders; names resolved |
 //! | [`uevent`] | what the kernel says by itself: devices added, removed, changed |
 //! | [`discovery`] | from devices to logical units, with what is odd about them |
+//! | [`driver`] | the shell that drives one logical unit of the core over its paths |
 //!
 //! `unsafe` is allowed in one place, `sg::abi`, where `SG_IO` is called.
 #![deny(unsafe_code)]
 
 pub mod discovery;
+pub mod driver;
 pub mod hctl;
 pub mod sg;
 pub mod sysfs;

@@ -59,7 +59,10 @@ fn a12_paths_with_one_name_are_one_unit_whatever_their_groups() {
     assert_eq!(inventory.units.len(), 2);
     for path in inventory.units.iter().flat_map(|unit| &unit.paths) {
         assert_eq!(path.findings, []);
-        assert_eq!((path.source, path.alua), (Source::Device, Ok(Tpgs::Both)));
+        assert_eq!(
+            (path.source, path.alua.map(|alua| alua.tpgs())),
+            (Source::Device, Ok(Tpgs::Both))
+        );
         assert_eq!(path.capacity.unwrap().bytes(), 1 << 20);
         assert_eq!(path.inquiry.vendor_str().to_string(), "LIO-ORG");
     }
@@ -78,7 +81,7 @@ fn a13_devices_without_a_name_are_never_one_unit() {
         assert_eq!(unit.name, None);
         assert_eq!(unit.paths[0].identity.group, Some(1));
         assert!(unit.paths[0].findings.contains(&Finding::NoName));
-        assert_eq!(unit.alua(), Ok(Tpgs::Both));
+        assert_eq!(unit.alua().map(|alua| alua.tpgs()), Ok(Tpgs::Both));
     }
 }
 
@@ -142,7 +145,7 @@ fn the_kernel_copies_stand_in_for_a_device_that_cannot_be_asked() {
     assert_eq!(unit.paths.len(), 3);
     for path in &unit.paths {
         assert_eq!(path.source, Source::Sysfs);
-        assert_eq!(path.alua, Ok(Tpgs::Both));
+        assert_eq!(path.alua.map(|alua| alua.tpgs()), Ok(Tpgs::Both));
         assert_eq!(path.serial.as_deref(), Some("SN01"));
     }
     let text: Vec<String> = inventory.problems.iter().map(ToString::to_string).collect();

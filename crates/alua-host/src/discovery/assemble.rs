@@ -77,7 +77,7 @@ fn path(device: ScsiDevice, probe: Option<Probe>) -> Result<Path, (ScsiDevice, O
     let (source, page_83h, page) = choose_page(source, from_device, &device, &mut findings);
     let identity = page.unwrap_or_default();
     let alua = evaluate_path(probe.inquiry.device_type, probe.inquiry.tpgs, page.as_ref())
-        .map(|(managed, _)| managed.tpgs());
+        .map(|(managed, _)| managed);
     Ok(Path {
         capacity: probe.capacity.or_else(|| size_in_sysfs(&device)),
         inquiry: probe.inquiry,
