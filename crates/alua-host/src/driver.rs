@@ -13,6 +13,7 @@
 //! - A call returns in bounded time: the given limit, and the time of the command that is out then.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use alua_core::identity::{Identity, UnitName};
 use alua_core::spc::Status;
@@ -28,9 +29,11 @@ use alua_core::unit::{
 use crate::transport::{Data, NotSubmitted, Reply, Request, Transport, TransportError};
 
 mod clock;
+mod connect;
 mod record;
 
 pub use clock::{Clock, MonotonicClock};
+pub use connect::{Connected, connect};
 pub use record::{Record, outcome_of};
 
 /// Records and events kept when nobody takes them.
@@ -47,7 +50,6 @@ pub type OwnedUnit = LogicalUnit<Box<[Group]>, Box<[Path]>>;
 
 /// Drives one logical unit. `T` is what its paths are made of, for instance
 /// `Box<dyn Transport + Send>`.
-#[derive(Debug)]
 pub struct Driver<T, C> {
     unit: OwnedUnit,
     group_places: usize,
@@ -59,8 +61,14 @@ pub struct Driver<T, C> {
     events: Kept<(Time, Event)>,
 }
 
+impl<T, C> fmt::Debug for Driver<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<&str> = self.paths.iter().flatten().map(|line| &*line.label).collect();
+        f.debug_struct("Driver").field("unit", &self.unit).field("paths", &labels).finish()
+    }
+}
+
 /// A path's transport.
-#[derive(Debug)]
 struct Line<T> {
     id: PathId,
     label: String,

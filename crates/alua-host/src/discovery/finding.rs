@@ -6,6 +6,7 @@ use alua_core::access::Tpgs;
 use alua_core::identity::{Identity, IdentityError};
 use alua_core::spc::sense::Sense;
 use alua_core::spc::{Status, WireError};
+use alua_core::unit::AddPathError;
 
 use super::Capacity;
 use crate::hctl::Hctl;
@@ -45,6 +46,9 @@ pub enum Trouble {
     /// It was not done with when the time for all devices was over.
     #[error("did not answer in the time that was given for all devices")]
     Late,
+    /// The unit does not take it as a path.
+    #[error("not taken as a path: {0}")]
+    NotAdded(AddPathError),
     /// No logical unit is behind the address.
     #[error("no logical unit is there (peripheral qualifier {qualifier})")]
     NoUnit {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use alua_core::spc::sense::{Sense, SenseKey};
 use kobject_uevent::{ActionType, UEvent};
 
 use crate::hctl::Hctl;
@@ -83,6 +84,41 @@ impl fmt::Display for RescanCause {
             Self::TooLong { length } => write!(f, "a uevent of {length} bytes"),
             Self::NotUnderstood { why } => write!(f, "a uevent that cannot be read: {why}"),
         }
+    }
+}
+
+impl Event {
+    /// The address of the SCSI device that the event is about; `None` for a rescan of everything.
+    #[must_use]
+    pub fn hctl(&self) -> Option<Hctl> {
+        match *self {
+            Self::DeviceAdded { hctl }
+            | Self::DeviceRemoved { hctl }
+            | Self::DeviceChanged { hctl }
+            | Self::AsymmetricAccessChanged { hctl }
+            | Self::InquiryChanged { hctl }
+            | Self::CapacityChanged { hctl }
+            | Self::LunsChanged { hctl }
+            | Self::UnitAttention { hctl, .. } => Some(hctl),
+            Self::Rescan(_) => None,
+        }
+    }
+
+    /// The unit attention that the kernel tells of, as sense data: what it means is the business of
+    /// the core's one table of senses (`LogicalUnit::handle_sense`). `None` for an event that is no
+    /// unit attention, and for one of which this program knows no code.
+    #[must_use]
+    pub fn sense(&self) -> Option<Sense> {
+        let (asc, ascq) = match self {
+            Self::AsymmetricAccessChanged { .. } => (0x2a, 0x06),
+            Self::InquiryChanged { .. } => (0x3f, 0x03),
+            Self::CapacityChanged { .. } => (0x2a, 0x09),
+            Self::LunsChanged { .. } => (0x3f, 0x0e),
+            Self::UnitAttention { what, .. } if what == "MODE_PARAMETERS_CHANGED" => (0x2a, 0x01),
+            Self::UnitAttention { what, .. } if what == "POWER_ON_RESET_OCCURRED" => (0x29, 0x00),
+            _ => return None,
+        };
+        Some(Sense::new(SenseKey::UnitAttention, asc, ascq))
     }
 }
 
@@ -188,6 +224,25 @@ mod tests {
         let reset = scsi("change", &["SDEV_UA=POWER_ON_RESET_OCCURRED"]);
         let what = "POWER_ON_RESET_OCCURRED".to_owned();
         assert_eq!(reset, Some(Event::UnitAttention { hctl, what }));
+    }
+
+    #[test]
+    fn unit_attentions_become_the_sense_that_the_device_sent() {
+        let codes = |word: &str| {
+            let event = scsi("change", &[&format!("SDEV_UA={word}")]).unwrap();
+            assert_eq!(event.hctl(), Some(hctl()));
+            event.sense().map(|sense| sense.codes())
+        };
+        let attention = |asc, ascq| Some((SenseKey::UnitAttention, asc, ascq));
+        assert_eq!(codes("ASYMMETRIC_ACCESS_STATE_CHANGED"), attention(0x2a, 0x06));
+        assert_eq!(codes("INQUIRY_DATA_HAS_CHANGED"), attention(0x3f, 0x03));
+        assert_eq!(codes("CAPACITY_DATA_HAS_CHANGED"), attention(0x2a, 0x09));
+        assert_eq!(codes("REPORTED_LUNS_DATA_HAS_CHANGED"), attention(0x3f, 0x0e));
+        assert_eq!(codes("MODE_PARAMETERS_CHANGED"), attention(0x2a, 0x01));
+        assert_eq!(codes("POWER_ON_RESET_OCCURRED"), attention(0x29, 0x00));
+        assert_eq!(codes("THIN_PROVISIONING_SOFT_THRESHOLD_REACHED"), None);
+        assert_eq!(scsi("add", &[]).unwrap().sense(), None);
+        assert_eq!(parse(b"").unwrap().hctl(), None);
     }
 
     #[test]

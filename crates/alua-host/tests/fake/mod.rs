@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alua_core::access::Tpgs;
+use alua_core::access::{AccessState, SupportedStates, Tpgs};
 use alua_core::spc::Status;
 use alua_core::spc::cdb::{Cdb, opcode};
 use alua_core::spc::designator::{Designator, DesignatorWriter, id_payload};
 use alua_core::spc::inquiry::StandardInquiry;
 use alua_core::spc::sense::{Sense, SenseKey};
+use alua_core::spc::target_port_groups::{GroupFields, ReportWriter, StatusCode};
 use alua_host::discovery::Opener;
 use alua_host::hctl::Hctl;
 use alua_host::sg::OpenError;
@@ -26,6 +27,8 @@ pub(crate) struct Fake {
     pub(crate) pages: BTreeMap<u8, Vec<u8>>,
     /// Blocks and block length.
     pub(crate) capacity: (u64, u32),
+    /// What REPORT TARGET PORT GROUPS tells; refused when empty.
+    pub(crate) groups: Vec<(u16, AccessState)>,
     /// READ CAPACITY (16) is refused.
     pub(crate) no_capacity_16: bool,
     /// What the next commands get instead of an answer.
@@ -68,6 +71,7 @@ impl Fake {
             inquiry: inquiry(Tpgs::Both),
             pages: BTreeMap::new(),
             capacity: (2048, 512),
+            groups: Vec::new(),
             no_capacity_16: false,
             first: VecDeque::new(),
             delay: Duration::ZERO,
@@ -95,6 +99,20 @@ impl Fake {
             (opcode::READ_CAPACITY_10, _) => {
                 let last = u32::try_from(self.capacity.0 - 1).unwrap();
                 Ok([last.to_be_bytes(), self.capacity.1.to_be_bytes()].concat())
+            }
+            (_, Ok(Cdb::ReportTargetPortGroups { format, .. })) if !self.groups.is_empty() => {
+                let mut buffer = vec![0; 1024];
+                let mut writer = ReportWriter::new(&mut buffer, format, 0);
+                for &(id, state) in &self.groups {
+                    let supported = SupportedStates::from_bits(0xdf);
+                    let status = StatusCode::None;
+                    let fields =
+                        GroupFields { preferred: false, state, supported, id, status, vendor: 0 };
+                    writer.push(&fields, [id]).unwrap();
+                }
+                let length = writer.finish().unwrap();
+                buffer.truncate(length);
+                Ok(buffer)
             }
             _ => Err(illegal()),
         }
