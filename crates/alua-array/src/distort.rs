@@ -1,0 +1,95 @@
+//! Faults at work: which one meets a command, and what it does to the data.
+
+use rand_pcg::rand_core::Rng;
+
+use crate::array::Array;
+use crate::fault::{Fault, FaultAction};
+use crate::nexus::NexusId;
+use crate::task::Task;
+
+impl Array {
+    /// The first armed fault that meets the command.
+    pub(crate) fn find_fault(&mut self, task: &Task, port: usize) -> Option<u32> {
+        for at in 0..self.faults.len() {
+            let rule = &self.config.faults[at];
+            if !self.faults[at].armed || !self.matches(rule, task, port) {
+                continue;
+            }
+            let (skip, count, per_mille) = (rule.skip, rule.count, rule.per_mille);
+            let state = &mut self.faults[at];
+            state.seen = state.seen.saturating_add(1);
+            if state.seen <= skip || count.is_some_and(|count| state.met >= count) {
+                continue;
+            }
+            if per_mille < 1000 && self.fault_random.next_u32() % 1000 >= u32::from(per_mille) {
+                continue;
+            }
+            state.met = state.met.saturating_add(1);
+            self.trace.note(
+                self.clock.now(),
+                "fault",
+                format_args!("{} {} tag {}", state.name, NexusId(task.nexus), task.tag),
+            );
+            return Some(at as u32);
+        }
+        None
+    }
+
+    fn matches(&self, rule: &Fault, task: &Task, port: usize) -> bool {
+        let initiator = &self.nexuses[task.nexus as usize].initiator;
+        let unit = task.unit.map(|unit| &self.units[unit as usize].name);
+        rule.initiator.as_ref().is_none_or(|wanted| wanted == initiator)
+            && rule.port.is_none_or(|wanted| wanted == self.ports[port].id)
+            && rule.unit.as_ref().is_none_or(|wanted| Some(wanted) == unit)
+            && rule.opcode.is_none_or(|wanted| wanted == task.cdb[0])
+            && (rule.commands.is_empty() || rule.commands.contains(&task.command))
+    }
+
+    /// Changes the data of an answer as the command's fault says.
+    pub(crate) fn distort(&mut self, task: &Task, data: &mut Vec<u8>) {
+        let Some(fault) = task.fault else { return };
+        let state = &self.faults[fault as usize];
+        match &state.action {
+            FaultAction::Short(most) => data.truncate(*most as usize),
+            FaultAction::Growing(step) => {
+                let more = u64::from(*step) * u64::from(state.met);
+                lengthen(data, more, task.capacity);
+            }
+            FaultAction::Endless => {
+                let asked = task.capacity.max(data.len()) as u64;
+                set_length(data, asked + 0x1_0000);
+                data.resize(task.capacity.max(data.len()), 0);
+            }
+            FaultAction::Garbage(bytes) => {
+                let bytes = *bytes as usize;
+                data.resize(bytes, 0);
+                self.fault_random.fill_bytes(data);
+            }
+            FaultAction::Patch { offset, data: patch } => {
+                for (at, &byte) in (*offset as usize..).zip(patch) {
+                    if let Some(place) = data.get_mut(at) {
+                        *place = byte;
+                    }
+                }
+            }
+            FaultAction::Replace(with) => with.clone_into(data),
+            _ => {}
+        }
+    }
+}
+
+/// Tells `more` bytes than there are in the length field of the first four bytes, and fills the
+/// data up with zeros as far as the initiator has room.
+fn lengthen(data: &mut Vec<u8>, more: u64, capacity: usize) {
+    let Some(head) = data.first_chunk::<4>() else { return };
+    let told = u64::from(u32::from_be_bytes(*head)) + more;
+    set_length(data, told);
+    let whole = usize::try_from(told + 4).unwrap_or(usize::MAX);
+    data.resize(whole.min(capacity).max(data.len()), 0);
+}
+
+fn set_length(data: &mut [u8], length: u64) {
+    if let Some(head) = data.first_chunk_mut::<4>() {
+        *head = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    }
+}

@@ -1,0 +1,164 @@
+//! What a test or a tool may look at without sending a command.
+
+use alua_core::access::AccessState;
+
+use crate::array::Array;
+use crate::command::Command;
+use crate::completion::MediumWrite;
+use crate::counters::Counters;
+use crate::nexus::NexusId;
+use crate::sense::SenseCode;
+use crate::trace::TraceMode;
+
+impl Array {
+    /// The number of the unit with that name, from 0.
+    #[must_use]
+    pub fn unit_index(&self, name: &str) -> Option<usize> {
+        self.unit_names.get(name).copied()
+    }
+
+    /// The names of the units, in the order of their numbers.
+    pub fn units(&self) -> impl Iterator<Item = &str> {
+        self.units.iter().map(|unit| unit.name.as_str())
+    }
+
+    /// The relative target port ids of the ports, in the order of the configuration.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().map(|port| port.id)
+    }
+
+    /// The target port group ids, in the order of the configuration.
+    pub fn groups(&self) -> impl Iterator<Item = u16> {
+        self.groups.iter().map(|group| group.id)
+    }
+
+    /// The target port group of a port; `None` where there is no such port.
+    #[must_use]
+    pub fn group_of(&self, port: u16) -> Option<u16> {
+        self.port_index(port).map(|at| self.groups[self.ports[at].group].id)
+    }
+
+    /// The name of the controller of a port; `None` where there is no such port.
+    #[must_use]
+    pub fn controller_of(&self, port: u16) -> Option<&str> {
+        self.port_index(port).map(|at| self.controllers[self.ports[at].controller].name.as_str())
+    }
+
+    /// Whether a port, and its controller, work.
+    #[must_use]
+    pub fn is_up(&self, port: u16) -> bool {
+        self.port_index(port).is_some_and(|at| self.port_is_up(at))
+    }
+
+    /// The logical unit numbers that lead to a unit through a port, ascending.
+    pub fn luns(&self, port: u16) -> impl Iterator<Item = u16> {
+        let luns = self.port_index(port).map_or(&[][..], |at| &self.ports[at].luns);
+        (0..).zip(luns).filter(|(_, unit)| unit.is_some()).map(|(lun, _)| lun)
+    }
+
+    /// The state of a group for a unit, as the group's own controller has it.
+    #[must_use]
+    pub fn state(&self, unit: usize, group: u16) -> Option<AccessState> {
+        let at = self.group_index(group)?;
+        let view = self.units.get(unit).map(|_| self.view_of(unit, self.groups[at].controller))?;
+        Some(self.units[unit].views[view][at].state)
+    }
+
+    /// Whether PREF is set on a group for a unit.
+    #[must_use]
+    pub fn preferred(&self, unit: usize, group: u16) -> Option<bool> {
+        let at = self.group_index(group)?;
+        let view = self.units.get(unit).map(|_| self.view_of(unit, self.groups[at].controller))?;
+        Some(self.units[unit].views[view][at].preferred)
+    }
+
+    /// The unit attentions that wait, in the order in which they will be reported.
+    #[must_use]
+    pub fn attentions(&self, nexus: NexusId, lun: u16) -> &[SenseCode] {
+        self.nexuses.get(nexus.0 as usize).map_or(&[], |nexus| nexus.pending(lun))
+    }
+
+    /// What the array was sent.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Commands of this kind that came through a nexus.
+    #[must_use]
+    pub fn sent_on(&self, nexus: NexusId, command: Command) -> u32 {
+        self.counters.on_nexus(nexus.0 as usize, command)
+    }
+
+    /// Commands of this kind that a unit was sent.
+    #[must_use]
+    pub fn sent_to(&self, unit: usize, command: Command) -> u32 {
+        self.counters.on_unit(unit, command)
+    }
+
+    /// Counts from 0 again.
+    pub fn reset_counters(&mut self) {
+        self.counters.reset();
+    }
+
+    /// How many commands a fault has met since it was armed; `None` where there is no such fault.
+    #[must_use]
+    pub fn fault_count(&self, name: &str) -> Option<u32> {
+        self.faults.iter().find(|fault| fault.name == name).map(|fault| fault.met)
+    }
+
+    /// Commands that the array holds: waiting, hanging, on their way back, or alive though their
+    /// initiator was told otherwise.
+    #[must_use]
+    pub fn held_commands(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Reads the medium of a unit, past every state and cache: blocks from `lba` on, as many as
+    /// `out` holds whole ones. `false`: they are not there.
+    pub fn read_medium(&self, unit: usize, lba: u64, out: &mut [u8]) -> bool {
+        let Some(unit) = self.units.get(unit) else { return false };
+        let size = unit.medium.block_size();
+        let count = out.len() / size;
+        if !unit.medium.has(lba, count as u64) {
+            return false;
+        }
+        unit.medium.read(lba, &mut out[..count * size]);
+        true
+    }
+
+    /// Blocks of a unit whose newest contents a crash may lose.
+    #[must_use]
+    pub fn unflushed_blocks(&self, unit: usize) -> usize {
+        self.units.get(unit).map_or(0, |unit| unit.medium.unflushed())
+    }
+
+    /// Begins to keep the order in which the medium changes, for
+    /// [`take_writes`](Self::take_writes).
+    pub fn record_writes(&mut self) {
+        self.writes.get_or_insert_with(Vec::new);
+    }
+
+    /// The changes of the medium since the last call, in order. Empty unless
+    /// [`record_writes`](Self::record_writes) was called.
+    pub fn take_writes(&mut self) -> Vec<MediumWrite> {
+        self.writes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What the trace keeps from now on.
+    pub fn set_trace(&mut self, mode: TraceMode) {
+        self.trace.set_mode(mode);
+    }
+
+    /// The lines of the trace since the last call. [`TRACE_LEGEND`](crate::TRACE_LEGEND) says what
+    /// their columns mean.
+    pub fn take_trace(&mut self) -> Vec<String> {
+        self.trace.take()
+    }
+
+    /// A digest of every line since the trace was switched on: equal runs have equal digests.
+    #[must_use]
+    pub const fn trace_digest(&self) -> u64 {
+        self.trace.digest()
+    }
+}
