@@ -241,7 +241,8 @@ impl Parts<'_> {
         let places = self.groups.len();
         let known = match new.group {
             Some(id) => {
-                self.place_for_group(id).ok_or(AddPathError::GroupsFull(places))?.state.is_some()
+                let group = self.place_for_group(id).ok_or(AddPathError::GroupsFull(places))?;
+                group.state.is_some() && group.transition.is_none()
             }
             None => true,
         };

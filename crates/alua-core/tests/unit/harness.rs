@@ -40,6 +40,7 @@ pub(crate) enum Answer {
 pub(crate) const GOOD: Answer = Answer::Good(Vec::new());
 pub(crate) const IN_TRANSITION: Answer = Answer::Check(SenseKey::NotReady, 0x04, 0x0a);
 
+#[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) unit: Unit,
     pub(crate) now: Time,

@@ -9,6 +9,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod exhaustive;
 mod harness;
 
 mod smoke;

@@ -92,7 +92,8 @@ impl Parts<'_> {
 
     pub(in crate::unit) fn next_control_time(&self) -> Option<Time> {
         let sending = self.state.activations.front().and_then(|run| match run.phase {
-            Phase::Sending { at, .. } => Some(at),
+            // Sent between passes only: the pass has its own time.
+            Phase::Sending { at } if !self.state.refresh.is_in_pass() => Some(at),
             Phase::Pausing { until } => Some(until),
             _ => None,
         });
@@ -122,7 +123,7 @@ impl Parts<'_> {
             return None;
         }
         let mut run = self.state.activations.front()?;
-        let Phase::Sending { at, via } = run.phase else { return None };
+        let Phase::Sending { at } = run.phase else { return None };
         if at > now {
             return None;
         }
@@ -133,7 +134,7 @@ impl Parts<'_> {
             return None;
         }
         let wanted = self.targets_to_send(&run);
-        let Some(path) = via.or_else(|| self.path_for_stpg(&wanted)) else {
+        let Some(path) = self.path_for_stpg(&wanted) else {
             self.state.activations.end(run.id, Err(ActivationError::NoPath));
             self.advance_activations(now);
             return None;
@@ -215,7 +216,7 @@ impl Parts<'_> {
     fn resend_stpg(&self, run: &mut Run, error: ActivationError, at: Time) -> Phase {
         run.resends = run.resends.saturating_add(1);
         if run.resends <= RESENDS_MAX {
-            return Phase::Sending { at, via: None };
+            return Phase::Sending { at };
         }
         run.trouble = Some(error);
         run.attempts = STPG_ATTEMPTS_MAX;
@@ -334,7 +335,7 @@ impl Parts<'_> {
             Some(until) if !run.request.force => {
                 Next::End(Err(ActivationError::RateLimited { until }))
             }
-            _ => Next::Go(Phase::Sending { at: now, via: None }),
+            _ => Next::Go(Phase::Sending { at: now }),
         }
     }
 
@@ -383,7 +384,7 @@ impl Parts<'_> {
         };
         if let Some(trouble) = run.trouble {
             if trouble == ActivationError::Transport && run.attempts < STPG_ATTEMPTS_MAX {
-                return Next::Go(Phase::Sending { at: now, via: None });
+                return Next::Go(Phase::Sending { at: now });
             }
             return Next::End(Err(trouble));
         }
@@ -394,18 +395,18 @@ impl Parts<'_> {
         Next::End(Err(ActivationError::NotReached { group: group.id, state: group.state }))
     }
 
-    /// The transition of a target's group, the running ones first.
+    /// The transition that stands in the way: one that runs on any group of the unit, for a
+    /// switch moves several groups at once, or one of a target's group that outlived its limit.
     fn transition_of(&self, run: &Run) -> Option<(u16, Transition)> {
-        let mut found = None;
-        for target in run.request.targets.as_slice() {
-            let Some(group) = self.group_of_target(target) else { continue };
-            match group.transition {
-                Some(running @ Transition::Running { .. }) => return Some((group.id, running)),
-                Some(expired) => found = Some((group.id, expired)),
-                None => {}
-            }
-        }
-        found
+        let running = self.groups.iter().find(|group| group.used && group.is_in_transition());
+        let targets = run.request.targets.as_slice().iter();
+        running
+            .or_else(|| {
+                targets
+                    .filter_map(|target| self.group_of_target(target))
+                    .find(|group| group.transition.is_some())
+            })
+            .and_then(|group| Some((group.id, group.transition?)))
     }
 
     fn is_there(&self, target: &Target) -> bool {

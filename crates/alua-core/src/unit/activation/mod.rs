@@ -5,7 +5,7 @@
 //! 1. `Reading`: a report that was begun after the request is awaited, and with it the end of any
 //!    transition. Then either nothing is to be sent, or
 //! 2. `Sending`: one SET TARGET PORT GROUPS with every target that is not there yet, sent now or
-//!    at a later time; at most one at a time and never while a target is in transition. Then
+//!    at a later time; at most one at a time and never while a group is in transition. Then
 //! 3. `Verifying`: reports are read until the targets are there, or the transition outlived its
 //!    limit, or [`VERIFICATIONS_MAX`] reports showed no transition and no success.
 //!

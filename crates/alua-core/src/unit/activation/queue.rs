@@ -2,7 +2,6 @@
 
 use super::super::command::StpgTargets;
 use super::super::config::{ACTIVATIONS_MAX, STPG_WINDOW};
-use super::super::slots::PathId;
 use super::{ActivationError, ActivationId, ActivationResult};
 use crate::time::Time;
 
@@ -54,7 +53,6 @@ pub(super) enum Phase {
     },
     Sending {
         at: Time,
-        via: Option<PathId>,
     },
     Sent,
     Verifying {

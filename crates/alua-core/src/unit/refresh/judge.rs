@@ -27,7 +27,7 @@ impl Parts<'_> {
         if !self.state.refresh.is_in_pass() {
             return;
         }
-        let (Step::CheckNews(path) | Step::TestReady(path) | Step::Report(path)) = step;
+        let path = step.path();
         let (status, sense, data) = match *outcome {
             Outcome::NotSubmitted => {
                 return self.resend(path, RefreshError::NotSubmitted, now);
@@ -82,8 +82,8 @@ impl Parts<'_> {
 
     fn judge_ready(&mut self, path: PathId, status: Status, sense: Option<&Sense>, now: Time) {
         if sense.is_some_and(is_transition) {
-            self.end_pass(PassEnd::InTransition, now);
-        } else if !self.state.refresh.unsupported {
+            self.try_next_path(path, now);
+        } else if self.state.refresh.unsupported.is_none() {
             self.go_on(Step::Report(path), now);
         } else if status == Status::Good {
             let cause = Cause::Ready { path, at: now };
@@ -119,7 +119,7 @@ impl Parts<'_> {
         } else if refused {
             // The extended header may have been refused for the same reason: ask for it again
             // when something changed.
-            self.state.refresh.unsupported = true;
+            self.state.refresh.unsupported = Some(sense.into());
             self.state.refresh.extended_refused = false;
             self.end_pass(PassEnd::Failed(RefreshError::Unsupported(sense.into())), now);
         } else {
@@ -196,10 +196,6 @@ impl Parts<'_> {
     }
 
     pub(super) fn go_on(&mut self, step: Step, at: Time) {
-        let (Step::CheckNews(path) | Step::TestReady(path) | Step::Report(path)) = step;
-        if !self.is_trusted(path) {
-            return self.give_up_path(path, RefreshError::IdentityInDoubt, at);
-        }
         if let Some(pass) = self.state.refresh.pass_mut() {
             pass.step = step;
             pass.at = at;

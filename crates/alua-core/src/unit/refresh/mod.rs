@@ -14,7 +14,8 @@
 //!
 //! 1. A trigger that may be old news is checked first: if any state had changed since the last
 //!    report, the target would hold a unit attention for the I_T nexus through which that report
-//!    was read. TEST UNIT READY there that meets none proves that the report is still true.
+//!    was read. TEST UNIT READY there that meets none proves that the report is still true. Only
+//!    where all that is known comes from that report is this worth asking.
 //! 2. The best path is chosen: the one that told, else live before unknown before standby and
 //!    unavailable before offline before transitioning; failed transports last. Paths whose
 //!    identity is in doubt are not asked.
@@ -30,7 +31,7 @@
 //!
 //! - At most one command of a pass is in flight, and none while the activation's is.
 //! - Nothing repeats without a count or a growing delay.
-//! - Whenever a transition runs or outlived its limit on a group with a path, or the last pass
+//! - Whenever a transition runs, or outlived its limit on a group with a path, or the last pass
 //!   failed in a way that time may heal, the next pass is due.
 
 mod judge;
@@ -39,8 +40,8 @@ mod pass;
 use super::command::{Command, CommandKind};
 use super::config::{Config, REPORT_BYTES_MAX};
 use super::machine::{Parts, Role};
-use super::slots::PathId;
-use crate::cause::RefreshError;
+use super::slots::{Path, PathId};
+use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
 use crate::time::Time;
 
@@ -57,8 +58,8 @@ pub(super) struct Refresh {
     report: Option<LastReport>,
     /// The target refused the extended header. Sticky.
     extended_refused: bool,
-    /// The target refuses reports altogether.
-    unsupported: bool,
+    /// The target refuses reports altogether, with this sense.
+    unsupported: Option<SenseCode>,
     report_bytes: u32,
 }
 
@@ -102,6 +103,13 @@ pub(super) enum Step {
     TestReady(PathId),
     /// REPORT TARGET PORT GROUPS.
     Report(PathId),
+}
+
+impl Step {
+    const fn path(self) -> PathId {
+        let (Self::CheckNews(path) | Self::TestReady(path) | Self::Report(path)) = self;
+        path
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,7 +163,7 @@ impl Refresh {
             spacing_ms: config.spacing_min_ms,
             report: None,
             extended_refused: false,
-            unsupported: false,
+            unsupported: None,
             report_bytes: config.report_bytes.clamp(8, REPORT_BYTES_MAX),
         }
     }
@@ -183,7 +191,7 @@ impl Refresh {
     pub(super) fn failure(&self) -> Option<RefreshError> {
         match self.last_end {
             Some((_, PassEnd::Failed(error))) => Some(error),
-            _ => None,
+            _ => self.unsupported.map(RefreshError::Unsupported),
         }
     }
 
@@ -235,9 +243,11 @@ impl Parts<'_> {
         if idle || !self.paths.iter().any(|path| path.used) {
             return;
         }
-        let evidence = matches!(reason, Reason::Evidence(_) | Reason::Transition);
-        if self.state.refresh.unsupported && !evidence {
-            self.state.refresh.unsupported = false;
+        match reason {
+            // No report can confirm or overrule it; it grows old by itself.
+            Reason::Evidence(_) if self.state.refresh.unsupported.is_some() => return,
+            Reason::Evidence(_) | Reason::Transition => {}
+            _ => self.state.refresh.unsupported = None,
         }
         let trigger = Trigger {
             via: match reason {
@@ -267,11 +277,19 @@ impl Parts<'_> {
     /// another path: it may tell of the change which that report showed.
     fn is_first_attention(&mut self, path: PathId) -> bool {
         let Some(report) = self.state.refresh.report else { return false };
-        let usable = self.state.config.confirm_old_news && self.is_trusted(report.path);
+        let usable = self.state.config.confirm_old_news && self.is_all_from(&report);
         let Some(place) = self.path_mut(path) else { return false };
         let first = place.attention_after != Some(report.pass);
         place.attention_after = Some(report.pass);
         usable && first && report.path != path
+    }
+
+    /// Whether what is known is what that report said, and its path can still be asked.
+    fn is_all_from(&self, report: &LastReport) -> bool {
+        let cause = Cause::Report { path: report.path, at: report.at };
+        self.is_trusted(report.path)
+            && self.paths.iter().all(|path| path.evidence.is_none())
+            && self.groups.iter().all(|group| !group.used || group.cause == cause)
     }
 
     pub(super) fn next_refresh_time(&self) -> Option<Time> {
@@ -284,21 +302,35 @@ impl Parts<'_> {
 
     /// The next command of the refresh, when no other control command is in flight.
     pub(super) fn next_refresh_command(&mut self, now: Time) -> Option<Command> {
-        if let Phase::Due { at, trigger } = self.state.refresh.phase {
-            if at > now {
-                return None;
+        // Every turn starts the pass that is due, or gives up one path of the pass that runs.
+        while self.next_refresh_time()? <= now {
+            let pass = match self.state.refresh.phase {
+                Phase::Idle => return None,
+                Phase::Due { trigger, .. } => {
+                    self.start_pass(trigger, now);
+                    continue;
+                }
+                Phase::Pass(pass) => pass,
+            };
+            let path = pass.step.path();
+            match self.path(path).map(Path::is_trusted) {
+                Some(true) => {}
+                Some(false) => {
+                    self.give_up_path(path, RefreshError::IdentityInDoubt, now);
+                    continue;
+                }
+                None => {
+                    self.move_on(path, now);
+                    continue;
+                }
             }
-            self.start_pass(trigger, now);
+            let kind = match pass.step {
+                Step::CheckNews(_) | Step::TestReady(_) => CommandKind::TestUnitReady,
+                Step::Report(_) => self.report_command(),
+            };
+            return Some(self.state.send(path, kind, Role::Refresh(pass.step), now));
         }
-        let Phase::Pass(pass) = self.state.refresh.phase else { return None };
-        if pass.at > now {
-            return None;
-        }
-        let (path, kind) = match pass.step {
-            Step::CheckNews(path) | Step::TestReady(path) => (path, CommandKind::TestUnitReady),
-            Step::Report(path) => (path, self.report_command()),
-        };
-        Some(self.state.send(path, kind, Role::Refresh(pass.step), now))
+        None
     }
 
     fn report_command(&self) -> CommandKind {

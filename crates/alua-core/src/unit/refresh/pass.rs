@@ -24,10 +24,10 @@ impl Parts<'_> {
         refresh.last_start = Some(now);
         let report = refresh.report;
         let Some(step) = self.first_step(trigger, report) else {
-            let error = if self.is_any_identity_in_doubt() {
-                RefreshError::IdentityInDoubt
-            } else {
-                RefreshError::NoPath
+            let error = match self.state.refresh.unsupported {
+                Some(sense) => RefreshError::Unsupported(sense),
+                None if self.is_any_identity_in_doubt() => RefreshError::IdentityInDoubt,
+                None => RefreshError::NoPath,
             };
             self.end_pass(PassEnd::Failed(error), now);
             return;
@@ -45,7 +45,7 @@ impl Parts<'_> {
     }
 
     fn first_step(&self, trigger: Trigger, report: Option<LastReport>) -> Option<Step> {
-        let checked = report.filter(|report| trigger.may_be_old && self.is_trusted(report.path));
+        let checked = report.filter(|report| trigger.may_be_old && self.is_all_from(report));
         match checked {
             Some(report) => Some(Step::CheckNews(report.path)),
             None => self.next_step(trigger.via),
@@ -65,12 +65,18 @@ impl Parts<'_> {
         let id = told.or_else(best)?;
         let state = self.path(id).and_then(|path| self.known(path).0.state);
         let ready_first =
-            state == Some(AccessState::Transitioning) || self.state.refresh.unsupported;
+            state == Some(AccessState::Transitioning) || self.state.refresh.unsupported.is_some();
         Some(if ready_first { Step::TestReady(id) } else { Step::Report(id) })
     }
 
-    const fn may_ask(&self, path: &Path) -> bool {
-        !path.tried && path.is_trusted()
+    /// Where no report can be read, only groups in transition are asked, whether theirs is over.
+    fn may_ask(&self, path: &Path) -> bool {
+        let in_transition = || {
+            path.group.and_then(|id| self.group(id)).is_some_and(|group| group.transition.is_some())
+        };
+        !path.tried
+            && path.is_trusted()
+            && (self.state.refresh.unsupported.is_none() || in_transition())
     }
 
     /// How well a path suits a report; less is better.
@@ -103,7 +109,7 @@ impl Parts<'_> {
         self.move_on(path, now);
     }
 
-    fn move_on(&mut self, path: PathId, now: Time) {
+    pub(super) fn move_on(&mut self, path: PathId, now: Time) {
         if let Some(path) = self.path_mut(path) {
             path.tried = true;
         }
@@ -111,10 +117,13 @@ impl Parts<'_> {
         pass.resends = 0;
         let (via, in_transition, error) = (pass.via, pass.in_transition, pass.last_error);
         match self.next_step(via) {
-            Some(Step::TestReady(_)) | None if in_transition => {
+            Some(Step::TestReady(_))
+                if in_transition && self.state.refresh.unsupported.is_none() =>
+            {
                 self.end_pass(PassEnd::InTransition, now);
             }
             Some(step) => self.go_on(step, now),
+            None if in_transition => self.end_pass(PassEnd::InTransition, now),
             None => {
                 let end = if self.supports_only_optimized() {
                     PassEnd::Ignored
@@ -179,13 +188,19 @@ impl Parts<'_> {
         let config = &self.state.config;
         let mut delay = match end {
             PassEnd::Failed(error) if error.is_worth_retrying() => Some(config.reprobe_ms),
+            // The path in transition may have been removed since.
+            PassEnd::InTransition => Some(config.reprobe_ms),
             _ => None,
         };
-        for group in self.groups.iter().filter(|group| group.used && self.has_path(group.id)) {
+        let reports = self.state.refresh.unsupported.is_none();
+        for group in self.groups.iter().filter(|group| group.used) {
+            let has_path = self.has_path(group.id);
             let polled = match group.transition {
-                Some(Transition::Running { .. }) => config.transition_poll_ms,
-                Some(Transition::Expired { .. }) => config.reprobe_ms,
-                None => continue,
+                Some(Transition::Running { .. }) if has_path || reports => {
+                    config.transition_poll_ms
+                }
+                Some(Transition::Expired { .. }) if has_path => config.reprobe_ms,
+                _ => continue,
             };
             delay = Some(delay.map_or(polled, |delay| delay.min(polled)));
         }
