@@ -15,7 +15,7 @@ use alua_core::spc::designator::{
 };
 use alua_core::spc::inquiry::StandardInquiry;
 use alua_core::spc::luns::{Lun, LunWriter};
-use alua_core::spc::referrals::ReferralWriter;
+use alua_core::spc::referrals::{ReferralWriter, SegmentLayout};
 use alua_core::spc::sense::{FieldPointer, Sense, SenseKey};
 use alua_core::spc::target_port_groups::{
     GroupFields, ReportWriter, StatusCode, StpgDescriptor, encode_stpg,
@@ -109,6 +109,7 @@ fn inquiry() -> Seeds {
         ("unprintable", emit(unprintable)),
         ("page00", vec![0, 0x00, 0, 4, 0x00, 0x80, 0x83, 0xb3]),
         ("page80", b"\x00\x80\x00\x0c  SERIAL-42 ".to_vec()),
+        ("pageb3", bytes(|buffer| SegmentLayout { size: 4096, multiplier: 2 }.emit(buffer))),
         ("invalid-short", cut(&emit(disk), 1)),
         ("invalid-additional-length", with(&emit(disk), 4, &[30])),
         ("invalid-page80-overrun", b"\x00\x80\x00\x0cSHORT".to_vec()),
@@ -252,7 +253,7 @@ fn sense() -> Seeds {
         writer.push(0, 99, [(AccessState::ActiveOptimized, 1)])?;
         writer.finish()
     });
-    let refer = Sense::new(AbortedCommand, 0x24, 0);
+    let refer = Sense::new(AbortedCommand, 0x3f, 0x15);
     let referral = bytes(|buffer| refer.emit_descriptor_with(&referral, buffer));
     vec![
         ("fixed-transition", fixed(transition)),

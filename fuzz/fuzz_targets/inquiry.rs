@@ -1,4 +1,4 @@
-//! Standard INQUIRY data and the VPD pages 00h and 80h.
+//! Standard INQUIRY data and the VPD pages 00h, 80h and B3h.
 
 #![no_main]
 

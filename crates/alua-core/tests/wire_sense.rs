@@ -9,7 +9,7 @@
 
 use alua_core::access::AccessState;
 use alua_core::spc::Rule;
-use alua_core::spc::referrals::{ReferralWriter, ReportReferrals, Segments};
+use alua_core::spc::referrals::{ReferralWriter, ReportReferrals, SegmentLayout, Segments};
 use alua_core::spc::sense::{
     FieldPointer, Sense, SenseFormat, SenseKey, asc_text, descriptors, referrals,
 };
@@ -17,11 +17,11 @@ use alua_core::spc::sense::{
 /// The fixed format sense data that LIO sends with a state transition.
 const TRANSITION: [u8; 18] = [0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x04, 0x0a, 0, 0, 0, 0];
 
-/// Two segments in sense data: blocks 0 to 99 by group 1, 100 to 199 by groups 2 and 3.
+/// Two descriptors in sense data: blocks 0 to 99 by group 1, 100 to 199 by groups 2 and 3.
 #[rustfmt::skip]
 const REFERRAL_SENSE: [u8; 64] = [
-    0x72, 0x0b, 0x24, 0x00, 0, 0, 0, 56,
-    0x0b, 54, 0x01, 2,
+    0x72, 0x0b, 0x3f, 0x15, 0, 0, 0, 56,
+    0x0b, 54, 0x01, 0,
     0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 99, 0x00, 0, 0, 1,
     0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 199, 0x00, 0, 0, 2, 0x01, 0, 0, 3,
 ];
@@ -204,7 +204,8 @@ fn every_key_survives_a_round_trip() {
 
 #[test]
 fn referrals_in_sense_data() {
-    assert_eq!(Sense::parse(&REFERRAL_SENSE).unwrap().asc, 0x24);
+    let sense = Sense::parse(&REFERRAL_SENSE).unwrap();
+    assert_eq!(sense.to_string(), "ABORTED COMMAND 3Fh/15h: INSPECT REFERRALS SENSE DESCRIPTORS");
     let found = referrals(&REFERRAL_SENSE).unwrap().unwrap();
     assert!(found.is_partial());
     check_segments(found.segments());
@@ -214,7 +215,7 @@ fn referrals_in_sense_data() {
     let mut writer = ReferralWriter::sense(&mut descriptor, true);
     push_segments(&mut writer);
     assert_eq!(writer.finish(), Ok(56));
-    let sense = Sense::new(SenseKey::AbortedCommand, 0x24, 0);
+    let sense = Sense::new(SenseKey::AbortedCommand, 0x3f, 0x15);
     let mut buffer = [0; 64];
     assert_eq!(sense.emit_descriptor_with(&descriptor, &mut buffer), Ok(64));
     assert_eq!(buffer, REFERRAL_SENSE);
@@ -226,10 +227,6 @@ fn referrals_in_sense_data() {
 #[test]
 fn referrals_that_lie_are_refused() {
     let mut data = REFERRAL_SENSE;
-    data[11] = 3; // one segment more than there are
-    let error = referrals(&data).unwrap().unwrap_err();
-    assert_eq!((error.field, error.offset), ("number of user data segment referrals", 3));
-    let mut data = REFERRAL_SENSE;
     data[15] = 9; // more groups than there are
     let error = referrals(&data).unwrap().unwrap_err();
     assert_eq!(error.rule, Rule::Overrun { claimed: 36, available: 32 });
@@ -237,6 +234,62 @@ fn referrals_that_lie_are_refused() {
     for cut in 8..REFERRAL_SENSE.len() {
         assert!(referrals(&REFERRAL_SENSE[..cut]).is_none(), "cut to {cut}: descriptor not whole");
     }
+}
+
+#[test]
+fn referral_sense_as_sg3_utils_has_it() {
+    // One descriptor, byte 3 of the sense data descriptor reserved: the vector of sg3_utils' own
+    // test of its decoder has these values.
+    let mut data = vec![0x72, 0x01, 0x03, 0x02, 0x80, 0, 0, 28, 0x0b, 26, 0x01, 0x00, 0, 0, 0, 1];
+    data.extend(0x0102_0304_0506_0708_u64.to_be_bytes());
+    data.extend(0x0102_0304_5506_0708_u64.to_be_bytes());
+    data.extend([2, 0, 0x12, 0x34]);
+    let found = referrals(&data).unwrap().unwrap();
+    let segment = found.segments().next().unwrap();
+    assert_eq!(segment.first_lba, 0x0102_0304_0506_0708);
+    assert_eq!(segment.last_lba, 0x0102_0304_5506_0708);
+    assert!(segment.groups.eq([(AccessState::Standby, 0x1234)]));
+    data[11] = 0xff;
+    assert!(referrals(&data).unwrap().is_ok(), "reserved bytes are not looked at");
+}
+
+#[test]
+fn striped_segments_belong_to_their_descriptor_only() {
+    // Segments of 10 blocks, every third one: 100 to 109, 130 to 139, 160 to 169.
+    let mut buffer = [0; 64];
+    let mut writer = ReferralWriter::report(&mut buffer);
+    writer.push(100, 169, [(AccessState::ActiveOptimized, 1)]).unwrap();
+    let length = writer.finish().unwrap();
+    let report = ReportReferrals::parse(&buffer[..length]).unwrap();
+    let segment = report.segments().next().unwrap();
+    let striped = SegmentLayout { size: 10, multiplier: 3 };
+    let inside: Vec<u64> = (0..300).filter(|lba| segment.contains(*lba, striped)).collect();
+    let expected: Vec<u64> = (100..110).chain(130..140).chain(160..170).collect();
+    assert_eq!(inside, expected);
+    for whole in [
+        SegmentLayout { size: 10, multiplier: 1 },
+        SegmentLayout { size: 10, multiplier: 0 },
+        SegmentLayout { size: 0, multiplier: 3 },
+    ] {
+        let inside = (0..300).filter(|lba| segment.contains(*lba, whole));
+        assert!(inside.eq(100..170), "{whole:?}");
+    }
+    let huge = SegmentLayout { size: u32::MAX, multiplier: u32::MAX };
+    assert!(segment.contains(169, huge) && !segment.contains(u64::MAX, huge));
+}
+
+#[test]
+fn referrals_page_both_ways() {
+    let layout = SegmentLayout { size: 0x0001_0000, multiplier: 2 };
+    let mut page = [0xaa; SegmentLayout::LENGTH];
+    assert_eq!(layout.emit(&mut page), Ok(16));
+    assert_eq!(page, [0, 0xb3, 0, 12, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2]);
+    assert_eq!(SegmentLayout::parse(&page), Ok(layout));
+    for cut in 0..page.len() {
+        assert!(SegmentLayout::parse(&page[..cut]).is_err(), "{cut} bytes");
+    }
+    page[3] = 11;
+    assert!(SegmentLayout::parse(&page).is_err(), "too short by its own length");
 }
 
 #[test]
@@ -271,7 +324,8 @@ fn check_segments(segments: Segments<'_>) {
     let all: Vec<_> = segments.collect();
     let [first, second] = all.as_slice() else { panic!("{all:?}") };
     assert_eq!((first.first_lba, first.last_lba), (0, 99));
-    assert!(first.contains(99) && !first.contains(100));
+    let whole = SegmentLayout::default();
+    assert!(first.contains(99, whole) && !first.contains(100, whole));
     assert!(first.groups.clone().eq([(AccessState::ActiveOptimized, 1)]));
     assert_eq!((second.first_lba, second.last_lba), (100, 199));
     assert_eq!(second.groups.len(), 2);

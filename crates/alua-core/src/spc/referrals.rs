@@ -1,11 +1,16 @@
-//! Referrals (SBC-3, 4.25): which target port groups to use for which logical blocks of a logical
-//! unit whose groups are in the logical-block-dependent state. They come in REPORT REFERRALS
-//! parameter data (5.21 there) and in sense data (descriptor type 0Bh), with one and the same
-//! descriptor of a user data segment.
+//! Referrals (SBC-3 and later, model clause "Referrals"): which target port groups to use for which
+//! logical blocks of a logical unit whose groups are in the logical-block-dependent state. They
+//! come in REPORT REFERRALS parameter data and in sense data (descriptor type 0Bh), with one and
+//! the same descriptor.
+//!
+//! A descriptor names a first and a last logical block. What lies between them belongs to it only
+//! as far as the [`SegmentLayout`] of the Referrals VPD page says: user data segments may be
+//! striped over the groups.
 
 use core::iter::FusedIterator;
 
-use super::bytes::{Sink, Written, be16, byte, claimed, header, short_length_field};
+use super::bytes::{Sink, Written, be16, be32, byte, claimed, header, short_length_field};
+use super::inquiry::{REFERRALS, TYPE_DISK, VpdPage, VpdWriter};
 use super::{Rule, WireError};
 use crate::access::AccessState;
 
@@ -39,7 +44,7 @@ impl<'a> ReportReferrals<'a> {
         Ok(u32::from(be16(fields, 2).unwrap_or(0)).saturating_add(4))
     }
 
-    /// The user data segments, in the order of the data.
+    /// The descriptors, in the order of the data.
     #[must_use]
     pub const fn segments(&self) -> Segments<'a> {
         Segments { rest: self.segments }
@@ -61,16 +66,11 @@ impl<'a> ReferralSense<'a> {
     ///
     /// # Errors
     ///
-    /// A segment is not whole, or there are more or fewer than the descriptor says. The offset is
-    /// counted from the start of the descriptor, two bytes before the body.
+    /// A descriptor in it is not whole. The offset is counted from the start of the sense data
+    /// descriptor, two bytes before the body.
     pub fn parse(body: &'a [u8]) -> Result<Self, WireError> {
-        let ([flags, count], segments) = header::<2>(body, "user data segment referral")?;
-        let found = check_segments(segments, 4)?;
-        if found != usize::from(*count) {
-            let expected = "the number of descriptors that follow";
-            let rule = Rule::Value { found: (*count).into(), expected };
-            return Err(WireError::new("number of user data segment referrals", 3, rule));
-        }
+        let ([flags, _], segments) = header::<2>(body, "user data segment referral")?;
+        check_segments(segments, 4)?;
         Ok(Self { not_all: flags & 0x01 != 0, segments })
     }
 
@@ -81,16 +81,14 @@ impl<'a> ReferralSense<'a> {
         self.not_all
     }
 
-    /// The user data segments, in the order of the data.
+    /// The descriptors, in the order of the data.
     #[must_use]
     pub const fn segments(&self) -> Segments<'a> {
         Segments { rest: self.segments }
     }
 }
 
-/// Walks the segments and gives their number.
-fn check_segments(mut rest: &[u8], mut offset: usize) -> Result<usize, WireError> {
-    let mut count = 0_usize;
+fn check_segments(mut rest: &[u8], mut offset: usize) -> Result<(), WireError> {
     while !rest.is_empty() {
         let Some((fields, after)) = rest.split_first_chunk::<SEGMENT>() else {
             let rule = Rule::Truncated { need: SEGMENT, have: rest.len() };
@@ -104,12 +102,11 @@ fn check_segments(mut rest: &[u8], mut offset: usize) -> Result<usize, WireError
         };
         rest = next;
         offset = offset.saturating_add(SEGMENT).saturating_add(groups);
-        count = count.saturating_add(1);
     }
-    Ok(count)
+    Ok(())
 }
 
-/// Iterator over user data segments.
+/// Iterator over user data segment referral descriptors.
 #[derive(Clone, Debug)]
 pub struct Segments<'a> {
     rest: &'a [u8],
@@ -135,22 +132,75 @@ impl<'a> Iterator for Segments<'a> {
 
 impl FusedIterator for Segments<'_> {}
 
-/// One user data segment: a range of logical blocks and the groups that reach it.
+/// A user data segment referral descriptor: one or more segments and the groups that reach them.
 #[derive(Clone, Debug)]
 pub struct ReferralDescriptor<'a> {
-    /// The segment's first logical block.
+    /// The first logical block of the first segment.
     pub first_lba: u64,
-    /// The segment's last logical block, as sent: a target may lie and put it before the first.
+    /// The last logical block of the last segment, as sent: a target may lie and put it before the
+    /// first.
     pub last_lba: u64,
-    /// The groups with their state for these blocks.
+    /// The groups with their state for these blocks. SBC lists those that are optimized,
+    /// non-optimized or transitioning, and perhaps the unavailable ones.
     pub groups: ReferralGroups<'a>,
 }
 
 impl ReferralDescriptor<'_> {
-    /// Whether the block is in the segment.
+    /// Whether the block belongs to one of the descriptor's segments.
     #[must_use]
-    pub const fn contains(&self, lba: u64) -> bool {
-        self.first_lba <= lba && lba <= self.last_lba
+    pub fn contains(&self, lba: u64, layout: SegmentLayout) -> bool {
+        if lba < self.first_lba || self.last_lba < lba {
+            return false;
+        }
+        let stripe = u64::from(layout.size).saturating_mul(layout.multiplier.into());
+        match lba.saturating_sub(self.first_lba).checked_rem(stripe) {
+            Some(in_stripe) => in_stripe < u64::from(layout.size),
+            // No size or no multiplier: all from the first block to the last.
+            None => true,
+        }
+    }
+}
+
+/// How user data segments lie in a logical unit: the Referrals VPD page, B3h (SBC-3 and later).
+///
+/// The first block of the next segment of a descriptor is `size * multiplier` blocks after that of
+/// the segment before it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct SegmentLayout {
+    /// USER DATA SEGMENT SIZE in logical blocks; zero where each descriptor is one segment.
+    pub size: u32,
+    /// USER DATA SEGMENT MULTIPLIER; one where segments follow each other without a gap.
+    pub multiplier: u32,
+}
+
+impl SegmentLayout {
+    /// Bytes of the page.
+    pub const LENGTH: usize = 16;
+
+    /// Reads `data`, the bytes that were transferred of page B3h.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`VpdPage::new`], or a page that is too short.
+    pub fn parse(data: &[u8]) -> Result<Self, WireError> {
+        let page = VpdPage::new(data, REFERRALS)?;
+        let ([_, _, _, _, size @ .., _, _, _, _], _) =
+            header::<12>(page.payload(), "referrals vpd page")?;
+        let multiplier = be32(page.payload(), 8).unwrap_or(0);
+        Ok(Self { size: u32::from_be_bytes(*size), multiplier })
+    }
+
+    /// Writes page B3h of a disk to `buffer` and gives its length.
+    ///
+    /// # Errors
+    ///
+    /// The buffer is too small.
+    pub fn emit(&self, buffer: &mut [u8]) -> Result<usize, WireError> {
+        let mut page = VpdWriter::new(buffer, TYPE_DISK, REFERRALS);
+        page.put(&[0; 4]);
+        page.put(&self.size.to_be_bytes());
+        page.put(&self.multiplier.to_be_bytes());
+        page.finish()
     }
 }
 
@@ -178,12 +228,12 @@ impl Iterator for ReferralGroups<'_> {
 impl ExactSizeIterator for ReferralGroups<'_> {}
 impl FusedIterator for ReferralGroups<'_> {}
 
-/// Writes user data segments, as REPORT REFERRALS data or as a sense data descriptor.
+/// Writes user data segment referral descriptors, as REPORT REFERRALS data or in a sense data
+/// descriptor.
 #[derive(Debug)]
 pub struct ReferralWriter<'b> {
     sink: Sink<'b>,
     in_sense: bool,
-    segments: usize,
 }
 
 impl<'b> ReferralWriter<'b> {
@@ -192,7 +242,7 @@ impl<'b> ReferralWriter<'b> {
     pub fn report(buffer: &'b mut [u8]) -> Self {
         let mut sink = Sink::new(buffer);
         sink.put(&[0; 4]);
-        Self { sink, in_sense: false, segments: 0 }
+        Self { sink, in_sense: false }
     }
 
     /// Starts a sense data descriptor in `buffer`, for
@@ -202,7 +252,7 @@ impl<'b> ReferralWriter<'b> {
     pub fn sense(buffer: &'b mut [u8], not_all: bool) -> Self {
         let mut sink = Sink::new(buffer);
         sink.put(&[ReferralSense::KIND, 0, u8::from(not_all), 0]);
-        Self { sink, in_sense: true, segments: 0 }
+        Self { sink, in_sense: true }
     }
 
     /// Adds a segment with its groups.
@@ -237,7 +287,6 @@ impl<'b> ReferralWriter<'b> {
             self.sink.put(&[state.bits(), 0, high, low]);
         }
         self.sink.patch(start.saturating_add(3), &[count]);
-        self.segments = self.segments.saturating_add(1);
         Ok(())
     }
 
@@ -268,13 +317,12 @@ impl<'b> ReferralWriter<'b> {
             return Ok(());
         }
         let length = self.sink.total().saturating_sub(2);
-        let (Ok(short), Ok(count)) = (u8::try_from(length), u8::try_from(self.segments)) else {
+        let Ok(short) = u8::try_from(length) else {
             let found = u32::try_from(length).unwrap_or(u32::MAX);
             let rule = Rule::Value { found, expected: "at most 255" };
             return Err(WireError::new("additional length", 1, rule));
         };
         self.sink.patch(1, &[short]);
-        self.sink.patch(3, &[count]);
         Ok(())
     }
 }

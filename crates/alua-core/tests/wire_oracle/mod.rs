@@ -13,7 +13,9 @@ use alua_core::spc::cdb::Cdb;
 use alua_core::spc::designator::{Designator, DesignatorWriter, DeviceIdentification};
 use alua_core::spc::inquiry::{StandardInquiry, SupportedPages, UnitSerial, VpdPage};
 use alua_core::spc::luns::{Lun, LunWriter, ReportLuns};
-use alua_core::spc::referrals::{ReferralSense, ReferralWriter, ReportReferrals, Segments};
+use alua_core::spc::referrals::{
+    ReferralSense, ReferralWriter, ReportReferrals, SegmentLayout, Segments,
+};
 use alua_core::spc::sense::{Sense, SenseFormat, descriptors, referrals as sense_referrals};
 use alua_core::spc::target_port_groups::{
     Report, ReportWriter, StpgDescriptor, StpgList, encode_stpg,
@@ -155,13 +157,14 @@ fn assert_segments(left: Segments<'_>, right: Segments<'_>) {
     assert_eq!(left.clone().count(), right.clone().count());
     for (left, right) in left.zip(right) {
         assert_eq!((left.first_lba, left.last_lba), (right.first_lba, right.last_lba));
-        assert_eq!(left.contains(left.first_lba), left.first_lba <= left.last_lba);
+        let layout = SegmentLayout { size: 1 << 12, multiplier: 3 };
+        assert_eq!(left.contains(left.first_lba, layout), left.first_lba <= left.last_lba);
         assert_eq!(left.groups.len(), right.groups.len());
         assert!(left.groups.eq(right.groups));
     }
 }
 
-/// Standard INQUIRY data and the VPD pages 00h and 80h.
+/// Standard INQUIRY data and the VPD pages 00h, 80h and B3h.
 pub fn inquiry(data: &[u8]) -> bool {
     let pages = SupportedPages::new(data);
     if let Ok(pages) = pages {
@@ -172,8 +175,14 @@ pub fn inquiry(data: &[u8]) -> bool {
         let shown = serial.serial().to_string();
         assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{shown:?}");
     }
+    let layout = SegmentLayout::parse(data);
+    if let Ok(layout) = layout {
+        let mut buffer = [0; SegmentLayout::LENGTH];
+        assert_eq!(layout.emit(&mut buffer), Ok(buffer.len()));
+        assert_eq!(SegmentLayout::parse(&buffer), Ok(layout));
+    }
     let Some(inquiry) = show_error(StandardInquiry::parse(data)) else {
-        return pages.is_ok() || serial.is_ok();
+        return pages.is_ok() || serial.is_ok() || layout.is_ok();
     };
     let shown =
         format!("{}{}{}", inquiry.vendor_str(), inquiry.product_str(), inquiry.revision_str());
