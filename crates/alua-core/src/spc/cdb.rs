@@ -12,7 +12,7 @@
 use super::bytes::{be16, be32, be64, byte};
 use super::{Rule, WireError};
 
-/// Operation codes (SPC-5 annex of operation codes, SBC-4), and the service actions of those that
+/// Operation codes (SPC-4 and later, SBC-3 and later), and the service actions of those that
 /// have them.
 pub mod opcode {
     /// TEST UNIT READY.
@@ -139,8 +139,7 @@ pub mod opcode {
     /// Service action of [`MAINTENANCE_OUT`]: SET TARGET PORT GROUPS.
     pub const SET_TARGET_PORT_GROUPS: u8 = 0x0a;
 
-    /// The length of a CDB in bytes by the group code of its operation code (bits 7:5, SPC-5
-    /// 4.3.1); `None` for variable-length, reserved and vendor specific groups.
+    /// The length of a CDB in bytes by the group code of its operation code (bits 7:5); `None` for variable-length, reserved and vendor specific groups.
     #[must_use]
     pub const fn cdb_length(opcode: u8) -> Option<usize> {
         match opcode >> 5 {

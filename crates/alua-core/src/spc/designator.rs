@@ -1,4 +1,4 @@
-//! Device identification, VPD page 83h (SPC-5, 7.7.6): who the logical unit, the target port and
+//! Device identification, VPD page 83h (SPC-4 and later): who the logical unit, the target port and
 //! the target device are.
 //!
 //! # Contract
@@ -275,7 +275,9 @@ impl<'a> Designator<'a> {
         }
     }
 
-    /// The relative target port identifier (type 4h); `None` for another type.
+    /// The relative target port identifier (type 4h); `None` for another type. SPC gives the type a
+    /// meaning only with association [`TargetPort`](Association::TargetPort), which is for the
+    /// caller to look at.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Standard INQUIRY data and the vital product data pages 00h and 80h (SPC-5, 6.7 and 7.7).
+//! Standard INQUIRY data and the vital product data pages 00h and 80h (SPC-4 and later).
 //!
 //! Page 83h has its own module, [`designator`](super::designator).
 

@@ -1,4 +1,4 @@
-//! Logical unit numbers (SAM-5, 4.7) and REPORT LUNS parameter data (SPC-5, 6.36).
+//! Logical unit numbers (SAM-5) and REPORT LUNS parameter data (SPC-4 and later).
 
 use core::fmt;
 use core::iter::FusedIterator;

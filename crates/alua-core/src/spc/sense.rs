@@ -1,9 +1,10 @@
-//! Sense data, fixed and descriptor format (SPC-5, 4.4).
+//! Sense data, fixed and descriptor format (SPC-4 and later).
 //!
 //! # Contract
 //!
-//! SPC lets a target cut sense data anywhere, and reads what was not transferred as zero; so does
-//! [`Sense::parse`], as soon as the sense key is there. What ALUA lives on (key, ASC, ASCQ) is
+//! Sense data may be cut anywhere, by an allocation length or by a transport, and its length field
+//! does not tell. [`Sense::parse`] reads what was not transferred as zero, as Linux does, as soon
+//! as the sense key is there. What ALUA lives on (key, ASC, ASCQ) is
 //! never lost to a malformed descriptor behind it: such a descriptor ends the walk, and
 //! [`descriptors`] tells what is wrong with it.
 

@@ -1,5 +1,5 @@
-//! REPORT TARGET PORT GROUPS parameter data and the SET TARGET PORT GROUPS parameter list (SPC-5,
-//! 6.37 and 6.45; the numbers of the clauses differ between editions).
+//! REPORT TARGET PORT GROUPS parameter data and the SET TARGET PORT GROUPS parameter list (SPC-4 and
+//! later; the extended header came with SPC-4).
 //!
 //! # Contract
 //!
@@ -7,8 +7,9 @@
 //! fail. A group without ports is accepted: SPC forbids it, LIO sent it for years. Two descriptors
 //! with one group id are not this layer's business.
 //!
-//! Which header the data has is told by the data (byte 4), never by what was asked for: targets
-//! exist that ignore the request for the extended header and answer with the short one.
+//! Which header the data has is told by the data, never by what was asked for: targets exist that
+//! ignore the request for the extended header and answer with the short one. Byte 4 tells: bits 6:4
+//! are 001b in the extended header, and zero in the descriptor that stands there otherwise.
 
 use core::iter::FusedIterator;
 
@@ -108,7 +109,8 @@ impl<'a> Report<'a> {
         self.format
     }
 
-    /// IMPLICIT TRANSITION TIME in seconds: how long a transition may last. `None` where the data
+    /// IMPLICIT TRANSITION TIME in seconds: how long an initiator should at least wait before it
+    /// gives up an implicit transition. `None` where the data
     /// does not say: no extended header, or zero in it.
     #[must_use]
     pub const fn implicit_transition_secs(&self) -> Option<u8> {
