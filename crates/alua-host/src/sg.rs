@@ -62,8 +62,8 @@ pub enum OpenError {
     },
     /// The user may not open it.
     #[error(
-        "{}: no permission to open it; run as root, or as a user who may read the node and has \
-         CAP_SYS_RAWIO (SCSI commands such as REPORT TARGET PORT GROUPS need it)",
+        "{}: no permission to open it; run as root, or as a user who may read the node (often the \
+         group disk)",
         path.display()
     )]
     NoPermission {

@@ -285,8 +285,8 @@ impl fmt::Display for NotSubmitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPermission => f.write_str(
-                "the kernel does not let this user send this command \
-                 (run as root, or give the program CAP_SYS_RAWIO)",
+                "the kernel does not let this user send this command; run as root, or give the \
+                 program CAP_SYS_RAWIO (some commands pass where the user may write to the node)",
             ),
             Self::NoDevice => f.write_str("the device is gone or offline"),
             Self::NotScsi => f.write_str("the device does not take SCSI commands"),
