@@ -26,9 +26,16 @@ enum Reading {
 
 impl Parts<'_> {
     pub(super) fn doubt_identity(&mut self, id: PathId, now: Time) {
+        let being_read = self.state.identity.is_some_and(|flight| flight.path == id);
         let Some(path) = self.path_mut(id) else { return };
-        if path.identity != IdentityCheck::Changed {
-            path.identity = IdentityCheck::InDoubt { due: now, reads: 0 };
+        match path.identity {
+            // What is being read may be from before the change.
+            IdentityCheck::InDoubt { .. } => self.state.identity_again |= being_read,
+            IdentityCheck::Verified | IdentityCheck::Unreadable { .. } => {
+                path.identity = IdentityCheck::InDoubt { due: now, reads: 0 };
+                self.state.identity_again |= being_read;
+            }
+            IdentityCheck::Changed => {}
         }
     }
 
@@ -50,7 +57,11 @@ impl Parts<'_> {
     }
 
     pub(super) fn complete_identity(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
-        let reading = self.judge_identity(id, outcome);
+        let reading = if core::mem::take(&mut self.state.identity_again) {
+            Reading::Unclear
+        } else {
+            self.judge_identity(id, outcome)
+        };
         let (retry, reprobe) = (self.state.config.retry_ms, self.state.config.reprobe_ms);
         let Some(path) = self.path_mut(id) else { return };
         let reads = match path.identity {
@@ -72,20 +83,26 @@ impl Parts<'_> {
             self.move_to_group(id, group, relative_port);
         }
         if trusted {
-            self.want_refresh(Reason::Asked, now);
+            // Not urgent: the refresh may bring the next doubt.
+            self.want_refresh(Reason::NewPath, now);
         }
     }
 
-    /// Puts a path where its page 83h says it belongs. A group that finds no place leaves the path
-    /// where it was.
+    /// Puts a path where its page 83h says it belongs. Where that group finds no place, the path
+    /// is in none: it is not where it was.
     fn move_to_group(&mut self, id: PathId, group: Option<u16>, relative_port: Option<u16>) {
-        let has_place = group.is_none_or(|group| self.place_for_group(group).is_some());
         let Some(path) = self.path_mut(id) else { return };
         path.relative_port = relative_port;
-        if has_place && path.group != group {
-            path.group = group;
-            path.evidence = None;
-            self.state.untold = true;
+        if path.group == group {
+            return;
+        }
+        // Out of its old group first, which may make room for the new one.
+        path.group = None;
+        path.evidence = None;
+        self.state.untold = true;
+        let placed = group.filter(|&group| self.place_for_group(group).is_some());
+        if let Some(path) = self.path_mut(id) {
+            path.group = placed;
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) control: Option<InFlight>,
     /// The reading of page 83h that is in flight.
     pub(super) identity: Option<InFlight>,
+    /// The identity was put in doubt again while it is being read.
+    pub(super) identity_again: bool,
     /// The idle probe that is in flight.
     pub(super) probe: Option<InFlight>,
     pub(super) probe_at: Time,
@@ -101,6 +103,7 @@ impl State {
             activations: Activations::default(),
             control: None,
             identity: None,
+            identity_again: false,
             probe: None,
             probe_at: Time::ZERO,
             probe_next: 0,
@@ -208,6 +211,15 @@ impl Parts<'_> {
 
     /// The place of a group, made if there is room; a group that no path names makes room.
     pub(super) fn place_for_group(&mut self, id: u16) -> Option<&mut Group> {
+        self.place_for_group_beside(id, None)
+    }
+
+    /// The same, but the groups that the report of `pass` listed already keep their places.
+    pub(super) fn place_for_group_beside(
+        &mut self,
+        id: u16,
+        pass: Option<u32>,
+    ) -> Option<&mut Group> {
         let of_id = |group: &Group| group.used && group.id == id;
         let index = self
             .groups
@@ -215,8 +227,9 @@ impl Parts<'_> {
             .position(of_id)
             .or_else(|| self.groups.iter().position(|group| !group.used))
             .or_else(|| {
-                let spare = self.groups.iter().find(|group| !self.has_path(group.id))?.id;
-                self.groups.iter().position(|group| group.id == spare)
+                self.groups
+                    .iter()
+                    .position(|group| !self.has_path(group.id) && pass != Some(group.listed_in))
             })?;
         let place = self.groups.get_mut(index)?;
         if !of_id(place) {
@@ -240,6 +253,7 @@ impl Parts<'_> {
         };
         let places = self.groups.len();
         let known = match new.group {
+            // A transition is polled only where a path can ask: that starts now.
             Some(id) => {
                 let group = self.place_for_group(id).ok_or(AddPathError::GroupsFull(places))?;
                 group.state.is_some() && group.transition.is_none()
@@ -271,16 +285,16 @@ impl Parts<'_> {
         let lost = |flight: &Option<InFlight>| flight.filter(|flight| flight.path == id);
         if lost(&self.state.identity).is_some() {
             self.state.identity = None;
+            self.state.identity_again = false;
         }
         if lost(&self.state.probe).is_some() {
             self.state.probe = None;
         }
-        if let Some(flight) = lost(&self.state.control) {
-            self.state.control = None;
-            self.complete_control(flight, &Outcome::TransportFailed, now);
-        }
         if !self.paths.iter().any(|path| path.used) {
             self.end_without_paths();
+        } else if let Some(flight) = lost(&self.state.control) {
+            self.state.control = None;
+            self.complete_control(flight, &Outcome::TransportFailed, now);
         }
         true
     }
@@ -406,7 +420,10 @@ impl Parts<'_> {
         if what.recheck.contains(Recheck::IDENTITY) {
             self.doubt_identity(id, now);
         }
-        if self.state.managed.is_err() {
+        let untrusted = !self.is_trusted(id);
+        let changed = self.path(id).is_none_or(|path| path.identity == IdentityCheck::Changed);
+        if self.state.managed.is_err() || changed || untrusted && what.state.is_some() {
+            // Perhaps another logical unit's state.
             return;
         }
         match what.state {
@@ -437,11 +454,17 @@ impl Parts<'_> {
     pub(super) fn note_success(&mut self, id: PathId, now: Time) {
         let Some(path) = self.path_mut(id) else { return };
         path.transport = Transport::Answered { at: now };
-        let path = *path;
+        if !path.is_trusted() {
+            return;
+        }
+        let before = *path;
+        // Newer than what the path said before.
+        let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
+        self.state.untold |= overruled;
         if self.state.managed.is_err() {
             return;
         }
-        let (known, _) = self.known(&path);
+        let (known, _) = self.known(&before);
         if known.state.is_some_and(|state| !state.is_live()) {
             self.want_refresh(Reason::Evidence(id), now);
         }

@@ -356,7 +356,11 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     pub fn gate(&self, id: PathId) -> Gate {
         let Some(path) = self.path(id) else { return Gate::Refuse(Refusal::NoPath) };
         match path.identity {
-            IdentityCheck::Verified => gate(self.access(id).state, self.state.config.gate),
+            IdentityCheck::Verified => match self.access(id) {
+                // No state will ever be known: nothing to wait for.
+                Known { state: None, cause: Cause::AluaOff(_) | Cause::NoGroup } => Gate::Pass,
+                known => gate(known.state, self.state.config.gate),
+            },
             IdentityCheck::InDoubt { .. } => Gate::Hold(Hold::IdentityInDoubt),
             IdentityCheck::Unreadable { .. } => Gate::Refuse(Refusal::IdentityUnreadable),
             IdentityCheck::Changed => Gate::Refuse(Refusal::IdentityChanged),

@@ -49,7 +49,7 @@ impl Parts<'_> {
         let mut changed = false;
         let mut not_stored = 0_u16;
         for listed in report.groups() {
-            match self.place_for_group(listed.id) {
+            match self.place_for_group_beside(listed.id, Some(pass)) {
                 Some(group) => changed |= apply_descriptor(group, &listed, reading),
                 None => not_stored = not_stored.saturating_add(1),
             }

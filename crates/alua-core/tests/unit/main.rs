@@ -12,4 +12,5 @@
 mod exhaustive;
 mod harness;
 
+mod hostile;
 mod smoke;

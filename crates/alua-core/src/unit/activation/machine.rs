@@ -12,6 +12,7 @@ use super::{
     Activated, ActivationError, ActivationId, ActivationRefused, ActivationResult, Target,
 };
 use crate::access::AccessState;
+use crate::cause::Cause;
 use crate::sense::{Recheck, is_transition, meaning};
 use crate::spc::Status;
 use crate::spc::sense::{Sense, SenseKey};
@@ -228,11 +229,12 @@ impl Parts<'_> {
         if meaning(sense).recheck.contains(Recheck::IDENTITY) {
             self.doubt_identity(path, now);
         }
-        if is_transition(sense) {
+        let in_transition = is_transition(sense);
+        if in_transition {
             self.enter_transition(path, sense, now);
-            return Phase::Reading { pass: next_pass };
         }
-        if sense.key == SenseKey::UnitAttention && run.attentions < ATTENTIONS_MAX {
+        let comes_back = in_transition || sense.key == SenseKey::UnitAttention;
+        if comes_back && run.attentions < ATTENTIONS_MAX {
             // A state may have changed: what to send is decided on a new report.
             run.attentions = run.attentions.saturating_add(1);
             return Phase::Reading { pass: next_pass };
@@ -309,7 +311,8 @@ impl Parts<'_> {
         let explicit = self.state.managed.is_ok_and(|managed| managed.tpgs().has_explicit());
         let mut send = false;
         for target in targets.iter().filter(|target| !self.is_there(target)) {
-            let Some(group) = self.group_of_target(target) else {
+            let listed = |group: &&Group| !matches!(group.cause, Cause::AbsentFromReport { .. });
+            let Some(group) = self.group_of_target(target).filter(listed) else {
                 if is_port(target.state) {
                     send = true;
                     continue;

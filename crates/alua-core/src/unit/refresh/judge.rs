@@ -53,7 +53,7 @@ impl Parts<'_> {
             return self.resend(path, RefreshError::Status(status), now);
         }
         match step {
-            Step::CheckNews(_) => self.judge_news(path, sense.as_ref(), now),
+            Step::CheckNews(_) => self.judge_news(path, status, sense.as_ref(), now),
             Step::TestReady(_) => self.judge_ready(path, status, sense.as_ref(), now),
             Step::Report(_) if status == Status::Good => {
                 self.judge_report(path, flight.sent, data, now);
@@ -62,7 +62,7 @@ impl Parts<'_> {
         }
     }
 
-    fn judge_news(&mut self, path: PathId, sense: Option<&Sense>, now: Time) {
+    fn judge_news(&mut self, path: PathId, status: Status, sense: Option<&Sense>, now: Time) {
         let state = self.path(path).and_then(|path| self.known(path).0.state);
         match sense {
             Some(sense) if sense.key == SenseKey::UnitAttention => {
@@ -76,7 +76,9 @@ impl Parts<'_> {
                 Some(told) if state != Some(told) => self.go_on(Step::Report(path), now),
                 _ => self.end_pass(PassEnd::OldNews, now),
             },
-            None => self.end_pass(PassEnd::OldNews, now),
+            None if status == Status::Good => self.end_pass(PassEnd::OldNews, now),
+            // Whether the target looked for unit attentions before it answered is not known.
+            None => self.go_on(Step::Report(path), now),
         }
     }
 
@@ -91,6 +93,9 @@ impl Parts<'_> {
                 group.transition = None;
                 group.state = None;
                 group.cause = cause;
+            }
+            if let Some(path) = self.path_mut(path) {
+                path.evidence = None;
             }
             self.state.untold = true;
             self.end_pass(PassEnd::Read(true), now);

@@ -45,7 +45,11 @@ impl Parts<'_> {
     }
 
     fn first_step(&self, trigger: Trigger, report: Option<LastReport>) -> Option<Step> {
-        let checked = report.filter(|report| trigger.may_be_old && self.is_all_from(report));
+        // A pass that failed may have taken the unit attention with it.
+        let last = self.state.refresh.last_end;
+        let holds = matches!(last, Some((_, PassEnd::Read(_) | PassEnd::OldNews)));
+        let checked =
+            report.filter(|report| trigger.may_be_old && holds && self.is_all_from(report));
         match checked {
             Some(report) => Some(Step::CheckNews(report.path)),
             None => self.next_step(trigger.via),
