@@ -236,7 +236,7 @@ impl Array {
             AccessState::Offline if row.in_offline() => Ok(()),
             AccessState::Transitioning => {
                 let rtpg = command == Command::ReportTargetPortGroups;
-                if row.in_transitioning() && !(rtpg && !self.alua.rtpg_in_transition) {
+                if row.in_transitioning() && (!rtpg || self.alua.rtpg_in_transition) {
                     return Ok(());
                 }
                 match self.alua.transition_answer {

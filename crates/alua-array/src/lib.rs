@@ -46,6 +46,7 @@
 mod alua;
 mod apply;
 mod array;
+mod build;
 mod clock;
 mod command;
 mod commands;
@@ -55,7 +56,9 @@ mod counters;
 mod distort;
 mod event;
 mod fault;
+mod flow;
 mod inspect;
+mod manage;
 mod medium;
 mod nexus;
 mod reserve;

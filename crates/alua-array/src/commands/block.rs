@@ -216,7 +216,7 @@ impl Array {
             return Err(Failure::illegal(SenseCode::PARAMETER_LIST_LENGTH));
         }
         let told = number(list, 2, 2) as usize;
-        let Some(descriptors) = list.get(8..8 + told).filter(|_| told % 16 == 0) else {
+        let Some(descriptors) = list.get(8..8 + told).filter(|_| told.is_multiple_of(16)) else {
             return Err(Failure::list(2));
         };
         if told / 16 > MAX_UNMAP_DESCRIPTORS as usize {

@@ -210,7 +210,7 @@ impl<'a> Field<'a> {
     pub(crate) fn bytes(self) -> Result<Vec<u8>, Problem> {
         let digits: Vec<char> = self.str()?.chars().filter(|c| !c.is_whitespace()).collect();
         let wrong = || self.wrong("is not hexadecimal bytes", "for example \"00 0a ff\"");
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(wrong());
         }
         let byte = |pair: &[char]| {
