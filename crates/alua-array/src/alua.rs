@@ -31,7 +31,7 @@ pub(crate) struct Access {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pending {
     episode: u32,
-    view: usize,
+    pub(crate) view: usize,
     group: usize,
     to: AccessState,
     from: AccessState,

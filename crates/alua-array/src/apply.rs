@@ -7,7 +7,7 @@ use alua_core::access::AccessState;
 use crate::alua::{Change, ChangedBy};
 use crate::array::{Array, put};
 use crate::config::Transition;
-use crate::event::Event;
+use crate::event::{Event, LostTasks};
 use crate::sense::SenseCode;
 
 const AT_ONCE: Transition = Transition::Takes(Duration::ZERO);
@@ -334,7 +334,9 @@ impl Array {
     }
 
     fn power_cycle(&mut self, lose_cache: bool) {
-        self.drop_tasks(|_| true);
+        for port in 0..self.ports.len() {
+            self.lose_link(port, LostTasks::Aborted);
+        }
         for unit in 0..self.units.len() {
             let state = &mut self.units[unit];
             if lose_cache {

@@ -101,7 +101,12 @@ pub enum FunctionResult {
     NoSuchTask,
     /// There is no such logical unit.
     NoSuchUnit,
-    /// The port cannot be reached.
+    /// The device server did not do it (FUNCTION REJECTED).
+    Rejected,
+    /// There is no answer, and there will be none. Nobody can tell whether it was done.
+    NoAnswer,
+    /// The transport failed; unless it is [`TransportError::NoConnect`], nobody can tell whether it
+    /// was done.
     Transport(TransportError),
 }
 

@@ -3,7 +3,8 @@
 use rand_pcg::rand_core::Rng;
 
 use crate::array::Array;
-use crate::fault::{Fault, FaultAction};
+use crate::completion::FunctionResult;
+use crate::fault::{FaultAction, Function};
 use crate::nexus::NexusId;
 use crate::task::Task;
 
@@ -12,37 +13,72 @@ impl Array {
     pub(crate) fn find_fault(&mut self, task: &Task, port: usize) -> Option<u32> {
         for at in 0..self.faults.len() {
             let rule = &self.config.faults[at];
-            if !self.faults[at].armed || !self.matches(rule, task, port) {
-                continue;
+            let wanted = rule.functions.is_empty()
+                && rule.opcode.is_none_or(|wanted| wanted == task.cdb[0])
+                && (rule.commands.is_empty() || rule.commands.contains(&task.command));
+            if wanted && self.aims_at(at, task.nexus, port, task.unit) && self.meets(at) {
+                let name = &self.faults[at].name;
+                let (nexus, tag) = (NexusId(task.nexus), task.tag);
+                let now = self.clock.now();
+                self.trace.note(now, "fault", format_args!("{name} {nexus} tag {tag}"));
+                return Some(at as u32);
             }
-            let (skip, count, per_mille) = (rule.skip, rule.count, rule.per_mille);
-            let state = &mut self.faults[at];
-            state.seen = state.seen.saturating_add(1);
-            if state.seen <= skip || count.is_some_and(|count| state.met >= count) {
-                continue;
-            }
-            if per_mille < 1000 && self.fault_random.next_u32() % 1000 >= u32::from(per_mille) {
-                continue;
-            }
-            state.met = state.met.saturating_add(1);
-            self.trace.note(
-                self.clock.now(),
-                "fault",
-                format_args!("{} {} tag {}", state.name, NexusId(task.nexus), task.tag),
-            );
-            return Some(at as u32);
         }
         None
     }
 
-    fn matches(&self, rule: &Fault, task: &Task, port: usize) -> bool {
-        let initiator = &self.nexuses[task.nexus as usize].initiator;
-        let unit = task.unit.map(|unit| &self.units[unit as usize].name);
-        rule.initiator.as_ref().is_none_or(|wanted| wanted == initiator)
+    /// What the first armed fault that meets a task management function makes of it: the answer,
+    /// and whether the function is carried out all the same.
+    pub(crate) fn find_function_fault(
+        &mut self,
+        function: Function,
+        nexus: u32,
+        unit: Option<u32>,
+    ) -> Option<(FunctionResult, bool)> {
+        let port = self.nexuses[nexus as usize].port;
+        for at in 0..self.faults.len() {
+            let wanted = self.config.faults[at].functions.contains(&function);
+            if wanted && self.aims_at(at, nexus, port, unit) && self.meets(at) {
+                let name = &self.faults[at].name;
+                let (now, nexus) = (self.clock.now(), NexusId(nexus));
+                self.trace.note(now, "fault", format_args!("{name} {nexus} {function:?}"));
+                return Some(match self.faults[at].action {
+                    FaultAction::Hang { runs } => (FunctionResult::NoAnswer, runs),
+                    FaultAction::Transport { error, runs_after } => {
+                        (FunctionResult::Transport(error), runs_after.is_some())
+                    }
+                    _ => (FunctionResult::Rejected, false),
+                });
+            }
+        }
+        None
+    }
+
+    /// Whether an armed fault is meant for this nexus and this unit.
+    fn aims_at(&self, at: usize, nexus: u32, port: usize, unit: Option<u32>) -> bool {
+        let rule = &self.config.faults[at];
+        let initiator = &self.nexuses[nexus as usize].initiator;
+        let unit = unit.map(|unit| &self.units[unit as usize].name);
+        self.faults[at].armed
+            && rule.initiator.as_ref().is_none_or(|wanted| wanted == initiator)
             && rule.port.is_none_or(|wanted| wanted == self.ports[port].id)
             && rule.unit.as_ref().is_none_or(|wanted| Some(wanted) == unit)
-            && rule.opcode.is_none_or(|wanted| wanted == task.cdb[0])
-            && (rule.commands.is_empty() || rule.commands.contains(&task.command))
+    }
+
+    /// Counts a match, and says whether the fault strikes this time.
+    fn meets(&mut self, at: usize) -> bool {
+        let rule = &self.config.faults[at];
+        let state = &mut self.faults[at];
+        state.seen = state.seen.saturating_add(1);
+        if state.seen <= rule.skip || rule.count.is_some_and(|count| state.met >= count) {
+            return false;
+        }
+        if rule.per_mille < 1000 && self.fault_random.next_u32() % 1000 >= u32::from(rule.per_mille)
+        {
+            return false;
+        }
+        state.met = state.met.saturating_add(1);
+        true
     }
 
     /// Changes the data of an answer as the command's fault says.

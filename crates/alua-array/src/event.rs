@@ -163,14 +163,16 @@ pub enum Event {
         /// `unit`: its name.
         unit: Option<String>,
     },
-    /// `nexus-loss`: the device server loses the nexus: its commands are gone, 29/07 waits.
+    /// `nexus-loss`: the device server loses the nexus: its commands are gone without an answer,
+    /// 29/07 waits.
     NexusLoss {
         /// `initiator`: its name.
         initiator: Option<String>,
         /// `port`: relative target port id.
         port: Option<u16>,
     },
-    /// `power-cycle`: commands and reservations without APTPL are gone, 29/00 waits everywhere.
+    /// `power-cycle`: every command ends with a transport error, reservations without APTPL are
+    /// gone, 29/00 waits everywhere.
     PowerCycle {
         /// `lose_cache`: data that nobody flushed is lost.
         lose_cache: bool,

@@ -26,6 +26,9 @@ pub struct Fault {
     pub commands: Vec<Command>,
     /// `opcode`: only this operation code, which may be one that the model does not have.
     pub opcode: Option<u8>,
+    /// `function`: these task management functions, and no command. The action is then `hang`,
+    /// `transport` or `busy`.
+    pub functions: Vec<Function>,
     /// `skip`: so many matching commands pass before it begins.
     pub skip: u32,
     /// `count`: it ends after so many commands. `None`: it does not end.
@@ -47,12 +50,33 @@ impl Default for Fault {
             unit: None,
             commands: Vec::new(),
             opcode: None,
+            functions: Vec::new(),
             skip: 0,
             count: None,
             per_mille: 1000,
             action: FaultAction::Status(Status::Busy),
         }
     }
+}
+
+/// A task management function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Function {
+    /// `abort-task`.
+    AbortTask,
+    /// `abort-task-set`.
+    AbortTaskSet,
+    /// `reset-unit`: LOGICAL UNIT RESET.
+    ResetUnit,
+}
+
+impl Function {
+    /// Every function with its name.
+    pub(crate) const NAMES: [(&'static str, Self); 3] = [
+        ("abort-task", Self::AbortTask),
+        ("abort-task-set", Self::AbortTaskSet),
+        ("reset-unit", Self::ResetUnit),
+    ];
 }
 
 /// What a fault does to the command it meets.
@@ -141,6 +165,8 @@ pub(crate) fn parse(t: &mut Table<'_>) -> Result<Fault, Problem> {
         commands: t
             .or("command", Vec::new(), |field| field.list().into_iter().map(command).collect())?,
         opcode: t.maybe("opcode", Field::u8)?,
+        functions: t
+            .or("function", Vec::new(), |field| field.list().into_iter().map(function).collect())?,
         skip: t.or("skip", 0, Field::u32)?,
         count: t.maybe("count", Field::u32)?,
         per_mille: t
@@ -153,6 +179,10 @@ fn command(field: Field<'_>) -> Result<Command, Problem> {
     let mut names: Vec<(&str, Command)> = Command::all().map(|c| (c.name(), c)).collect();
     names.push((Command::Other.name(), Command::Other));
     field.choice(&names)
+}
+
+fn function(field: Field<'_>) -> Result<Function, Problem> {
+    field.choice(&Function::NAMES)
 }
 
 fn action(t: &mut Table<'_>) -> Result<FaultAction, Problem> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use alua_core::access::AccessState;
+use alua_core::spc::Status;
 use rand_pcg::rand_core::Rng;
 
 use crate::array::{Array, What};
@@ -14,7 +15,8 @@ use crate::task::{MAX_CDB, Task, TaskKey};
 
 impl Array {
     /// Sends a command. `capacity` is the room for data that come back, in bytes. It ends with a
-    /// [`Completion`] that carries `nexus` and `tag`, or it hangs.
+    /// [`Completion`] that carries `nexus` and `tag`, or it hangs. The caller gives no tag to two
+    /// commands of one nexus at a time; the array does not look.
     ///
     /// # Errors
     ///
@@ -182,7 +184,9 @@ impl Array {
             }
             return;
         }
-        self.distort(&task, &mut data_in);
+        if status == Status::Good {
+            self.distort(&task, &mut data_in);
+        }
         let residual = task.capacity as i64 - data_in.len() as i64;
         data_in.truncate(task.capacity);
         let late = task.fault.and_then(|fault| match self.faults[fault as usize].action {
@@ -215,6 +219,11 @@ impl Array {
 
     pub(crate) fn break_transport(&mut self, key: TaskKey) {
         let Some(mut task) = self.tasks.take(key) else { return };
+        // A lost link or another nexus was faster: the initiator has been told.
+        if task.broken {
+            self.tasks.put(key, task);
+            return;
+        }
         let error = match task.fault.map(|fault| &self.faults[fault as usize].action) {
             Some(FaultAction::Transport { error, .. }) => *error,
             _ => TransportError::Error,

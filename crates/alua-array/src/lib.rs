@@ -80,7 +80,7 @@ pub use config::{
 };
 pub use counters::Counters;
 pub use event::{Event, LostTasks};
-pub use fault::{Fault, FaultAction};
+pub use fault::{Fault, FaultAction, Function};
 pub use nexus::{NexusId, TransportError};
 pub use sense::{SenseBytes, SenseCode, SenseTriple};
 pub use time::Time;

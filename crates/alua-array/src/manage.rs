@@ -6,7 +6,7 @@ use alua_core::spc::Status;
 use crate::array::Array;
 use crate::completion::{FunctionResult, Outcome};
 use crate::event::LostTasks;
-use crate::fault::FaultAction;
+use crate::fault::{FaultAction, Function};
 use crate::nexus::{NexusId, TransportError};
 use crate::sense::SenseCode;
 use crate::task::Task;
@@ -15,51 +15,70 @@ impl Array {
     /// ABORT TASK. The answer is there at once: after it the command is neither answered nor
     /// carried out, unless a fault makes the array lie. What it had done before stays done.
     pub fn abort(&mut self, nexus: NexusId, tag: u64) -> FunctionResult {
-        if let Err(result) = self.function_arrives(nexus) {
-            return result;
-        }
-        let ended = self.drop_tasks(|task| task.nexus == nexus.0 && task.tag == tag);
-        self.trace.note(
-            self.clock.now(),
-            "abort",
-            format_args!("{nexus} tag {tag}: {ended} ended"),
-        );
-        if ended == 0 { FunctionResult::NoSuchTask } else { FunctionResult::Complete }
+        let target = self.tasks.find(|task| task.nexus == nexus.0 && task.tag == tag);
+        let unit = target.and_then(|task| task.unit);
+        self.function(Function::AbortTask, nexus, unit, |array| {
+            let ended = array.drop_tasks(|task| task.nexus == nexus.0 && task.tag == tag);
+            let now = array.clock.now();
+            array.trace.note(now, "abort", format_args!("{nexus} tag {tag}: {ended} ended"));
+            if ended == 0 { FunctionResult::NoSuchTask } else { FunctionResult::Complete }
+        })
     }
 
     /// ABORT TASK SET: every command of this nexus to this logical unit.
     pub fn abort_task_set(&mut self, nexus: NexusId, lun: u16) -> FunctionResult {
-        if let Err(result) = self.function_arrives(nexus) {
-            return result;
-        }
-        let ended = self.drop_tasks(|task| task.nexus == nexus.0 && task.lun == lun);
-        let now = self.clock.now();
-        self.trace.note(now, "abort", format_args!("{nexus} L{lun} task set: {ended} ended"));
-        FunctionResult::Complete
+        let unit = self.unit_behind(nexus, lun);
+        self.function(Function::AbortTaskSet, nexus, unit, |array| {
+            if unit.is_none() {
+                return FunctionResult::NoSuchUnit;
+            }
+            let ended = array.drop_tasks(|task| task.nexus == nexus.0 && task.lun == lun);
+            let now = array.clock.now();
+            array.trace.note(now, "abort", format_args!("{nexus} L{lun} task set: {ended} ended"));
+            FunctionResult::Complete
+        })
     }
 
     /// LOGICAL UNIT RESET: every command of every nexus to the unit is gone, 29/03 waits on each.
     /// Persistent reservations stay.
     pub fn reset_unit(&mut self, nexus: NexusId, lun: u16) -> FunctionResult {
-        if let Err(result) = self.function_arrives(nexus) {
-            return result;
-        }
-        let port = self.nexuses[nexus.0 as usize].port;
-        match self.ports[port].luns.get(usize::from(lun)).copied().flatten() {
+        let unit = self.unit_behind(nexus, lun);
+        self.function(Function::ResetUnit, nexus, unit, |array| match unit {
             Some(unit) => {
-                self.reset(unit as usize, Some(nexus.0));
+                array.reset(unit as usize, Some(nexus.0));
                 FunctionResult::Complete
             }
             None => FunctionResult::NoSuchUnit,
+        })
+    }
+
+    /// Carries a task management function out, unless the link or a fault keeps it from that.
+    fn function(
+        &mut self,
+        function: Function,
+        nexus: NexusId,
+        unit: Option<u32>,
+        carry_out: impl FnOnce(&mut Self) -> FunctionResult,
+    ) -> FunctionResult {
+        match self.nexuses.get(nexus.0 as usize) {
+            Some(known) if known.alive && self.port_is_up(known.port) => {}
+            _ => return FunctionResult::Transport(TransportError::NoConnect),
+        }
+        match self.find_function_fault(function, nexus.0, unit) {
+            None => carry_out(self),
+            Some((result, runs)) => {
+                if runs {
+                    carry_out(self);
+                }
+                result
+            }
         }
     }
 
-    pub(crate) fn function_arrives(&self, nexus: NexusId) -> Result<(), FunctionResult> {
-        let no_connect = FunctionResult::Transport(TransportError::NoConnect);
-        match self.nexuses.get(nexus.0 as usize) {
-            Some(known) if known.alive && self.port_is_up(known.port) => Ok(()),
-            _ => Err(no_connect),
-        }
+    /// The unit behind a logical unit number of a nexus.
+    fn unit_behind(&self, nexus: NexusId, lun: u16) -> Option<u32> {
+        let port = self.nexuses.get(nexus.0 as usize)?.port;
+        self.ports[port].luns.get(usize::from(lun)).copied().flatten()
     }
 
     /// What a logical unit reset does.

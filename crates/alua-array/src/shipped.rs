@@ -32,6 +32,21 @@ macro_rules! shipped {
 
 shipped! {
     DEMO "demo" "Two controllers, one optimized per unit, implicit and explicit";
+    SYMMETRIC "symmetric" "Two controllers, every path optimized, implicit";
+    SINGLE_STATE "single-state" "Active/optimized is the only state that there is";
+    FOUR_GROUPS "four-groups" "Two controllers with two groups each, one unit LBA-dependent";
+    METRO "metro" "Four controllers at two sites that lose sight of each other";
+    REFUSED_HEADER "misbehaving/refused-header" "Refuses the extended header with an odd code";
+    MUTE_TRANSITION "misbehaving/mute-transition" "Refuses RTPG itself in transition";
+    NO_LIVE_PATH "misbehaving/no-live-path" "One half transitions, the other is unavailable";
+    ENDLESS_TRANSITION "misbehaving/endless-transition" "A transition that does not end by itself";
+    HALF_WAY "misbehaving/half-way" "STPG and implicit transitions fail half-way";
+    LIAR "misbehaving/liar" "RTPG data that are short, growing, endless, wrong";
+    STALE "misbehaving/stale" "RTPG tells states that are no longer true";
+    TPGS_ZERO "misbehaving/tpgs-zero" "TPGS 0 with target port groups in page 83h";
+    NO_DESIGNATORS "misbehaving/no-designators" "Page 83h names neither the unit nor the group";
+    SWAPPED "misbehaving/swapped" "A logical unit number comes to lead to another unit";
+    GHOSTS "misbehaving/ghosts" "Ghost writes, hanging commands, late answers, ignored aborts";
 }
 
 impl Shipped {

@@ -91,6 +91,11 @@ impl Tasks {
         keys
     }
 
+    /// The first task that `wanted` accepts.
+    pub(crate) fn find(&self, wanted: impl Fn(&Task) -> bool) -> Option<&Task> {
+        self.slots.iter().filter_map(|(_, task)| task.as_ref()).find(|task| wanted(task))
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -111,7 +111,8 @@ impl Array {
             StpgBehaviour::Failed => return Err(stpg_failed()),
         }
         // While another transition is under way, another change is refused as in that state.
-        if !self.units[call.unit].pending.is_empty() {
+        let view = self.view_of(call.unit, self.ports[call.port].controller);
+        if self.units[call.unit].pending.iter().any(|pending| pending.view == view) {
             return Err(Failure::Check(Sense::new(key::NOT_READY, SenseCode::TRANSITION)));
         }
         self.add_demotions(call, &mut wanted);

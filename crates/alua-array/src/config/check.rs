@@ -7,7 +7,8 @@ use alua_core::access::AccessState;
 use super::error::Flaw;
 use super::{Config, UnitConfig};
 use crate::event::Event;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultAction};
+use crate::nexus::TransportError;
 use crate::time::Time;
 
 /// The largest logical unit number: what the flat address method holds.
@@ -271,8 +272,25 @@ type Wrong = (&'static str, String, String);
 fn one_fault(fault: &Fault, names: &Names) -> Result<(), Wrong> {
     names.port(fault.port)?;
     names.unit(fault.unit.as_ref())?;
-    if let crate::fault::FaultAction::OmitGroup(group) = fault.action {
+    if let FaultAction::OmitGroup(group) = fault.action {
         names.group(group)?;
+    }
+    let of_functions = matches!(
+        fault.action,
+        FaultAction::Hang { .. }
+            | FaultAction::Transport { .. }
+            | FaultAction::Status(alua_core::spc::Status::Busy)
+    );
+    if !fault.functions.is_empty() && !of_functions {
+        let help = "allowed with `function`: hang, transport, busy";
+        return Err(("action", "no task management function ends so".into(), help.into()));
+    }
+    if let FaultAction::Transport { error: TransportError::NoConnect, runs_after: Some(_) } =
+        fault.action
+    {
+        let message = "`no-connect` means that the command never left".into();
+        let help = "leave `runs_after` out, or take \"disrupted\" or \"error\"".into();
+        return Err(("runs_after", message, help));
     }
     if fault.per_mille > 1000 {
         return Err(("per_mille", "`per_mille` is out of range".into(), "0 to 1000".into()));
