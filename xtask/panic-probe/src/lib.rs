@@ -2,6 +2,8 @@
 //! (`-C link-dead-code`) and looked at as it stands. See `xtask/src/panic_check.rs`.
 #![no_std]
 
+mod unit;
+
 use core::panic::PanicInfo;
 
 /// Stands for the kernel's `BUG()`. When nothing can panic, nothing refers to it, and the linker

@@ -45,6 +45,9 @@ use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
 use crate::time::Time;
 
+/// The longer of the two headers, in bytes.
+const REPORT_BYTES_MIN: u32 = 8;
+
 #[derive(Clone, Debug)]
 pub(super) struct Refresh {
     phase: Phase,
@@ -153,6 +156,7 @@ pub(super) enum Reason {
 }
 
 impl Refresh {
+    #[expect(clippy::manual_clamp, reason = "`clamp` can panic")]
     pub(super) fn new(config: &Config) -> Self {
         Self {
             phase: Phase::Idle,
@@ -164,7 +168,7 @@ impl Refresh {
             report: None,
             extended_refused: false,
             unsupported: None,
-            report_bytes: config.report_bytes.clamp(8, REPORT_BYTES_MAX),
+            report_bytes: config.report_bytes.min(REPORT_BYTES_MAX).max(REPORT_BYTES_MIN),
         }
     }
 
@@ -189,9 +193,10 @@ impl Refresh {
     }
 
     pub(super) fn failure(&self) -> Option<RefreshError> {
-        match self.last_end {
-            Some((_, PassEnd::Failed(error))) => Some(error),
-            _ => self.unsupported.map(RefreshError::Unsupported),
+        match (self.unsupported, self.last_end) {
+            (Some(sense), _) => Some(RefreshError::Unsupported(sense)),
+            (None, Some((_, PassEnd::Failed(error)))) => Some(error),
+            _ => None,
         }
     }
 
