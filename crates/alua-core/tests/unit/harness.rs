@@ -1,5 +1,4 @@
 //! A logical unit in the hands of a test: commands are answered one by one, time is a number.
-#![expect(dead_code, unused_imports, reason = "a vocabulary for tests that are still few")]
 
 use alua_core::access::{AccessState, SupportedStates, Tpgs};
 use alua_core::identity::{Identity, UnitName};

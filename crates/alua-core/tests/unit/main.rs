@@ -12,5 +12,7 @@
 mod exhaustive;
 mod harness;
 
+mod detection;
 mod hostile;
+mod reports;
 mod smoke;
