@@ -146,7 +146,7 @@ impl<'a> Field<'a> {
     }
 
     fn not_a(&self, expected: &str) -> Problem {
-        self.wrong(&format!("is a {}, not {expected}", self.value.type_str()), "")
+        self.wrong(&format!("must be {expected}; this is of type {}", self.value.type_str()), "")
     }
 
     pub(crate) fn str(&self) -> Result<&'a str, Problem> {
