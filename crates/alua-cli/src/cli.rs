@@ -1,0 +1,212 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+use crate::target::Choice;
+
+/// See, explain and change the asymmetric access (ALUA) of SCSI disks.
+///
+/// Works on the disks of this machine or, with --array, on a model array in memory that needs
+/// neither SCSI hardware nor privileges.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "alua", version, arg_required_else_help = true, propagate_version = true)]
+#[command(after_long_help = exit_codes())]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Work on a model array: the name of a built-in one (see `alua array`), or a TOML file
+    #[arg(long, global = true, value_name = "NAME|FILE", help_heading = "Global options")]
+    pub(crate) array: Option<String>,
+    /// Let the events of this TOML file happen to the model array
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) script: Option<PathBuf>,
+    /// Print JSON instead of text (schema: docs/json.md)
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Tell of each command sent, with its CDB, outcome and time, on standard error
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// Colours: on a terminal, always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub(crate) color: Color,
+    /// Give each SCSI command this many seconds
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECS",
+        value_parser = clap::value_parser!(u32).range(1..=3_600),
+        help_heading = "Global options"
+    )]
+    pub(crate) timeout: Option<u32>,
+}
+
+impl Global {
+    /// What the options say about the world.
+    pub(crate) fn choice(&self) -> Choice {
+        Choice {
+            array: self.array.clone(),
+            script: self.script.clone(),
+            verbose: self.verbose,
+            timeout_ms: self.timeout.map(|secs| secs.saturating_mul(1_000)),
+        }
+    }
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show all logical units with their groups and paths
+    List(List),
+    /// Show one logical unit
+    Show(Show),
+    /// Read the access states by REPORT TARGET PORT GROUPS through one path
+    Rtpg(Rtpg),
+    /// Ask for access states by SET TARGET PORT GROUPS, and verify them
+    Stpg(Stpg),
+    /// Send TEST UNIT READY down one path
+    Tur(Tur),
+    /// Read standard INQUIRY data or a VPD page through one path
+    Inquiry(Inquiry),
+    /// Make a target port group of a logical unit active/optimized
+    Activate(Activate),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct List {
+    /// Only this unit: its name, the start of its name, or one of its devices
+    pub(crate) unit: Option<String>,
+    /// Send TEST UNIT READY down each path too, and compare
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Show {
+    /// The unit: its name (naa....), the start of it, or one of its devices
+    #[arg(value_name = "UNIT|DEVICE")]
+    pub(crate) unit: String,
+    /// Send TEST UNIT READY down each path too, and compare
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rtpg {
+    /// The path: sda, /dev/sda, /dev/sg0, 2:0:0:0, ...
+    pub(crate) device: String,
+    /// Ask for the length-only header; otherwise the extended one, and the other when it is refused
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Print the report as hex
+    #[arg(long, conflicts_with_all = ["raw", "json"])]
+    pub(crate) hex: bool,
+    /// Write the report's bytes
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Stpg {
+    /// The unit, or one of its devices
+    #[arg(value_name = "UNIT|DEVICE")]
+    pub(crate) unit: String,
+    /// Ask for a state of a target port group. States: active/optimized (or ao),
+    /// active/non-optimized (an), standby (s), unavailable (u). Can be given several times: all go
+    /// in one command
+    #[arg(long = "group", value_name = "ID=STATE", required_unless_present = "port")]
+    pub(crate) groups: Vec<String>,
+    /// Ask for a relative target port to go offline: ID=offline. SET TARGET PORT GROUPS addresses
+    /// ports there, not groups
+    #[arg(long = "port", value_name = "ID=offline")]
+    pub(crate) ports: Vec<String>,
+    /// Check everything and show what would be sent, but send no SET TARGET PORT GROUPS
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Wait for the end of the transition
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Send it even where the support bits or the limit per minute speak against it
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Tur {
+    /// The path: sda, /dev/sda, /dev/sg0, 2:0:0:0, ...
+    pub(crate) device: String,
+    /// How often
+    #[arg(short = 'n', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
+    /// Milliseconds between two
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) delay: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Inquiry {
+    /// The path: sda, /dev/sda, /dev/sg0, 2:0:0:0, ...
+    pub(crate) device: String,
+    /// Read this VPD page: 00, 80, 83 or any other number in hex
+    #[arg(long, value_name = "PAGE", value_parser = hex_byte)]
+    pub(crate) vpd: Option<u8>,
+    /// Print the data as hex
+    #[arg(long, conflicts_with_all = ["raw", "json"])]
+    pub(crate) hex: bool,
+    /// Write the data's bytes
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Activate {
+    /// The unit, or one of its devices
+    #[arg(value_name = "UNIT|DEVICE")]
+    pub(crate) unit: String,
+    /// The target port group
+    #[arg(long, value_name = "ID")]
+    pub(crate) group: u16,
+    /// Return as soon as the target has accepted it
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+fn hex_byte(text: &str) -> Result<u8, String> {
+    let digits = text.trim_start_matches("0x").trim_end_matches(['h', 'H']);
+    u8::from_str_radix(digits, 16).map_err(|_| "a page is two hex digits, as in 83".to_owned())
+}
+
+/// The exit codes, as help and manual show them.
+pub(crate) fn exit_codes() -> String {
+    let mut text = String::from("Exit codes (those below 100 as in sg3_utils):\n");
+    for exit in Exit::ALL {
+        text.push_str(&format!("  {:>3}  {}\n", exit.code(), exit.meaning()));
+    }
+    text
+}

@@ -1,0 +1,46 @@
+//! The subcommands, one module each.
+
+use std::io::Write as _;
+
+use crate::cli::{Cli, Command};
+use crate::error::Error;
+use crate::exit::Exit;
+
+mod activate;
+mod change;
+mod inquiry;
+mod list;
+mod rtpg;
+mod show;
+mod stpg;
+mod tur;
+
+/// Runs what was asked for.
+pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::List(args) => list::run(global, args),
+        Command::Show(args) => show::run(global, args),
+        Command::Rtpg(args) => rtpg::run(global, args),
+        Command::Stpg(args) => stpg::run(global, args),
+        Command::Tur(args) => tur::run(global, args),
+        Command::Inquiry(args) => inquiry::run(global, args),
+        Command::Activate(args) => activate::run(global, args),
+    }
+}
+
+/// Writes text to standard output.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = anstream::stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes bytes to standard output.
+fn write(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}

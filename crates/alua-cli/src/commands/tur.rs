@@ -1,0 +1,120 @@
+//! `alua tur`: TEST UNIT READY down one path.
+
+use alua_core::spc::Status;
+use alua_core::spc::cdb::Cdb;
+use alua_host::driver::Clock as _;
+use alua_host::transport::Data;
+use serde::Serialize;
+
+use super::print;
+use crate::ask;
+use crate::cli::{Global, Tur};
+use crate::error::{Error, reply_text};
+use crate::exit::Exit;
+use crate::render::json;
+use crate::render::style::{BAD, GOOD, paint};
+use crate::target::World;
+use crate::view::{SCHEMA, SchemaVersion, SenseView};
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    schema_version: SchemaVersion,
+    device: String,
+    sent: u32,
+    good: u32,
+    results: Vec<One>,
+    exit_code: u8,
+}
+
+#[derive(Debug, Serialize)]
+struct One {
+    status: Option<String>,
+    sense: Option<SenseView>,
+    sense_bytes: Option<String>,
+    state: Option<&'static str>,
+    error: Option<String>,
+    took_ms: u64,
+}
+
+pub(crate) fn run(global: &Global, args: &Tur) -> Result<Exit, Error> {
+    let world = World::open(&global.choice())?;
+    let mut device = world.device(&args.device)?;
+    let mut exit = Exit::Good;
+    let mut answer = Answer {
+        schema_version: SCHEMA,
+        device: device.label.clone(),
+        sent: 0,
+        good: 0,
+        results: Vec::new(),
+        exit_code: 0,
+    };
+    for number in 0..args.count {
+        if number > 0 && args.delay > 0 {
+            world.clock().sleep_until(world.clock().now().after(args.delay));
+        }
+        let before = world.clock().now();
+        let reply = ask::once(
+            &mut device.line,
+            &answer.device,
+            "TEST UNIT READY",
+            &Cdb::TestUnitReady,
+            Data::None,
+            world.timeout_ms(),
+        );
+        let took_ms = world.clock().now().since(before);
+        let (one, this, text) = match reply {
+            Ok(reply) => {
+                let sense = reply.parsed_sense().and_then(Result::ok);
+                let state = sense
+                    .as_ref()
+                    .and_then(|sense| alua_core::sense::meaning(sense).state)
+                    .map(|state| state.name());
+                let bytes = reply.sense.as_bytes();
+                let one = One {
+                    status: Some(reply.status.to_string()),
+                    sense: sense.as_ref().map(|s| alua_core::cause::SenseCode::from(s).into()),
+                    sense_bytes: (!bytes.is_empty()).then(|| crate::target::trace::hex(bytes)),
+                    state,
+                    error: None,
+                    took_ms,
+                };
+                let text = if reply.status == Status::Good {
+                    answer.good += 1;
+                    paint(GOOD, "ready").to_string()
+                } else {
+                    let what = match state {
+                        Some(state) => format!("not ready, {state}"),
+                        None => "not ready".to_owned(),
+                    };
+                    format!("{}: {}", paint(BAD, &what), reply_text(&reply))
+                };
+                (one, Exit::of_reply(&reply), text)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let one = One {
+                    status: None,
+                    sense: None,
+                    sense_bytes: None,
+                    state: None,
+                    error: Some(text.clone()),
+                    took_ms,
+                };
+                (one, error.exit(), paint(BAD, &text).to_string())
+            }
+        };
+        answer.sent += 1;
+        answer.results.push(one);
+        exit = this;
+        if !global.json {
+            print(&format!("{}: {text} ({took_ms} ms)\n", answer.device))?;
+        }
+    }
+    answer.exit_code = exit.code();
+    if global.json {
+        print(&json::text(&answer)?)?;
+    } else if args.count > 1 {
+        print(&format!("{}: {} of {} good\n", answer.device, answer.good, answer.sent))?;
+    }
+    Ok(exit)
+}

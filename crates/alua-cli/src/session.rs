@@ -1,0 +1,274 @@
+//! One logical unit at work: what discovery found, the driver over its paths, and what of the last
+//! report the core has no use for.
+
+use std::collections::BTreeMap;
+
+use alua_core::cause::RefreshError;
+use alua_core::spc::Status;
+use alua_core::spc::target_port_groups::Report;
+use alua_core::time::Time;
+use alua_core::tpgs::{AluaOff, Managed};
+use alua_core::unit::{
+    ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition,
+};
+use alua_host::discovery::{Opener, Path, Unit};
+use alua_host::driver::{Clock, Driver, Ended, Limits, OwnedUnit};
+use alua_host::hctl::Hctl;
+
+use crate::error::Error;
+use crate::target::{Line, WorldClock};
+
+/// A reading of the states may take this long, retries and refused reports included.
+const LEARN_MS: u32 = 60_000;
+
+/// A wait longer than this is not part of a reading: a transition is polled every two seconds, and
+/// a listing shows it instead.
+const PAUSE_MS: u32 = 1_000;
+
+/// What an activation may take beside the transition itself.
+const ACTIVATION_SPARE_MS: u32 = 60_000;
+
+/// A unit with its driver.
+pub(crate) struct Session {
+    pub(crate) facts: Unit,
+    pub(crate) driver: Driver<Line, WorldClock>,
+    /// For each path of `facts`: its name in the driver, or why it is not there.
+    pub(crate) lines: Vec<Result<PathId, String>>,
+    ports: BTreeMap<u16, Vec<u16>>,
+}
+
+/// How far an activation is to be followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Follow {
+    /// To its end.
+    ToEnd,
+    /// Until the target has accepted it and a report shows the transition.
+    UntilAccepted,
+    /// Until it would send something.
+    UntilSent,
+}
+
+/// What became of an activation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Followed {
+    Ended(ActivationResult),
+    /// Accepted, and the target is in transition.
+    InTransition,
+    /// It was held back (or the time was over).
+    Held,
+    OutOfTime,
+}
+
+impl Session {
+    /// Opens the paths of a unit. Sends nothing.
+    pub(crate) fn open(
+        facts: Unit,
+        opener: &dyn Opener,
+        clock: WorldClock,
+        config: Config,
+    ) -> Self {
+        let mut driver = Driver::new(facts.name, facts.alua(), config, clock);
+        let mut lines = Vec::with_capacity(facts.paths.len());
+        for path in &facts.paths {
+            lines.push(add(&mut driver, path, opener));
+        }
+        Self { facts, driver, lines, ports: BTreeMap::new() }
+    }
+
+    pub(crate) fn unit(&self) -> &OwnedUnit {
+        self.driver.unit()
+    }
+
+    /// Whether the unit takes part in ALUA.
+    pub(crate) fn managed(&self) -> Result<Managed, AluaOff> {
+        self.unit().managed()
+    }
+
+    /// The unit's name, or that of its first device.
+    pub(crate) fn title(&self) -> String {
+        match self.facts.name {
+            Some(name) => name.to_string(),
+            None => self.device_names().next().unwrap_or_else(|| "a unit without paths".to_owned()),
+        }
+    }
+
+    /// The names of the unit's devices.
+    pub(crate) fn device_names(&self) -> impl Iterator<Item = String> {
+        self.facts.paths.iter().map(|path| path.device.short_name())
+    }
+
+    pub(crate) fn has_name(&self, query: &str) -> bool {
+        self.facts.name.is_some_and(|name| name.to_string() == query)
+    }
+
+    /// Whether the unit's name begins with `query`; `naa.` and the like may be left out.
+    pub(crate) fn name_starts_with(&self, query: &str) -> bool {
+        let Some(name) = self.facts.name.map(|name| name.to_string()) else { return false };
+        let bare = name.split_once('.').map_or("", |(_, bare)| bare);
+        let query = query.to_ascii_lowercase();
+        !query.is_empty()
+            && (name.to_ascii_lowercase().starts_with(&query) || bare.starts_with(&query))
+    }
+
+    pub(crate) fn has_device(&self, hctls: &[Hctl]) -> bool {
+        self.facts.paths.iter().any(|path| hctls.contains(&path.device.hctl))
+    }
+
+    /// The path on the device at one of these addresses: its place in `facts`.
+    pub(crate) fn path_of(&self, hctls: &[Hctl]) -> Option<usize> {
+        self.facts.paths.iter().position(|path| hctls.contains(&path.device.hctl))
+    }
+
+    /// How people call the path with that name.
+    pub(crate) fn label(&self, id: PathId) -> String {
+        self.driver.label(id).map_or_else(|| format!("path {id}"), str::to_owned)
+    }
+
+    /// Reads the access states, unless ALUA is off.
+    pub(crate) fn learn(&mut self) {
+        if self.managed().is_err() {
+            return;
+        }
+        let (unit, now) = self.driver.unit_mut();
+        if !unit.is_busy() {
+            unit.refresh(now);
+        }
+        let before = (unit.last_report(), unit.counters().refresh_failures);
+        let limits = Limits { total_ms: LEARN_MS, pause_ms: PAUSE_MS };
+        self.driver.run_until(limits, |driver| {
+            let unit = driver.unit();
+            (unit.last_report(), unit.counters().refresh_failures) != before
+        });
+        self.absorb();
+    }
+
+    /// As [`learn`](Self::learn), where a report is needed to go on.
+    pub(crate) fn learn_or_fail(&mut self) -> Result<(), Error> {
+        let unit = self.title();
+        if let Err(off) = self.managed() {
+            return Err(Error::AluaOff { unit, off });
+        }
+        self.learn();
+        match (self.unit().last_report(), self.unit().refresh_error()) {
+            (_, Some(error)) => Err(Error::Refresh { unit, error }),
+            (None, None) if self.unit().groups().any(|group| group.transition().is_some()) => {
+                Ok(())
+            }
+            (None, None) if self.unit().paths().next().is_none() => {
+                Err(Error::Refresh { unit, error: RefreshError::NoPath })
+            }
+            (None, None) => Err(Error::Slow { unit, limit_ms: LEARN_MS }),
+            (Some(_), None) => Ok(()),
+        }
+    }
+
+    /// Lets the driver work at most until `until`.
+    pub(crate) fn work_until(&mut self, until: Time) {
+        let now = self.driver.clock().now();
+        let total_ms = u32::try_from(until.since(now)).unwrap_or(u32::MAX);
+        let ended = self.driver.run(Limits { total_ms, pause_ms: total_ms });
+        if ended != Ended::OutOfTime {
+            self.driver.clock().sleep_until(until);
+        }
+        self.absorb();
+    }
+
+    /// Follows an activation.
+    pub(crate) fn follow(
+        &mut self,
+        id: ActivationId,
+        groups: &[u16],
+        how: Follow,
+        held: impl Fn() -> bool,
+    ) -> Followed {
+        let total_ms = self.unit().transition_limit_ms().saturating_add(ACTIVATION_SPARE_MS);
+        let limits = Limits { total_ms, pause_ms: total_ms };
+        let mut followed = Followed::OutOfTime;
+        self.driver.run_until(limits, |driver| {
+            let result = driver.events().find_map(|(_, event)| match event {
+                Event::Activation { id: ended, result } if *ended == id => Some(*result),
+                _ => None,
+            });
+            if how == Follow::UntilSent && held() {
+                followed = Followed::Held;
+            } else if let Some(result) = result {
+                followed = Followed::Ended(result);
+            } else if how == Follow::UntilAccepted && is_accepted(driver, groups) {
+                followed = Followed::InTransition;
+            } else {
+                return false;
+            }
+            true
+        });
+        self.absorb();
+        followed
+    }
+
+    /// The relative target ports of a group: those of the last report, else those of its paths.
+    pub(crate) fn ports(&self, group: u16) -> Vec<u16> {
+        match self.ports.get(&group) {
+            Some(ports) => ports.clone(),
+            None => {
+                let mut ports: Vec<u16> = self
+                    .facts
+                    .paths
+                    .iter()
+                    .filter(|path| path.identity.group == Some(group))
+                    .filter_map(|path| path.identity.relative_port)
+                    .collect();
+                ports.sort_unstable();
+                ports.dedup();
+                ports
+            }
+        }
+    }
+
+    /// Keeps what the core has no use for: the ports in the last report.
+    fn absorb(&mut self) {
+        let mut ports = None;
+        for record in self.driver.records() {
+            let is_report = matches!(record.kind, CommandKind::ReportTargetPortGroups { .. });
+            let is_good = record.result.as_ref().is_ok_and(|reply| reply.status == Status::Good);
+            if !(is_report && is_good) {
+                continue;
+            }
+            if let Ok(report) = Report::parse(&record.data_in) {
+                let of = |group: alua_core::spc::target_port_groups::GroupDescriptor<'_>| {
+                    (group.id, group.ports.collect())
+                };
+                ports = Some(report.groups().map(of).collect());
+            }
+        }
+        if let Some(ports) = ports {
+            self.ports = ports;
+        }
+    }
+}
+
+fn add(
+    driver: &mut Driver<Line, WorldClock>,
+    path: &Path,
+    opener: &dyn Opener,
+) -> Result<PathId, String> {
+    if let Some(state) = path.device.state.as_ref().filter(|state| !state.takes_commands()) {
+        return Err(state.to_string());
+    }
+    let line = opener.open(&path.device).map_err(|error| error.to_string())?;
+    driver
+        .add_path(path.device.short_name(), &path.identity, line)
+        .map_err(|error| error.to_string())
+}
+
+/// Whether the target accepted a SET TARGET PORT GROUPS, and a report after it shows one of
+/// `groups` in transition.
+fn is_accepted(driver: &Driver<Line, WorldClock>, groups: &[u16]) -> bool {
+    let accepted = driver.records().any(|record| {
+        matches!(record.kind, CommandKind::SetTargetPortGroups(_))
+            && record.result.as_ref().is_ok_and(|reply| reply.status == Status::Good)
+    });
+    accepted
+        && driver.unit().groups().any(|group| {
+            groups.contains(&group.id())
+                && matches!(group.transition(), Some(Transition::Running { .. }))
+        })
+}

@@ -1,0 +1,296 @@
+//! What commands work on: the devices of this machine, or those of a model array.
+//!
+//! # Contract
+//!
+//! - Both sides look alike from here on: a list of [`ScsiDevice`]s, an [`Opener`] that gives a
+//!   transport to each, and a clock. Discovery and driver are alua-host's for both.
+//! - Nothing is sent before a command asks for it: finding devices reads sysfs (or the model's
+//!   ports), [`World::units`] probes them, [`World::device`] opens one.
+
+use std::sync::Arc;
+
+use alua_core::time::Time;
+use alua_host::discovery::{self, Inventory, Opener, Options};
+use alua_host::driver::{Clock, MonotonicClock};
+use alua_host::hctl::Hctl;
+use alua_host::sysfs::ScsiDevice;
+use alua_host::transport::Transport;
+
+use crate::error::Error;
+use crate::session::Session;
+
+pub(crate) mod linux;
+pub(crate) mod trace;
+
+use linux::Linux;
+use trace::{Monitor, Traced, TracedOpener};
+
+/// A path's transport.
+pub(crate) type Line = Box<dyn Transport + Send>;
+
+/// How the world is to be opened: the global options.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choice {
+    /// The array file or the name of a built-in array; this machine without one.
+    pub(crate) array: Option<String>,
+    /// A script for the array.
+    pub(crate) script: Option<std::path::PathBuf>,
+    /// Whether each command is told of on standard error.
+    pub(crate) verbose: bool,
+    /// Time limit of each command, in milliseconds.
+    pub(crate) timeout_ms: Option<u32>,
+}
+
+/// The devices of this machine or of a model array.
+pub(crate) struct World {
+    side: Side,
+    clock: WorldClock,
+    monitor: Arc<Monitor>,
+    opener: Arc<dyn Opener>,
+    options: Options,
+    timeout_ms: Option<u32>,
+}
+
+enum Side {
+    Linux(Linux),
+}
+
+/// The clock of a world.
+#[derive(Clone, Debug)]
+pub(crate) enum WorldClock {
+    Machine(MonotonicClock),
+}
+
+impl Clock for WorldClock {
+    fn now(&self) -> Time {
+        match self {
+            Self::Machine(clock) => clock.now(),
+        }
+    }
+
+    fn sleep_until(&self, until: Time) {
+        match self {
+            Self::Machine(clock) => clock.sleep_until(until),
+        }
+    }
+}
+
+/// Which units are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scope<'a> {
+    /// All.
+    All,
+    /// The one with that name, or with that device.
+    One(&'a str),
+}
+
+/// Units that were found, and what could not be asked.
+pub(crate) struct Found {
+    pub(crate) units: Vec<Session>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A device that could not be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    pub(crate) device: String,
+    pub(crate) message: String,
+    pub(crate) permission: bool,
+}
+
+/// One open device.
+pub(crate) struct Device {
+    pub(crate) facts: ScsiDevice,
+    pub(crate) label: String,
+    pub(crate) line: Line,
+}
+
+impl World {
+    /// The world that the options name.
+    pub(crate) fn open(choice: &Choice) -> Result<Self, Error> {
+        if choice.script.is_some() && choice.array.is_none() {
+            return Err(Error::Usage("--script needs --array: it moves a model array".to_owned()));
+        }
+        Ok(Self::linux(choice))
+    }
+
+    fn linux(choice: &Choice) -> Self {
+        let linux = Linux::new();
+        let opener = linux.opener();
+        let clock = WorldClock::Machine(MonotonicClock::new());
+        Self::assemble(Side::Linux(linux), clock, opener, choice, Options::default())
+    }
+
+    fn assemble(
+        side: Side,
+        clock: WorldClock,
+        inner: Arc<dyn Opener>,
+        choice: &Choice,
+        mut options: Options,
+    ) -> Self {
+        let monitor = Arc::new(Monitor::new(clock.clone(), choice.verbose));
+        let opener = Arc::new(TracedOpener { inner, monitor: Arc::clone(&monitor) });
+        if let Some(limit) = choice.timeout_ms {
+            options.command_timeout_ms = limit;
+        }
+        Self { side, clock, monitor, opener, options, timeout_ms: choice.timeout_ms }
+    }
+
+    /// `linux` or `array`.
+    pub(crate) fn source(&self) -> &'static str {
+        match self.side {
+            Side::Linux(_) => "linux",
+        }
+    }
+
+    /// Whether this is a model: its time is virtual, and a run of it can be repeated.
+    pub(crate) fn is_model(&self) -> bool {
+        self.source() == "array"
+    }
+
+    pub(crate) fn clock(&self) -> &WorldClock {
+        &self.clock
+    }
+
+    pub(crate) fn monitor(&self) -> &Arc<Monitor> {
+        &self.monitor
+    }
+
+    /// The time limit of a command of our own, in milliseconds.
+    pub(crate) fn timeout_ms(&self) -> u32 {
+        self.options.command_timeout_ms
+    }
+
+    /// What the driver's configuration is.
+    pub(crate) fn config(&self) -> alua_core::unit::Config {
+        let mut config = alua_core::unit::Config::default();
+        // What is shown is what a consumer that can wait makes of a transition: it waits.
+        config.gate.pass_transitioning = false;
+        if let Some(limit) = self.timeout_ms {
+            config.command_timeout_ms = limit;
+        }
+        config
+    }
+
+    /// Opens one device by its name. Sends nothing.
+    pub(crate) fn device(&self, name: &str) -> Result<Device, Error> {
+        let facts = match &self.side {
+            Side::Linux(linux) => linux.device(name)?,
+        };
+        let label = facts.short_name();
+        if let Some(state) = facts.state.as_ref().filter(|state| !state.takes_commands()) {
+            return Err(Error::NoAnswer {
+                device: label,
+                why: format!(
+                    "the kernel sends it no commands: its state is {state} \
+                     (/sys/bus/scsi/devices/{}/state)",
+                    facts.hctl
+                ),
+                exit: crate::exit::Exit::DeviceGone,
+            });
+        }
+        let line = self.opener.open(&facts)?;
+        Ok(Device { facts, label, line })
+    }
+
+    /// Probes the devices in `scope`, and makes the units of them.
+    pub(crate) fn units(&self, scope: Scope<'_>) -> Result<Found, Error> {
+        let devices = match (&self.side, scope) {
+            (Side::Linux(linux), Scope::All) => linux.devices()?,
+            (Side::Linux(linux), Scope::One(query)) => linux.devices_of(query)?,
+        };
+        let inventory =
+            discovery::discover(devices, Arc::clone(&self.opener), &self.options);
+        let (mut units, mut problems) = self.sessions(inventory);
+        if let Scope::One(query) = scope {
+            units = self.pick(units, query)?;
+            let known: Vec<String> = units.iter().flat_map(Session::device_names).collect();
+            problems.retain(|problem| known.contains(&problem.device));
+        }
+        Ok(Found { units, problems })
+    }
+
+    /// The one unit that `query` names.
+    pub(crate) fn unit(&self, query: &str) -> Result<Session, Error> {
+        let found = self.units(Scope::One(query))?;
+        let missing = || Error::NoSuchUnit { query: query.to_owned() };
+        found.units.into_iter().next().ok_or_else(missing)
+    }
+
+    fn sessions(&self, inventory: Inventory) -> (Vec<Session>, Vec<Problem>) {
+        let problems = inventory.problems.iter().map(Problem::of).collect();
+        let mut units = Vec::new();
+        for unit in inventory.units {
+            let clock = self.clock.clone();
+            units.push(Session::open(unit, &*self.opener, clock, self.config()));
+        }
+        (units, problems)
+    }
+
+    /// Of `units`, the one that `query` names: by its whole name, by one of its devices, or by the
+    /// start of its name if that is clear.
+    fn pick(&self, mut units: Vec<Session>, query: &str) -> Result<Vec<Session>, Error> {
+        if let Some(at) = units.iter().position(|unit| unit.has_name(query)) {
+            return Ok(vec![units.swap_remove(at)]);
+        }
+        let hctls = self.resolve(query);
+        if let Ok(hctls) = &hctls {
+            let mut of = units.iter().enumerate().filter(|(_, unit)| unit.has_device(hctls));
+            if let Some((at, _)) = of.next() {
+                return Ok(vec![units.swap_remove(at)]);
+            }
+        }
+        let fits = |unit: &&Session| unit.name_starts_with(query);
+        let matches: Vec<String> = units.iter().filter(fits).map(Session::title).collect();
+        match matches.as_slice() {
+            [] => match hctls {
+                Ok(_) => Err(Error::NoAnswer {
+                    device: query.to_owned(),
+                    why: "the device gave nothing that could be used: `alua list` says why"
+                        .to_owned(),
+                    exit: crate::exit::Exit::Transport,
+                }),
+                Err(_) => Err(Error::NoSuchUnit { query: query.to_owned() }),
+            },
+            [_] => {
+                units.retain(|unit| unit.name_starts_with(query));
+                Ok(units)
+            }
+            _ => Err(Error::Ambiguous { query: query.to_owned(), matches }),
+        }
+    }
+
+    /// The addresses that a device's name stands for.
+    pub(crate) fn resolve(&self, name: &str) -> Result<Vec<Hctl>, Error> {
+        match &self.side {
+            Side::Linux(linux) => linux.resolve(name),
+        }
+    }
+
+    /// A transport under this world's monitor.
+    pub(crate) fn traced(&self, device: &str, inner: Line) -> Line {
+        Box::new(Traced {
+            device: device.to_owned(),
+            inner,
+            monitor: Arc::clone(&self.monitor),
+        })
+    }
+}
+
+impl Problem {
+    fn of(problem: &discovery::Problem) -> Self {
+        use alua_host::discovery::{StepError, Trouble};
+        use alua_host::sg::OpenError;
+        use alua_host::transport::{NotSubmitted, TransportError};
+
+        let permission = match &problem.trouble {
+            Trouble::Open(OpenError::NoPermission { .. }) => true,
+            Trouble::Failed { error: StepError::Transport(error), .. } => matches!(
+                error,
+                TransportError::NotSubmitted { cause: NotSubmitted::NoPermission, .. }
+            ),
+            _ => false,
+        };
+        Self { device: problem.name.clone(), message: problem.trouble.to_string(), permission }
+    }
+}
