@@ -81,8 +81,8 @@ pub(crate) fn page(device: &mut Device, page: u8, timeout_ms: u32) -> Result<Vec
     let command = "INQUIRY for a VPD page";
     let cdb = |allocation_length| Cdb::Inquiry { page: Some(page), allocation_length };
     let mut bytes = read(device, command, &cdb(FIRST), usize::from(FIRST), timeout_ms)?;
-    let need = VpdPage::needed_length(&bytes)
-        .map_err(|error| malformed(device, "the VPD page", error))?;
+    let need =
+        VpdPage::needed_length(&bytes).map_err(|error| malformed(device, "the VPD page", error))?;
     if need > u32::from(FIRST) {
         let length = u16::try_from(need).unwrap_or(u16::MAX);
         bytes = read(device, command, &cdb(length), usize::from(length), timeout_ms)?;

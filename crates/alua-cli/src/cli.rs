@@ -28,8 +28,24 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME|FILE", help_heading = "Global options")]
     pub(crate) array: Option<String>,
     /// Let the events of this TOML file happen to the model array
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        requires = "array",
+        help_heading = "Global options"
+    )]
     pub(crate) script: Option<PathBuf>,
+    /// Begin when the model array's clock stands at this many seconds
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECS",
+        requires = "array",
+        value_parser = seconds,
+        help_heading = "Global options"
+    )]
+    pub(crate) at: Option<u64>,
     /// Print JSON instead of text (schema: docs/json.md)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -64,6 +80,7 @@ impl Global {
             script: self.script.clone(),
             verbose: self.verbose,
             timeout_ms: self.timeout.map(|secs| secs.saturating_mul(1_000)),
+            at_ms: self.at,
         }
     }
 }
@@ -140,7 +157,7 @@ pub(crate) struct Stpg {
     /// Ask for a state of a target port group. States: active/optimized (or ao),
     /// active/non-optimized (an), standby (s), unavailable (u). Can be given several times: all go
     /// in one command
-    #[arg(long = "group", value_name = "ID=STATE", required_unless_present = "port")]
+    #[arg(long = "group", value_name = "ID=STATE", required_unless_present = "ports")]
     pub(crate) groups: Vec<String>,
     /// Ask for a relative target port to go offline: ID=offline. SET TARGET PORT GROUPS addresses
     /// ports there, not groups
@@ -195,6 +212,19 @@ pub(crate) struct Activate {
     /// Return as soon as the target has accepted it
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+/// Seconds with up to three decimals, as milliseconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "must be seconds, as in 3 or 2.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 3 {
+        return Err(wrong());
+    }
+    let millis = format!("{part:0<3}").parse::<u64>().map_err(|_| wrong())?;
+    let whole = whole.parse::<u64>().map_err(|_| wrong())?;
+    whole.checked_mul(1_000).and_then(|ms| ms.checked_add(millis)).ok_or_else(wrong)
 }
 
 fn hex_byte(text: &str) -> Result<u8, String> {

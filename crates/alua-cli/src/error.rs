@@ -116,9 +116,9 @@ fn of_refresh(error: &RefreshError) -> Exit {
         | RefreshError::Attentions(sense) => Exit::of_code(*sense),
         RefreshError::Status(status) => Exit::of_status(*status),
         RefreshError::TimedOut(_) => Exit::TimedOut,
-        RefreshError::Malformed(_)
-        | RefreshError::TooLong(_)
-        | RefreshError::KeepsGrowing(_) => Exit::Malformed,
+        RefreshError::Malformed(_) | RefreshError::TooLong(_) | RefreshError::KeepsGrowing(_) => {
+            Exit::Malformed
+        }
         RefreshError::IdentityInDoubt => Exit::Identity,
         _ => Exit::Transport,
     }

@@ -123,7 +123,9 @@ impl Exit {
             Self::Transitioning => "the path or group is in transition",
             Self::Offline => "the path is in offline state",
             Self::AluaOff => "the logical unit takes no part in ALUA",
-            Self::NotReached => "verification failed: the target did not enter the states asked for",
+            Self::NotReached => {
+                "verification failed: the target did not enter the states asked for"
+            }
             Self::TargetRefused => "the target refused SET TARGET PORT GROUPS",
             Self::NotSent => "nothing was sent: a check or a limit of the driver forbids it",
             Self::Identity => "the path leads to another logical unit, or may do so",

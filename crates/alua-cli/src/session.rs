@@ -11,8 +11,8 @@ use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{
     ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition,
 };
-use alua_host::discovery::{Opener, Path, Unit};
-use alua_host::driver::{Clock, Driver, Ended, Limits, OwnedUnit};
+use alua_host::discovery::{Opener, Unit};
+use alua_host::driver::{Clock, Driver, Ended, Limits, OwnedUnit, connect};
 use alua_host::hctl::Hctl;
 
 use crate::error::Error;
@@ -67,12 +67,20 @@ impl Session {
         clock: WorldClock,
         config: Config,
     ) -> Self {
-        let mut driver = Driver::new(facts.name, facts.alua(), config, clock);
-        let mut lines = Vec::with_capacity(facts.paths.len());
-        for path in &facts.paths {
-            lines.push(add(&mut driver, path, opener));
-        }
-        Self { facts, driver, lines, ports: BTreeMap::new() }
+        let connected = connect(&facts, opener, config, clock);
+        let lines = facts
+            .paths
+            .iter()
+            .zip(connected.paths)
+            .map(|(path, id)| {
+                id.ok_or_else(|| {
+                    let mut problems = connected.problems.iter();
+                    let problem = problems.find(|problem| problem.hctl == path.device.hctl);
+                    problem.map_or_else(String::new, |problem| problem.trouble.to_string())
+                })
+            })
+            .collect();
+        Self { facts, driver: connected.driver, lines, ports: BTreeMap::new() }
     }
 
     pub(crate) fn unit(&self) -> &OwnedUnit {
@@ -243,20 +251,6 @@ impl Session {
             self.ports = ports;
         }
     }
-}
-
-fn add(
-    driver: &mut Driver<Line, WorldClock>,
-    path: &Path,
-    opener: &dyn Opener,
-) -> Result<PathId, String> {
-    if let Some(state) = path.device.state.as_ref().filter(|state| !state.takes_commands()) {
-        return Err(state.to_string());
-    }
-    let line = opener.open(&path.device).map_err(|error| error.to_string())?;
-    driver
-        .add_path(path.device.short_name(), &path.identity, line)
-        .map_err(|error| error.to_string())
 }
 
 /// Whether the target accepted a SET TARGET PORT GROUPS, and a report after it shows one of

@@ -75,8 +75,7 @@ pub(crate) fn follow(
         monitor.hold_stpg();
     }
     monitor.keep();
-    let id = begin(&mut session)
-        .map_err(|error| Error::NotAsked { unit: unit.clone(), error })?;
+    let id = begin(&mut session).map_err(|error| Error::NotAsked { unit: unit.clone(), error })?;
     let groups: Vec<u16> = targets.iter().map(|target| target.id).collect();
     let followed = session.follow(id, &groups, how, || monitor.held().is_some());
     let held = monitor.held();

@@ -26,8 +26,7 @@ pub(crate) fn run(global: &Global, args: &Inquiry) -> Result<Exit, Error> {
             None => wire::Decoded::inquiry(device_name, &bytes),
             Some(page) => wire::Decoded::vpd(device_name, page, &bytes),
         };
-        let decoded =
-            decoded.map_err(|error| ask::malformed(&device, "INQUIRY data", error))?;
+        let decoded = decoded.map_err(|error| ask::malformed(&device, "INQUIRY data", error))?;
         print(&if global.json { json::text(&decoded)? } else { decoded.to_string() })?;
     }
     Ok(Exit::Good)

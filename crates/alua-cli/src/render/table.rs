@@ -54,9 +54,7 @@ pub(crate) fn unit(out: &mut String, unit: &UnitView) {
     let orphans: Vec<&PathView> = unit
         .paths
         .iter()
-        .filter(|path| {
-            path.group.is_none_or(|id| unit.groups.iter().all(|group| group.id != id))
-        })
+        .filter(|path| path.group.is_none_or(|id| unit.groups.iter().all(|group| group.id != id)))
         .collect();
     let last_group = if orphans.is_empty() { unit.groups.len() } else { usize::MAX };
     for (index, group) in unit.groups.iter().enumerate() {
@@ -160,9 +158,8 @@ struct Widths {
 
 impl Widths {
     fn of(unit: &UnitView) -> Self {
-        let most = |length: fn(&PathView) -> usize| {
-            unit.paths.iter().map(length).max().unwrap_or(0)
-        };
+        let most =
+            |length: fn(&PathView) -> usize| unit.paths.iter().map(length).max().unwrap_or(0);
         Self {
             device: most(|path| path.device.len()),
             hctl: most(|path| path.hctl.len()),

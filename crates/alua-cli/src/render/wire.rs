@@ -459,7 +459,12 @@ impl fmt::Display for PageView {
 impl fmt::Display for SenseDataView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", paint(STRONG, &self.text))?;
-        writeln!(f, "  format       {}{}", self.format, if self.deferred { ", deferred" } else { "" })?;
+        writeln!(
+            f,
+            "  format       {}{}",
+            self.format,
+            if self.deferred { ", deferred" } else { "" }
+        )?;
         if let Some(information) = self.information {
             writeln!(f, "  information  {information} ({information:X}h)")?;
         }

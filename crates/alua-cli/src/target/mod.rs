@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //!
-//! - Both sides look alike from here on: a list of [`ScsiDevice`]s, an [`Opener`] that gives a
+//! - Both sides look alike from here on: a list of SCSI devices, an [`Opener`] that gives a
 //!   transport to each, and a clock. Discovery and driver are alua-host's for both.
 //! - Nothing is sent before a command asks for it: finding devices reads sysfs (or the model's
 //!   ports), [`World::units`] probes them, [`World::device`] opens one.
@@ -13,17 +13,18 @@ use alua_core::time::Time;
 use alua_host::discovery::{self, Inventory, Opener, Options};
 use alua_host::driver::{Clock, MonotonicClock};
 use alua_host::hctl::Hctl;
-use alua_host::sysfs::ScsiDevice;
 use alua_host::transport::Transport;
 
 use crate::error::Error;
 use crate::session::Session;
 
 pub(crate) mod linux;
+pub(crate) mod model;
 pub(crate) mod trace;
 
 use linux::Linux;
-use trace::{Monitor, Traced, TracedOpener};
+use model::{Model, Shared};
+use trace::{Monitor, TracedOpener};
 
 /// A path's transport.
 pub(crate) type Line = Box<dyn Transport + Send>;
@@ -39,6 +40,8 @@ pub(crate) struct Choice {
     pub(crate) verbose: bool,
     /// Time limit of each command, in milliseconds.
     pub(crate) timeout_ms: Option<u32>,
+    /// The virtual time of the array at which the command begins, in milliseconds.
+    pub(crate) at_ms: Option<u64>,
 }
 
 /// The devices of this machine or of a model array.
@@ -53,24 +56,28 @@ pub(crate) struct World {
 
 enum Side {
     Linux(Linux),
+    Model(Model),
 }
 
 /// The clock of a world.
 #[derive(Clone, Debug)]
 pub(crate) enum WorldClock {
     Machine(MonotonicClock),
+    Model(Shared),
 }
 
 impl Clock for WorldClock {
     fn now(&self) -> Time {
         match self {
             Self::Machine(clock) => clock.now(),
+            Self::Model(array) => array.now(),
         }
     }
 
     fn sleep_until(&self, until: Time) {
         match self {
             Self::Machine(clock) => clock.sleep_until(until),
+            Self::Model(array) => array.sleep_until(until),
         }
     }
 }
@@ -100,7 +107,6 @@ pub(crate) struct Problem {
 
 /// One open device.
 pub(crate) struct Device {
-    pub(crate) facts: ScsiDevice,
     pub(crate) label: String,
     pub(crate) line: Line,
 }
@@ -108,10 +114,20 @@ pub(crate) struct Device {
 impl World {
     /// The world that the options name.
     pub(crate) fn open(choice: &Choice) -> Result<Self, Error> {
-        if choice.script.is_some() && choice.array.is_none() {
-            return Err(Error::Usage("--script needs --array: it moves a model array".to_owned()));
+        match &choice.array {
+            Some(name) => Self::model(name, choice),
+            None => Ok(Self::linux(choice)),
         }
-        Ok(Self::linux(choice))
+    }
+
+    fn model(name: &str, choice: &Choice) -> Result<Self, Error> {
+        let model = Model::open(name, choice)?;
+        let (opener, clock) = (model.opener(), WorldClock::Model(model.shared().clone()));
+        // One thread: the order of commands is part of a run that can be repeated. The array's own
+        // time does not move while a busy target is waited for, so no time is lost on that either.
+        let options =
+            Options { threads: 1, busy_delay: std::time::Duration::ZERO, ..Options::default() };
+        Ok(Self::assemble(Side::Model(model), clock, opener, choice, options))
     }
 
     fn linux(choice: &Choice) -> Self {
@@ -140,6 +156,7 @@ impl World {
     pub(crate) fn source(&self) -> &'static str {
         match self.side {
             Side::Linux(_) => "linux",
+            Side::Model(_) => "array",
         }
     }
 
@@ -176,6 +193,7 @@ impl World {
     pub(crate) fn device(&self, name: &str) -> Result<Device, Error> {
         let facts = match &self.side {
             Side::Linux(linux) => linux.device(name)?,
+            Side::Model(model) => model.device(name)?.clone(),
         };
         let label = facts.short_name();
         if let Some(state) = facts.state.as_ref().filter(|state| !state.takes_commands()) {
@@ -190,7 +208,7 @@ impl World {
             });
         }
         let line = self.opener.open(&facts)?;
-        Ok(Device { facts, label, line })
+        Ok(Device { label, line })
     }
 
     /// Probes the devices in `scope`, and makes the units of them.
@@ -198,9 +216,9 @@ impl World {
         let devices = match (&self.side, scope) {
             (Side::Linux(linux), Scope::All) => linux.devices()?,
             (Side::Linux(linux), Scope::One(query)) => linux.devices_of(query)?,
+            (Side::Model(model), _) => model.devices().to_vec(),
         };
-        let inventory =
-            discovery::discover(devices, Arc::clone(&self.opener), &self.options);
+        let inventory = discovery::discover(devices, Arc::clone(&self.opener), &self.options);
         let (mut units, mut problems) = self.sessions(inventory);
         if let Scope::One(query) = scope {
             units = self.pick(units, query)?;
@@ -218,13 +236,24 @@ impl World {
     }
 
     fn sessions(&self, inventory: Inventory) -> (Vec<Session>, Vec<Problem>) {
-        let problems = inventory.problems.iter().map(Problem::of).collect();
+        let mut problems: Vec<Problem> = inventory.problems.iter().map(Problem::of).collect();
+        if let Side::Model(model) = &self.side {
+            problems.extend_from_slice(model.problems());
+        }
         let mut units = Vec::new();
         for unit in inventory.units {
             let clock = self.clock.clone();
             units.push(Session::open(unit, &*self.opener, clock, self.config()));
         }
         (units, problems)
+    }
+
+    /// The model array, if this is one.
+    pub(crate) fn array(&self) -> Option<&Model> {
+        match &self.side {
+            Side::Linux(_) => None,
+            Side::Model(model) => Some(model),
+        }
     }
 
     /// Of `units`, the one that `query` names: by its whole name, by one of its devices, or by the
@@ -264,16 +293,8 @@ impl World {
     pub(crate) fn resolve(&self, name: &str) -> Result<Vec<Hctl>, Error> {
         match &self.side {
             Side::Linux(linux) => linux.resolve(name),
+            Side::Model(model) => Ok(vec![model.device(name)?.hctl]),
         }
-    }
-
-    /// A transport under this world's monitor.
-    pub(crate) fn traced(&self, device: &str, inner: Line) -> Line {
-        Box::new(Traced {
-            device: device.to_owned(),
-            inner,
-            monitor: Arc::clone(&self.monitor),
-        })
     }
 }
 

@@ -196,9 +196,7 @@ pub(crate) fn command_name(cdb: &[u8]) -> &'static str {
                 "REPORT TARGET PORT GROUPS"
             }
         }
-        (Some(opcode::MAINTENANCE_OUT), opcode::SET_TARGET_PORT_GROUPS) => {
-            "SET TARGET PORT GROUPS"
-        }
+        (Some(opcode::MAINTENANCE_OUT), opcode::SET_TARGET_PORT_GROUPS) => "SET TARGET PORT GROUPS",
         _ => "another command",
     }
 }
