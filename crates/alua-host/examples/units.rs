@@ -18,6 +18,9 @@ fn main() -> Result<(), alua_host::sysfs::SysfsError> {
             Some(name) => println!("{name}"),
             None => println!("(no name)"),
         }
+        if let Err(off) = unit.alua() {
+            println!("  no ALUA: {off}");
+        }
         for finding in &unit.findings {
             println!("  ! {finding}");
         }

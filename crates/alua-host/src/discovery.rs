@@ -44,7 +44,7 @@ pub trait Opener: Send + Sync {
     fn open(&self, device: &ScsiDevice) -> Result<Box<dyn Transport + Send>, OpenError>;
 }
 
-/// Opens device nodes: sg where there is one, else the block device, else bsg.
+/// Opens device nodes: the block device where there is one, else bsg, else sg.
 #[derive(Clone, Debug, Default)]
 pub struct NodeOpener {
     sysfs: Sysfs,

@@ -9,7 +9,8 @@
 //!   submitted again.
 //! - One command at a time per [`SgDevice`]; the timeout is the kernel's, which adds its own error
 //!   recovery (abort, resets) when a device does not answer.
-//! - No command is repeated once the kernel has taken it.
+//! - No command is repeated here once the kernel has taken it. The sg driver itself repeats one when
+//!   the process is stopped and continued while it waits: block devices and bsg are better.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

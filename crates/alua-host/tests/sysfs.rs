@@ -47,7 +47,7 @@ fn a_disk_is_read_in_full() {
     assert_eq!(disk.inquiry.as_deref().map(<[u8]>::len), Some(36));
     assert_eq!(disk.nexus.host_driver.as_deref(), Some("tcm_loopback"));
     assert_eq!(disk.nexus.target, TargetEnd::Unknown);
-    assert_eq!(disk.nodes(), ["sg3", "sda", "bsg/2:0:0:1"]);
+    assert_eq!(disk.nodes(), ["sda", "bsg/2:0:0:1", "sg3"]);
     assert_eq!(disk.short_name(), "sda");
 
     let block = disk.block.as_ref().unwrap();

@@ -186,14 +186,15 @@ impl ScsiDevice {
         }
     }
 
-    /// The nodes under `/dev` that take SCSI commands for it, best first: sg and bsg do not touch
-    /// the block device's open count, so they come before it.
+    /// The nodes under `/dev` that take SCSI commands for it, best first. sg is the last: a signal
+    /// that stops the process, or whose handler restarts system calls, makes its `SG_IO` send the
+    /// command once more. Block devices and bsg wait without letting a signal in.
     #[must_use]
     pub fn nodes(&self) -> Vec<String> {
         let sg = self.sg.clone();
         let bsg = self.bsg.as_ref().map(|name| format!("bsg/{name}"));
         let block = self.block.as_ref().map(|block| block.name.clone());
-        [sg, block, bsg].into_iter().flatten().collect()
+        [block, bsg, sg].into_iter().flatten().collect()
     }
 
     /// The holders of the block device that are dm-multipath maps.
