@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-/// The asymmetric access state of a target port group for one logical unit (SPC-5, 5.18.2).
+/// The asymmetric access state of a target port group for one logical unit (SPC-5, 5.16.2).
 ///
 /// Only active/optimized, active/non-optimized and logical-block-dependent let ordinary I/O pass.
 /// Values that SPC reserves are kept as sent, so that they can be shown.

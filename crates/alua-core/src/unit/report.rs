@@ -150,6 +150,8 @@ fn apply_descriptor(group: &mut Group, listed: &GroupDescriptor<'_>, reading: Re
     group.status = Some(listed.status);
     match (listed.state, group.transition) {
         (AccessState::Transitioning, Some(Transition::Expired { .. })) => {}
+        // A report that was asked for before the transition began cannot say that it is over.
+        (_, Some(Transition::Running { since, .. })) if since > reading.sent => {}
         (AccessState::Transitioning, running) => {
             let deadline = reading.now.after(reading.limit_ms);
             let started = Transition::Running { since: reading.now, deadline };

@@ -9,10 +9,10 @@
     reason = "a test that panics has failed"
 )]
 
+mod detection;
 mod exhaustive;
 mod harness;
-
-mod detection;
 mod hostile;
+mod races;
 mod reports;
 mod smoke;

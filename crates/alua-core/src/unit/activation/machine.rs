@@ -107,7 +107,10 @@ impl Parts<'_> {
             return None;
         }
         self.end_pause(now);
-        self.next_stpg(now).or_else(|| self.next_refresh_command(now))
+        self.next_stpg(now)
+            .or_else(|| self.next_refresh_command(now))
+            // A pass that ended without a command makes way.
+            .or_else(|| self.next_stpg(now))
     }
 
     fn end_pause(&mut self, now: Time) {

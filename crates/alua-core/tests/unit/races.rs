@@ -1,0 +1,23 @@
+//! Things that happen while a command is in flight.
+
+use alua_core::access::Tpgs;
+use alua_core::unit::Config;
+
+use crate::harness::*;
+
+#[test]
+fn a_report_asked_for_before_a_transition_does_not_end_it() {
+    let (mut host, paths) =
+        Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(1_000);
+    host.unit.refresh(host.now);
+    let asked = host.expect_next();
+    host.wait(10);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    assert_eq!(host.state(1), Some(TRANS));
+    host.answer(&asked, &report(&[(1, AO), (2, AN)]));
+    assert_eq!(host.state(1), Some(TRANS), "the answer is older than the sense");
+
+    host.run(|_| report(&[(1, AN), (2, AO)]));
+    assert_eq!(host.state(1), Some(AN), "the next one is not");
+}
