@@ -1,0 +1,344 @@
+//! Runs one scenario: target up, a check, the steps, a check, target down.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::command::{self, LIMIT, Output};
+use crate::facts::{Comparison, Disagreement, Statement, compare};
+use crate::report::Outcome;
+use crate::scenario::{Change, Scenario, State, Step};
+use crate::target::lio::Lio;
+use crate::target::{Place, Target};
+use crate::{answer, peers, sysfs};
+
+/// How long the stock handler may take to see a change: it looks every two seconds while a group
+/// is in transition.
+const SETTLE: Duration = Duration::from_secs(8);
+
+/// A scenario at work.
+struct Run<'a> {
+    alua: &'a str,
+    target: Target,
+    agreed: usize,
+    failures: Vec<String>,
+}
+
+/// Runs a scenario with the `alua` at that path. What is wrong is in the outcome.
+#[must_use]
+pub fn run(scenario: &Scenario, alua: &str) -> Outcome {
+    let start = Instant::now();
+    let mut outcome = Outcome {
+        scenario: scenario.name.clone(),
+        passed: false,
+        millis: 0,
+        agreed: 0,
+        failures: Vec::new(),
+        left_behind: None,
+    };
+    match Target::set_up(&scenario.target) {
+        Err(error) => outcome.failures.push(format!("set-up: {error:#}")),
+        Ok(target) => {
+            let mut run = Run { alua, target, agreed: 0, failures: Vec::new() };
+            run.steps(&scenario.steps);
+            outcome.agreed = run.agreed;
+            outcome.failures = run.failures;
+        }
+    }
+    if let Err(error) = Target::take_down() {
+        let message = format!("{error:#}");
+        outcome.failures.push(format!("removal: {message}"));
+        outcome.left_behind = Some(message);
+    }
+    if outcome.agreed == 0 && outcome.failures.is_empty() {
+        outcome.failures.push("nothing was compared".to_owned());
+    }
+    outcome.passed = outcome.failures.is_empty();
+    outcome.millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    outcome
+}
+
+impl Run<'_> {
+    fn steps(&mut self, steps: &[Step]) {
+        let check = Step::Check { states: BTreeMap::new() };
+        self.step("at the start", &check);
+        for (index, step) in steps.iter().enumerate() {
+            self.step(&format!("step {}", index + 1), step);
+        }
+        if !matches!(steps.last(), None | Some(Step::Check { .. } | Step::Tamper { .. })) {
+            self.step("at the end", &check);
+        }
+    }
+
+    fn step(&mut self, label: &str, step: &Step) {
+        match self.carry_out(step) {
+            Ok(problems) => {
+                self.failures.extend(problems.into_iter().map(|one| format!("{label}: {one}")));
+            }
+            Err(error) => self.failures.push(format!("{label}: {error:#}")),
+        }
+    }
+
+    /// Carries a step out; gives what was wrong with it.
+    fn carry_out(&mut self, step: &Step) -> Result<Vec<String>> {
+        match step {
+            Step::Check { states } => self.check(states),
+            Step::Tamper { change, caught } => self.tamper(change, caught),
+            Step::SetState { group, state } => {
+                self.for_units(|unit| Lio::set_state(unit, *group, *state))
+            }
+            Step::SetPreferred { group, preferred } => {
+                self.for_units(|unit| Lio::set_preferred(unit, *group, *preferred))
+            }
+            Step::Watch { group, state, seen } => self.watch(*group, *state, seen),
+            Step::Stpg { port, groups, wait, dry_run, exit } => {
+                let mut arguments = vec!["stpg".to_owned(), self.device(*port)?];
+                for (group, state) in groups {
+                    arguments.extend(["--group".to_owned(), format!("{group}={}", state.name())]);
+                }
+                arguments.extend(wait.then(|| "--wait".to_owned()));
+                arguments.extend(dry_run.then(|| "--dry-run".to_owned()));
+                self.alua_exits(&arguments, *exit)
+            }
+            Step::Activate { port, group, exit } => {
+                let unit = match port {
+                    Some(port) => self.device(*port)?,
+                    None => self.unit_name()?,
+                };
+                let group = group.to_string();
+                let arguments = ["activate".to_owned(), unit, "--group".to_owned(), group];
+                self.alua_exits(&arguments, *exit)
+            }
+            Step::Tur { port, exit } => self.test_unit_ready(*port, *exit),
+            Step::Readd { port } => {
+                for place in self.of_port(*port) {
+                    sysfs::delete(&place.hctl)?;
+                    sysfs::scan(&place.hctl)?;
+                }
+                Ok(Vec::new())
+            }
+            Step::Churn { port, times } => self.churn(*port, *times),
+            Step::SetOffline { port, offline } => {
+                self.lio()?.set_offline(*port, *offline)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn lio(&self) -> Result<&Lio> {
+        match &self.target {
+            Target::Lio(lio) => Ok(lio),
+            Target::ScsiDebug(_) => bail!("this step needs LIO"),
+        }
+    }
+
+    fn for_units(&self, change: impl Fn(&str) -> Result<()>) -> Result<Vec<String>> {
+        for unit in self.lio()?.unit_names() {
+            change(unit)?;
+        }
+        Ok(Vec::new())
+    }
+
+    fn of_port(&self, port: u16) -> Vec<Place> {
+        self.target.places().iter().filter(|place| place.port == port).cloned().collect()
+    }
+
+    /// The device of the first unit's path over a port.
+    fn device(&self, port: u16) -> Result<String> {
+        let place = self.target.places().iter().find(|place| place.port == port);
+        let place = place.with_context(|| format!("there is no port {port}"))?;
+        Ok(format!("/dev/{}", sysfs::need_disk(&place.hctl)?))
+    }
+
+    /// The first unit's name, as the kernel has it.
+    fn unit_name(&self) -> Result<String> {
+        let place = self.target.places().first().context("there is no path")?;
+        let said = sysfs::statements(place)?;
+        let name = said.into_iter().find(|one| one.fact.ends_with(": name"));
+        Ok(name.context("the unit has no name")?.value)
+    }
+
+    fn list(&self) -> Result<Value> {
+        let output = command::run(self.alua, &["list", "--json"], LIMIT)?;
+        ensure!(output.status == 0, "alua list ended with {}: {}", output.status, output.said());
+        serde_json::from_str(&output.stdout).context("alua list --json wrote no JSON")
+    }
+
+    fn alua_exits(&self, arguments: &[String], exit: i32) -> Result<Vec<String>> {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = command::run(self.alua, &arguments, LIMIT)?;
+        Ok(wrong_exit(&format!("alua {}", arguments.join(" ")), &output, exit))
+    }
+
+    fn check(&mut self, states: &BTreeMap<String, State>) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        for (group, want) in states {
+            let group = group.parse()?;
+            for unit in self.lio()?.unit_names() {
+                let is = Lio::state(unit, group)?;
+                if is != *want {
+                    let (is, want) = (is.name(), want.name());
+                    wrong.push(format!("{unit} group {group} is {is} in LIO, not {want}"));
+                }
+            }
+        }
+        // `alua` first: it meets the unit attentions that are pending.
+        let list = self.list();
+        let comparison = self.compare(list.as_ref().ok())?;
+        if let Err(error) = list {
+            wrong.push(format!("{error:#}"));
+        }
+        self.agreed += comparison.agreed;
+        wrong.extend(comparison.disagreements.iter().map(Disagreement::to_string));
+        Ok(wrong)
+    }
+
+    /// Compares an answer of `alua list` with everybody else. The stock handler learns of changes
+    /// late: what differs only by it is asked of it again.
+    fn compare(&self, list: Option<&Value>) -> Result<Comparison> {
+        let mut places = Vec::new();
+        for place in self.target.places() {
+            places.push((place.clone(), sysfs::need_disk(&place.hctl)?));
+        }
+        let mut firm = Vec::new();
+        if let Some(list) = list {
+            firm.extend(answer::statements(list, &places)?);
+        }
+        firm.extend(self.target.statements()?);
+        for (place, _) in &places {
+            firm.extend(peers::statements(place)?);
+        }
+        let without_kernel = compare(&firm).disagreements.len();
+        let start = Instant::now();
+        loop {
+            let mut all: Vec<Statement> = firm.clone();
+            for (place, _) in &places {
+                all.extend(sysfs::statements(place)?);
+            }
+            let comparison = compare(&all);
+            let settled = comparison.disagreements.len() <= without_kernel;
+            if settled || start.elapsed() > SETTLE {
+                return Ok(comparison);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn tamper(&self, changes: &[Change], caught: &[String]) -> Result<Vec<String>> {
+        let mut list = self.list()?;
+        for change in changes {
+            answer::tamper(&mut list, change)?;
+        }
+        let found = match self.compare(Some(&list)) {
+            Ok(comparison) => comparison.disagreements.into_iter().map(|one| one.fact).collect(),
+            // An answer that cannot be told apart by unit and port is caught as a whole.
+            Err(error) => vec![format!("{error:#}")],
+        };
+        if found == caught {
+            return Ok(Vec::new());
+        }
+        Ok(vec![format!("tampering had to be caught as {caught:?}, and was as {found:?}")])
+    }
+
+    fn watch(&self, group: u16, state: State, want: &[State]) -> Result<Vec<String>> {
+        let unit = self.target.places().first().context("there is no path")?.unit.clone();
+        let done = AtomicBool::new(false);
+        let mut seen: Vec<String> = Vec::new();
+        thread::scope(|scope| -> Result<()> {
+            let writer = scope.spawn(|| {
+                thread::sleep(Duration::from_millis(300));
+                let result = Lio::set_state(&unit, group, state);
+                done.store(true, Ordering::Release);
+                result
+            });
+            loop {
+                let last = done.load(Ordering::Acquire);
+                let list = self.list()?;
+                let name = list["units"][0]["groups"].as_array().and_then(|groups| {
+                    let of = groups.iter().find(|one| one["id"] == group)?;
+                    of["state"].as_str().map(str::to_owned)
+                });
+                let name = name.unwrap_or_else(|| "nothing".to_owned());
+                if seen.last() != Some(&name) {
+                    seen.push(name);
+                }
+                if last {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?
+        })?;
+        let want: Vec<&str> = want.iter().map(|state| state.name()).collect();
+        if seen == want {
+            return Ok(Vec::new());
+        }
+        Ok(vec![format!("group {group} had to be seen as {want:?}, and was as {seen:?}")])
+    }
+
+    fn test_unit_ready(&self, port: u16, exit: i32) -> Result<Vec<String>> {
+        let device = self.device(port)?;
+        let mut wrong = self.alua_exits(&["tur".to_owned(), device.clone()], exit)?;
+        let by_peer = peers::test_unit_ready(device.trim_start_matches("/dev/"))?;
+        if by_peer != exit {
+            wrong.push(format!("sg_raw {device} ended with {by_peer}, not {exit}"));
+        }
+        Ok(wrong)
+    }
+
+    /// Every call of `alua list` must end by itself with JSON: exit 0, or another status that its
+    /// `problems` explain.
+    fn churn(&self, port: u16, times: u32) -> Result<Vec<String>> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let lister = scope.spawn(|| {
+                let mut wrong = Vec::new();
+                let mut calls = 0;
+                while !done.load(Ordering::Acquire) || calls == 0 {
+                    calls += 1;
+                    if let Err(error) = self.list_meanwhile() {
+                        wrong.push(format!("{error:#}"));
+                    }
+                }
+                wrong
+            });
+            let churned = (|| {
+                for _ in 0..times {
+                    for place in self.of_port(port) {
+                        sysfs::delete(&place.hctl)?;
+                        sysfs::scan(&place.hctl)?;
+                    }
+                }
+                Ok(())
+            })();
+            done.store(true, Ordering::Release);
+            let wrong = lister.join().map_err(|_| anyhow::anyhow!("the lister panicked"))?;
+            churned.map(|()| wrong)
+        })
+    }
+
+    fn list_meanwhile(&self) -> Result<()> {
+        let output = command::run(self.alua, &["list", "--json"], LIMIT)?;
+        let answer: Value = serde_json::from_str(&output.stdout).with_context(|| {
+            format!("alua list, status {}, wrote no JSON: {}", output.status, output.said())
+        })?;
+        let problems = answer["problems"].as_array().map_or(0, Vec::len);
+        ensure!(
+            output.status == 0 || problems > 0,
+            "alua list ended with {} and named no problem",
+            output.status
+        );
+        Ok(())
+    }
+}
+
+fn wrong_exit(what: &str, output: &Output, exit: i32) -> Vec<String> {
+    if output.status == exit {
+        return Vec::new();
+    }
+    vec![format!("{what} ended with {}, not {exit}: {}", output.status, output.said())]
+}

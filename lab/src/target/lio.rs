@@ -1,0 +1,334 @@
+//! LIO over `tcm_loop`, through configfs: a unit is a file backstore, a port is a loop fabric with
+//! a SCSI host of its own.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Place;
+use crate::facts::{self, Statement, Statements};
+use crate::scenario::{Group, State, Unit};
+use crate::sysfs::{read, write};
+use crate::{command, sysfs};
+
+/// LIO's configfs.
+const BASE: &str = "/sys/kernel/config/target";
+/// Where the backstores' files are.
+const FILES: &str = "/run/alua-lab";
+/// The size of each unit: 16 MiB.
+const BYTES: u64 = 16 << 20;
+
+/// A unit that stands.
+#[derive(Clone, Debug)]
+struct Stand {
+    name: String,
+    unit: Unit,
+}
+
+/// A target that stands.
+#[derive(Debug)]
+pub struct Lio {
+    /// Every path of every unit.
+    pub places: Vec<Place>,
+    units: Vec<Stand>,
+    ports: u16,
+}
+
+fn core(unit: &str) -> PathBuf {
+    Path::new(BASE).join("core/fileio_0").join(unit)
+}
+
+fn group_folder(unit: &str, group: u16) -> PathBuf {
+    core(unit).join("alua").join(format!("group{group}"))
+}
+
+fn fabric(port: u16) -> PathBuf {
+    Path::new(BASE).join(format!("loopback/naa.50014050000000{port:02x}/tpgt_1"))
+}
+
+fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+impl Lio {
+    /// Sets the units, groups and ports up, and waits for the disks.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses something.
+    pub fn set_up(ports: u16, specs: &[Unit]) -> Result<Self> {
+        make(Path::new(FILES))?;
+        let mut units: Vec<Stand> = Vec::new();
+        for spec in specs {
+            for _ in 0..spec.copies {
+                let stand = Stand { name: format!("disk{}", units.len()), unit: spec.clone() };
+                set_up_unit(&stand, units.len())?;
+                units.push(stand);
+            }
+        }
+        let mut places = Vec::new();
+        for port in 1..=ports {
+            set_up_port(port)?;
+            for (lun, stand) in units.iter().enumerate() {
+                let hctl = link(port, lun, stand)?;
+                places.push(Place { unit: stand.name.clone(), port, hctl });
+            }
+        }
+        for place in &places {
+            // The kernel read page 83h when the path was made, before the port was in its group.
+            sysfs::wait_for_device(&place.hctl)?;
+            sysfs::rescan(&place.hctl)?;
+        }
+        Ok(Self { places, units, ports })
+    }
+
+    /// The names of the units.
+    pub fn unit_names(&self) -> impl Iterator<Item = &str> {
+        self.units.iter().map(|stand| stand.name.as_str())
+    }
+
+    /// What LIO says of a group's state.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or it is no state.
+    pub fn state(unit: &str, group: u16) -> Result<State> {
+        let file = group_folder(unit, group).join("alua_access_state");
+        let code: u8 = read(&file)?.parse().with_context(|| file.display().to_string())?;
+        State::from_code(code).with_context(|| format!("{} says {code}", file.display()))
+    }
+
+    /// Changes a group's state in one unit; comes back when the transition is over.
+    ///
+    /// # Errors
+    ///
+    /// LIO refuses.
+    pub fn set_state(unit: &str, group: u16, state: State) -> Result<()> {
+        let file = group_folder(unit, group).join("alua_access_state");
+        write(&file, &(state as u8).to_string())
+    }
+
+    /// Changes PREF of a group in one unit.
+    ///
+    /// # Errors
+    ///
+    /// LIO refuses.
+    pub fn set_preferred(unit: &str, group: u16, preferred: bool) -> Result<()> {
+        write(&group_folder(unit, group).join("preferred"), if preferred { "1" } else { "0" })
+    }
+
+    /// Takes a port offline for every unit, or brings it back.
+    ///
+    /// # Errors
+    ///
+    /// LIO refuses.
+    pub fn set_offline(&self, port: u16, offline: bool) -> Result<()> {
+        for lun in 0..self.units.len() {
+            let folder = fabric(port).join(format!("lun/lun_{lun}"));
+            write(&folder.join("alua_tg_pt_offline"), if offline { "1" } else { "0" })?;
+        }
+        Ok(())
+    }
+
+    /// What configfs states, read anew.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn statements(&self) -> Result<Vec<Statement>> {
+        let mut said = Statements::by("configfs");
+        for (lun, stand) in self.units.iter().enumerate() {
+            if !stand.has_alua() {
+                continue;
+            }
+            for group in &stand.unit.groups {
+                state_group(&mut said, &stand.name, group)?;
+            }
+            for port in 1..=self.ports {
+                self.state_path(&mut said, stand, lun, port)?;
+            }
+        }
+        Ok(said.into_vec())
+    }
+
+    fn state_path(
+        &self,
+        said: &mut Statements,
+        stand: &Stand,
+        lun: usize,
+        port: u16,
+    ) -> Result<()> {
+        if !stand.unit.serial {
+            // Without page 83h no path can know its group.
+            return Ok(());
+        }
+        let text = read(&fabric(port).join(format!("lun/lun_{lun}/alua_tg_pt_gp")))?;
+        let id = text.lines().find_map(|line| line.strip_prefix("TG Port Group ID: "));
+        let id: u16 = id.with_context(|| format!("no group in {text:?}"))?.parse()?;
+        let path = facts::path(&stand.name, port);
+        said.state(&path, "group", id);
+        said.state(&path, "state", Self::state(&stand.name, id)?.name());
+        said.state(&path, "relative port", port);
+        Ok(())
+    }
+
+    /// Takes everything down, whatever stands.
+    ///
+    /// # Errors
+    ///
+    /// Something stays.
+    pub fn take_down() -> Result<()> {
+        let loopback = Path::new(BASE).join("loopback");
+        for fabric in folders(&loopback, "naa.")? {
+            let group = fabric.join("tpgt_1");
+            for lun in folders(&group.join("lun"), "lun_")? {
+                unless_gone(fs::remove_file(lun.join("port")), &lun)?;
+                unless_gone(fs::remove_dir(&lun), &lun)?;
+            }
+            unless_gone(fs::remove_dir(&group), &group)?;
+            unless_gone(fs::remove_dir(&fabric), &fabric)?;
+        }
+        let backstores = Path::new(BASE).join("core/fileio_0");
+        for unit in folders(&backstores, "disk")? {
+            for group in folders(&unit.join("alua"), "group")? {
+                unless_gone(fs::remove_dir(&group), &group)?;
+            }
+            unless_gone(fs::remove_dir(&unit), &unit)?;
+        }
+        unless_gone(fs::remove_dir(&backstores), &backstores)?;
+        unless_gone(fs::remove_dir_all(FILES), Path::new(FILES))
+    }
+}
+
+impl Stand {
+    /// Whether TPGS of the unit says more than `none`.
+    fn has_alua(&self) -> bool {
+        self.unit.groups.iter().any(|group| group.access.name() != "none")
+    }
+}
+
+fn set_up_unit(stand: &Stand, number: usize) -> Result<()> {
+    let folder = core(&stand.name);
+    make(&folder)?;
+    let file = format!("{FILES}/{}", stand.name);
+    let control = format!("fd_dev_name={file},fd_dev_size={BYTES}");
+    write(&folder.join("control"), &control)?;
+    if stand.unit.serial {
+        // The serial makes the NAA name, by its hexadecimal digits: they must differ.
+        let serial = format!("{:08x}-lab", 0x00a1_0a00 + number);
+        write(&folder.join("wwn/vpd_unit_serial"), &serial)?;
+    }
+    write(&folder.join("enable"), "1")?;
+    for group in &stand.unit.groups {
+        let folder = group_folder(&stand.name, group.id);
+        make(&folder)?;
+        write(&folder.join("tg_pt_gp_id"), &group.id.to_string())?;
+        // LIO lets a person change the state only while the access type has implicit in it.
+        write(&folder.join("alua_access_type"), "3")?;
+        write(&folder.join("alua_access_state"), &(group.state as u8).to_string())?;
+        write(&folder.join("alua_access_type"), &(group.access as u8).to_string())?;
+        write(&folder.join("preferred"), if group.preferred { "1" } else { "0" })?;
+        write(&folder.join("trans_delay_msecs"), &group.transition_ms.to_string())?;
+        write(&folder.join("implicit_trans_secs"), &group.implicit_transition_s.to_string())?;
+    }
+    Ok(())
+}
+
+fn set_up_port(port: u16) -> Result<()> {
+    let folder = fabric(port);
+    make(&folder)?;
+    write(&folder.join("nexus"), &format!("naa.50014060000000{port:02x}"))?;
+    // The loop fabric gives no relative target port identifier by itself.
+    write(&folder.join("rtpi"), &port.to_string())
+}
+
+/// Makes the path of a unit over a port; gives its address.
+fn link(port: u16, lun: usize, stand: &Stand) -> Result<String> {
+    let folder = fabric(port).join(format!("lun/lun_{lun}"));
+    make(&folder)?;
+    let to = folder.join("port");
+    symlink(core(&stand.name), &to).with_context(|| to.display().to_string())?;
+    let group = stand.unit.groups.iter().find(|group| group.ports.contains(&port));
+    let id = group.with_context(|| format!("port {port} is in no group"))?.id;
+    write(&folder.join("alua_tg_pt_gp"), &format!("group{id}"))?;
+    Ok(format!("{}:{lun}", read(&fabric(port).join("address"))?))
+}
+
+/// The bits of a group's supported states in configfs, by the names of sysfs.
+const SUPPORT: [(&str, State); 7] = [
+    ("alua_support_active_optimized", State::ActiveOptimized),
+    ("alua_support_active_nonoptimized", State::ActiveNonOptimized),
+    ("alua_support_standby", State::Standby),
+    ("alua_support_unavailable", State::Unavailable),
+    ("alua_support_lba_dependent", State::LbaDependent),
+    ("alua_support_offline", State::Offline),
+    ("alua_support_transitioning", State::Transitioning),
+];
+
+fn state_group(said: &mut Statements, unit: &str, group: &Group) -> Result<()> {
+    let folder = group_folder(unit, group.id);
+    let name = facts::group(unit, group.id);
+    said.state(&name, "state", Lio::state(unit, group.id)?.name());
+    said.state(&name, "preferred", read(&folder.join("preferred"))? == "1");
+    let mut supported = Vec::new();
+    for (file, state) in SUPPORT {
+        if read(&folder.join(file))? == "1" {
+            supported.push(state.name());
+        }
+    }
+    supported.sort_unstable();
+    said.state(&name, "supported states", supported.join(" "));
+    let status = match read(&folder.join("alua_access_status"))?.as_str() {
+        "Altered by Explicit STPG" => "set target port groups".to_owned(),
+        "Altered by Implicit ALUA" => "implicit".to_owned(),
+        "None" => "none".to_owned(),
+        other => other.to_owned(),
+    };
+    said.state(&name, "status", status);
+    let ports: Vec<String> = group.ports.iter().map(u16::to_string).collect();
+    said.state(&name, "ports", ports.join(" "));
+    Ok(())
+}
+
+/// The folders in a folder whose names begin so; none when it is not there.
+fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) && entry.path().is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn unless_gone(result: std::io::Result<()>, what: &Path) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("cannot take down {}", what.display())),
+    }
+}
+
+/// Loads what LIO needs and mounts configfs.
+///
+/// # Errors
+///
+/// A module cannot be loaded.
+pub fn load() -> Result<()> {
+    let modules = ["configfs", "target_core_mod", "tcm_loop", "target_core_file"];
+    let disks = ["scsi_dh_alua", "sd_mod", "sg"];
+    let arguments: Vec<&str> = ["-a"].into_iter().chain(modules).chain(disks).collect();
+    let output = command::run("modprobe", &arguments, command::LIMIT)?;
+    ensure!(output.status == 0, "modprobe: {}", output.said());
+    if !Path::new(BASE).exists() {
+        let mount = ["-t", "configfs", "configfs", "/sys/kernel/config"];
+        let output = command::run("mount", &mount, command::LIMIT)?;
+        ensure!(output.status == 0, "mount configfs: {}", output.said());
+    }
+    Ok(())
+}
