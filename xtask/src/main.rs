@@ -2,6 +2,7 @@
 
 mod bench;
 mod fuzz;
+mod lab;
 mod panic_check;
 mod run;
 mod test;
@@ -24,6 +25,9 @@ enum Task {
     Test(test::Args),
     /// Prove that no panic is reachable in alua-core
     PanicCheck,
+    /// Scenarios on a real kernel: a guest in QEMU with ALUA disks
+    #[command(subcommand)]
+    Lab(lab::Lab),
     /// Run a fuzz target, or each of them in turn
     Fuzz(fuzz::Args),
     /// Run the benchmarks
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().task {
         Task::Test(args) => test::run(&args),
         Task::PanicCheck => panic_check::run(),
+        Task::Lab(args) => lab::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
     };

@@ -1,0 +1,155 @@
+//! Booting the guest, watching its console, and cutting it off when it hangs.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::image::{Image, install};
+use crate::run;
+
+/// What lines of the guest that a person reads begin with.
+const PREFIX: &str = "lab: ";
+/// How long the guest may say nothing to a person before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long a guest may take to boot when it is tried whether KVM works.
+const TRY_KVM: Duration = Duration::from_secs(20);
+
+/// How a boot ended.
+#[derive(Debug)]
+pub(super) struct Boot {
+    /// All that the guest wrote.
+    pub(super) console: String,
+    /// It was cut off.
+    pub(super) hung: bool,
+}
+
+impl Boot {
+    /// The last lines of the console, for a message.
+    pub(super) fn last_lines(&self) -> String {
+        let lines: Vec<&str> = self.console.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+/// Boots the guest with `share` as its `/host`, until it powers off. Needs `share/run`.
+pub(super) fn boot(image: &Image, share: &Path) -> Result<Boot> {
+    let acceleration = acceleration(image)?;
+    let mut qemu = qemu(image, share, &acceleration)?;
+    qemu.args(["-serial", "stdio"]).stdin(Stdio::null());
+    watch(&mut qemu, PATIENCE, true)
+}
+
+/// Boots the guest with the terminal as its console.
+pub(super) fn boot_on_terminal(image: &Image, share: &Path) -> Result<()> {
+    let acceleration = acceleration(image)?;
+    run::run(qemu(image, share, &acceleration)?.args(["-serial", "mon:stdio"]))
+}
+
+/// QEMU out of the image's tree, with the tree's own loader and libraries, so that nothing of the
+/// host's distribution matters.
+fn qemu(image: &Image, share: &Path, acceleration: &str) -> Result<Command> {
+    let tree = image.tree();
+    let libraries = tree.join("usr/lib/x86_64-linux-gnu");
+    let mut qemu = Command::new(tree.join("lib64/ld-linux-x86-64.so.2"));
+    qemu.env("QEMU_MODULE_DIR", libraries.join("qemu"));
+    qemu.arg("--library-path").arg(&libraries).arg(tree.join("usr/bin/qemu-system-x86_64"));
+    for folder in ["usr/share/qemu", "usr/share/seabios"] {
+        qemu.arg("-L").arg(tree.join(folder));
+    }
+    let cpu = if acceleration == "kvm" { "host" } else { "max" };
+    qemu.args(["-accel", acceleration, "-cpu", cpu]);
+    qemu.args(["-m", "2048", "-smp", "2", "-nodefaults", "-display", "none", "-no-reboot"]);
+    qemu.arg("-kernel").arg(image.kernel()?).arg("-initrd").arg(image.initramfs());
+    let disk = image.disk();
+    qemu.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", disk.display()));
+    let local = format!("local,path={},mount_tag=host,security_model=none", share.display());
+    qemu.arg("-virtfs").arg(local);
+    qemu.args(["-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic"]);
+    Ok(qemu)
+}
+
+/// `kvm` where a guest boots with it, else `tcg`. A KVM device that is there and does not work is
+/// common inside virtual machines, so it is tried, once for each boot of the host.
+fn acceleration(image: &Image) -> Result<String> {
+    const TCG: &str = "tcg,thread=multi";
+    if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return Ok(TCG.to_owned());
+    }
+    let host = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    if let Ok(known) = fs::read_to_string(image.acceleration())
+        && let Some((of, kind)) = known.split_once(' ')
+        && of == host.trim()
+    {
+        return Ok(kind.to_owned());
+    }
+    let share = super::cache()?.join(format!("try-{}", std::process::id()));
+    fs::create_dir_all(&share)?;
+    fs::write(share.join("script"), "#!/bin/sh\nexit 0\n")?;
+    install(&share.join("script"), &share.join("run"))?;
+    let mut trial = qemu(image, &share, "kvm")?;
+    trial.args(["-serial", "stdio"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let boot = watch(&mut trial, TRY_KVM, false)?;
+    let works = !boot.hung && share.join("status").exists();
+    fs::remove_dir_all(&share)?;
+    let kind = if works { "kvm" } else { TCG };
+    println!("lab: KVM {}", if works { "works here" } else { "does not work here: using TCG" });
+    // A cache that cannot be written costs the trial again, no more.
+    let _ = fs::write(image.acceleration(), format!("{} {kind}", host.trim()));
+    Ok(kind.to_owned())
+}
+
+/// Runs a guest to its end, or until it has said nothing to a person for `patience`.
+fn watch(qemu: &mut Command, patience: Duration, show: bool) -> Result<Boot> {
+    let mut child = qemu.stdout(Stdio::piped()).spawn().context("cannot start QEMU")?;
+    let console = child.stdout.take().context("QEMU has no console")?;
+    let (sender, lines) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n') {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let (mut text, mut hung, mut since) = (String::new(), false, Instant::now());
+    loop {
+        match lines.recv_timeout(Duration::from_millis(500)) {
+            Ok(line) => {
+                if line.starts_with(PREFIX) {
+                    since = Instant::now();
+                    if show {
+                        println!("{line}");
+                    }
+                }
+                text.push_str(&line);
+                text.push('\n');
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+        if since.elapsed() > patience {
+            hung = true;
+            kill(&mut child);
+            break;
+        }
+    }
+    let status = child.wait()?;
+    // The reader ends with QEMU; what it read is what counts.
+    let _ = reader.join();
+    if !status.success() && !hung {
+        text.push_str(&format!("QEMU ended with {status}\n"));
+    }
+    Ok(Boot { console: text, hung })
+}
+
+fn kill(child: &mut Child) {
+    // It may have ended just now.
+    let _ = child.kill();
+}

@@ -1,0 +1,172 @@
+//! Running scenarios: as many as possible in one boot, a table of outcomes, and the outcomes as
+//! JSON in the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use alua_lab::report::Outcome;
+use alua_lab::scenario::Scenario;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::boot::{self, Boot};
+use super::image::{Image, install};
+use crate::run;
+
+/// What the guest runs. The programs are copied: from the shared folder each start would be slow.
+const RUN: &str = "#!/bin/sh
+mkdir /run/bin
+cp /host/alua /host/alua-lab /run/bin/
+exec /run/bin/alua-lab /host /run/bin/alua
+";
+
+/// What the guest runs for a person.
+const SHELL: &str = "#!/bin/sh
+export PATH=/host:$PATH
+exec setsid --ctty --wait sh -i
+";
+
+/// Runs the named scenarios, or all.
+pub(super) fn run(names: &[String]) -> Result<()> {
+    let all = Scenario::read_all(&super::folder().join("scenarios"))?;
+    let mut todo: Vec<String> = all.iter().map(|scenario| scenario.name.clone()).collect();
+    if let Some(unknown) = names.iter().find(|name| !todo.contains(name)) {
+        bail!("there is no scenario {unknown}: `cargo xtask lab list` shows them");
+    }
+    if !names.is_empty() {
+        todo.retain(|name| names.contains(name));
+    }
+    let image = Image::ready()?;
+    let share = Share::new()?;
+    let start = Instant::now();
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    while !todo.is_empty() {
+        share.prepare(RUN, &todo)?;
+        let boot = boot::boot(&image, &share.folder)?;
+        let mut done = share.results()?;
+        if todo.len() > done.len() && done.iter().all(|one| one.left_behind.is_none()) {
+            // The guest died in the scenario after the last that has an outcome.
+            done.push(died(&todo[done.len()], &boot));
+        }
+        save_console(&boot)?;
+        todo.drain(..done.len());
+        outcomes.extend(done);
+    }
+    report(&outcomes, start.elapsed())
+}
+
+/// Boots to a shell.
+pub(super) fn shell() -> Result<()> {
+    let image = Image::ready()?;
+    let share = Share::new()?;
+    share.prepare(SHELL, &[])?;
+    println!(
+        "lab: `exit` powers the guest off; alua is in PATH, {} is /host",
+        share.folder.display()
+    );
+    boot::boot_on_terminal(&image, &share.folder)
+}
+
+/// The outcome of a scenario whose guest did not live to tell it.
+fn died(scenario: &str, boot: &Boot) -> Outcome {
+    let what = if boot.hung { "the guest hung and was cut off" } else { "the guest died" };
+    let failure = format!("{what}; its console ended with:\n{}", boot.last_lines());
+    println!("lab: {scenario} FAILED: {failure}");
+    Outcome {
+        scenario: scenario.to_owned(),
+        passed: false,
+        millis: 0,
+        agreed: 0,
+        failures: vec![failure],
+        left_behind: None,
+    }
+}
+
+fn save_console(boot: &Boot) -> Result<()> {
+    let file = super::cache()?.join("console.log");
+    fs::write(&file, &boot.console).with_context(|| file.display().to_string())
+}
+
+fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
+    let file = super::cache()?.join("results.json");
+    fs::write(&file, serde_json::to_string_pretty(outcomes)?)
+        .with_context(|| file.display().to_string())?;
+    println!("\n{:<26} {:<7} {:>8} {:>8}", "scenario", "result", "seconds", "agreed");
+    for outcome in outcomes {
+        let seconds = Duration::from_millis(outcome.millis).as_secs_f64();
+        let result = if outcome.passed { "passed" } else { "FAILED" };
+        println!("{:<26} {result:<7} {seconds:>8.1} {:>8}", outcome.scenario, outcome.agreed);
+    }
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
+    println!(
+        "{} scenarios in {:.1} s with booting; agreed: facts that alua and another source state \
+         alike; details in {}",
+        outcomes.len(),
+        time.as_secs_f64(),
+        file.display()
+    );
+    if failed.is_empty() {
+        return Ok(());
+    }
+    for outcome in &failed {
+        println!("\n{}:", outcome.scenario);
+        for failure in &outcome.failures {
+            println!("    {failure}");
+        }
+    }
+    bail!("{} of {} scenarios failed", failed.len(), outcomes.len())
+}
+
+/// The folder that the guest sees as `/host`.
+struct Share {
+    folder: PathBuf,
+}
+
+impl Share {
+    /// Makes the folder, with the programs of this tree in it.
+    fn new() -> Result<Self> {
+        run::run(run::cargo().args(["build", "--release", "-p", "alua-cli", "-p", "alua-lab"]))?;
+        let metadata =
+            run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+        let metadata: Value = serde_json::from_str(&metadata)?;
+        let target = metadata["target_directory"].as_str().context("no target folder")?;
+        let folder = super::cache()?.join(format!("share-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let share = Self { folder };
+        for program in ["alua", "alua-lab"] {
+            install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
+        }
+        Ok(share)
+    }
+
+    /// Lays out what the guest runs, and takes away what an earlier boot left.
+    fn prepare(&self, script: &str, todo: &[String]) -> Result<()> {
+        let file = self.folder.join("script");
+        fs::write(&file, script)?;
+        install(&file, &self.folder.join("run"))?;
+        fs::write(self.folder.join("todo"), todo.join("\n"))?;
+        fs::write(self.folder.join("results"), "")?;
+        let to = self.folder.join("scenarios");
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(super::folder().join("scenarios"))? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    }
+
+    fn results(&self) -> Result<Vec<Outcome>> {
+        let text = fs::read_to_string(self.folder.join("results"))?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).context("the guest's results are broken"))
+            .collect()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // It holds copies only.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
