@@ -9,10 +9,15 @@
     reason = "a test that panics has failed"
 )]
 
-mod detection;
 mod exhaustive;
 mod harness;
+
+mod activation;
+mod detection;
 mod hostile;
 mod races;
 mod reports;
+mod senses;
 mod smoke;
+mod stpg;
+mod worker;

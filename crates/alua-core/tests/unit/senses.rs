@@ -1,0 +1,325 @@
+//! Section 4.5 in the machine: what a sense code on any command sets in motion (rows E). The table
+//! itself is tested beside it, in `src/sense.rs`.
+
+use alua_core::access::{AccessState, Tpgs};
+use alua_core::cause::Cause;
+use alua_core::gate::{Gate, GatePolicy, Hold, Refusal};
+use alua_core::sense::{Disposition, Recheck};
+use alua_core::unit::{Config, Event, IDENTITY_READS_MAX, IdentityCheck, PathId, Transition};
+
+use crate::harness::*;
+
+fn quiet() -> (Host, Vec<PathId>) {
+    let states = [(1, AO), (2, AN)];
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1, 1, 2, 2], &states);
+    host.wait(60_000);
+    (host, paths)
+}
+
+#[test]
+fn e01_e02_e13_x17_a_transition_is_entered_shown_and_told() {
+    for key in [NOT_READY, ATTENTION] {
+        let (mut host, paths) = quiet();
+        let meaning = host.unit.handle_sense(paths[0], &sense(key, 0x04, 0x0a), host.now);
+        assert_eq!(meaning.disposition, Disposition::Wait);
+        host.drain();
+        let deadline = host.at(255_000);
+        let running = Transition::Running { since: host.now, deadline };
+        assert_eq!(host.unit.group(1).unwrap().transition(), Some(running));
+        // The state that consumers see is written too, for every path of the group, and told.
+        for path in &paths[..2] {
+            assert_eq!(host.path_state(*path), Some(TRANS));
+        }
+        let told = |path: PathId| {
+            host.events.iter().any(|event| matches!(
+                event,
+                Event::Path { path: of, from: Some(AO), to: Some(TRANS), cause: Cause::Sense { .. }, .. }
+                    if *of == path
+            ))
+        };
+        assert!(told(paths[0]) && told(paths[1]));
+        assert_eq!(host.path_state(paths[2]), Some(AN), "the other group is not in it");
+    }
+}
+
+#[test]
+fn e01_x11_a_transition_brings_its_refresh() {
+    let (mut host, paths) = quiet();
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    host.run(|_| report(&[(1, AN), (2, AO)]));
+    assert_eq!(host.path_state(paths[0]), Some(AN));
+    assert_eq!(host.path_state(paths[2]), Some(AO));
+}
+
+#[test]
+fn e01_c02_repeated_transition_sense_adds_nothing() {
+    let (mut host, paths) = quiet();
+    for _ in 0..1_000 {
+        host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+        host.meet(paths[1], ATTENTION, 0x04, 0x0a);
+        host.run_for(5, |command| match kind(command) {
+            "TUR" => IN_TRANSITION,
+            _ => report(&[(1, TRANS), (2, AN)]),
+        });
+    }
+    assert!(host.sent.len() <= 5, "{} commands in five seconds", host.sent.len());
+}
+
+#[test]
+fn e03_e04_s7_7_every_reset_leads_to_a_report() {
+    for ascq in [0x00, 0x01, 0x02, 0x03, 0x04, 0x07] {
+        let (mut host, paths) = quiet();
+        host.meet(paths[0], ATTENTION, 0x29, ascq);
+        host.run(|_| report(&[(1, AN), (2, AO)]));
+        assert_eq!(host.kinds(), ["RTPG"], "29/{ascq:02x}");
+        assert_eq!(host.path_state(paths[0]), Some(AN));
+    }
+}
+
+#[test]
+fn e05_e10_what_is_not_of_alua_sets_nothing_in_motion() {
+    let senses = [
+        (ATTENTION, 0x2a, 0x01),
+        (ATTENTION, 0x2a, 0x09),
+        (ATTENTION, 0x28, 0x00),
+        (NOT_READY, 0x04, 0x01),
+        (NOT_READY, 0x04, 0x0d),
+        (ILLEGAL, 0x24, 0x00),
+        (ILLEGAL, 0x67, 0x0b),
+        (alua_core::spc::sense::SenseKey::MediumError, 0x11, 0x00),
+    ];
+    for (key, asc, ascq) in senses {
+        let (mut host, paths) = quiet();
+        host.meet(paths[0], key, asc, ascq);
+        host.run(|_| panic!("a command for {asc:02x}/{ascq:02x}"));
+        assert_eq!(host.events, []);
+        assert_eq!(host.unit.gate(paths[0]), Gate::Pass);
+    }
+}
+
+#[test]
+fn e05_capacity_is_left_to_the_consumer() {
+    let (mut host, paths) = quiet();
+    let meaning = host.unit.handle_sense(paths[0], &sense(ATTENTION, 0x2a, 0x09), host.now);
+    assert!(meaning.recheck.contains(Recheck::CAPACITY));
+}
+
+#[test]
+fn e06_e07_a_changed_state_leads_to_one_report() {
+    for ascq in [0x06, 0x07] {
+        let (mut host, paths) = quiet();
+        host.meet(paths[3], ATTENTION, 0x2a, ascq);
+        host.run(|command| match kind(command) {
+            "TUR" => Answer::Check(ATTENTION, 0x2a, 0x06),
+            _ => report(&[(1, AN), (2, AO)]),
+        });
+        assert_eq!(host.unit.counters().rtpg, 2, "the first one, and this");
+        assert_eq!(host.path_state(paths[3]), Some(AO));
+    }
+}
+
+#[test]
+fn e08_e09_s7_7_the_identity_is_read_again_before_any_io() {
+    for ascq in [0x03, 0x05, 0x0e] {
+        let (mut host, paths) = quiet();
+        host.meet(paths[0], ATTENTION, 0x3f, ascq);
+        assert_eq!(host.unit.gate(paths[0]), Gate::Hold(Hold::IdentityInDoubt));
+        assert_eq!(host.unit.gate(paths[1]), Gate::Pass, "the other paths go on");
+        host.run(|command| match kind(command) {
+            "INQUIRY" => {
+                assert_eq!(command.path, paths[0]);
+                assert_eq!(command.cdb().as_ref(), [0x12, 1, 0x83, 0x10, 0, 0]);
+                Answer::Good(page83(1, Some(1), Some(1)))
+            }
+            "TUR" => GOOD,
+            _ => report(&[(1, AO), (2, AN)]),
+        });
+        assert_eq!(host.unit.gate(paths[0]), Gate::Pass);
+        assert!(host.kinds().contains(&"RTPG"), "and the states too");
+    }
+}
+
+#[test]
+fn s7_7_another_unit_behind_the_path_takes_it_out() {
+    let (mut host, paths) = quiet();
+    host.meet(paths[0], ATTENTION, 0x3f, 0x05);
+    host.run(|command| match kind(command) {
+        "INQUIRY" => Answer::Good(page83(2, Some(1), Some(1))),
+        "TUR" => GOOD,
+        _ => {
+            assert_ne!(command.path, paths[0], "nothing of ours goes to another unit");
+            report(&[(1, AO), (2, AN)])
+        }
+    });
+    assert_eq!(host.unit.path(paths[0]).unwrap().identity(), IdentityCheck::Changed);
+    assert_eq!(host.unit.gate(paths[0]), Gate::Refuse(Refusal::IdentityChanged));
+    let told = Event::IdentityChanged { path: paths[0] };
+    assert_eq!(host.events.iter().filter(|&&event| event == told).count(), 1);
+    // For good: nothing brings it back but removing and adding it.
+    host.unit.reread_identity(paths[0], host.now);
+    host.run(|_| report(&[(1, AO), (2, AN)]));
+    assert_eq!(host.unit.gate(paths[0]), Gate::Refuse(Refusal::IdentityChanged));
+}
+
+#[test]
+fn reg_28_a_page_in_flux_is_read_again_and_the_group_kept() {
+    // Without type 5 for a while: the group before stays.
+    let (mut host, paths) = quiet();
+    host.meet(paths[0], ATTENTION, 0x3f, 0x03);
+    let mut reads = 0;
+    host.run(|command| match kind(command) {
+        "INQUIRY" => {
+            reads += 1;
+            let group = (reads > 2).then_some(1);
+            Answer::Good(page83(1, Some(1), group))
+        }
+        "TUR" => GOOD,
+        _ => report(&[(1, AO), (2, AN)]),
+    });
+    assert_eq!(reads, 3);
+    assert_eq!(host.unit.path(paths[0]).unwrap().group(), Some(1));
+    // Without type 5 for good: ALUA is not lost over it.
+    let (mut host, paths) = quiet();
+    host.meet(paths[0], ATTENTION, 0x3f, 0x03);
+    host.run(|command| match kind(command) {
+        "INQUIRY" => Answer::Good(page83(1, Some(1), None)),
+        "TUR" => GOOD,
+        _ => report(&[(1, AO), (2, AN)]),
+    });
+    assert_eq!(host.unit.path(paths[0]).unwrap().group(), Some(1));
+    assert_eq!(host.unit.gate(paths[0]), Gate::Pass);
+}
+
+#[test]
+fn reg_28_a_page_that_cannot_be_read_is_given_up_slowly() {
+    for answer in [
+        Answer::Failed,
+        Answer::TimedOut,
+        Answer::NotSubmitted,
+        Answer::Good(Vec::new()),
+        Answer::Good(vec![0, 0x83, 0xff, 0xff]),
+        Answer::Good(vec![0, 0x80, 0, 0]),
+        Answer::Good(vec![0, 0x83, 0, 0]),
+        Answer::Check(ILLEGAL, 0x24, 0),
+        Answer::Status(alua_core::spc::Status::Busy),
+    ] {
+        let (mut host, paths) = quiet();
+        host.meet(paths[0], ATTENTION, 0x3f, 0x03);
+        host.run_for(20_000, |command| match kind(command) {
+            "INQUIRY" => answer.clone(),
+            "TUR" => GOOD,
+            _ => report(&[(1, AO), (2, AN)]),
+        });
+        let reads = host.kinds().iter().filter(|&&kind| kind == "INQUIRY").count();
+        assert_eq!(reads, usize::from(IDENTITY_READS_MAX), "{answer:?}");
+        assert_eq!(host.unit.gate(paths[0]), Gate::Refuse(Refusal::IdentityUnreadable));
+        // And it comes back by itself.
+        host.run_for(40_000, |command| match kind(command) {
+            "INQUIRY" => Answer::Good(page83(1, Some(1), Some(1))),
+            "TUR" => GOOD,
+            _ => report(&[(1, AO), (2, AN)]),
+        });
+        assert_eq!(host.unit.gate(paths[0]), Gate::Pass, "{answer:?}");
+    }
+}
+
+#[test]
+fn e10_n7_standby_and_unavailable_move_io_and_refresh_through_that_path() {
+    let told = [(0x0b, SBY), (0x0c, UNAV), (0x12, OFF)];
+    for (ascq, state) in told {
+        let (mut host, paths) = quiet();
+        let meaning = host.unit.handle_sense(paths[1], &sense(NOT_READY, 0x04, ascq), host.now);
+        assert_eq!(meaning.disposition, Disposition::RetryElsewhere);
+        assert_eq!(host.path_state(paths[1]), Some(state));
+        assert_eq!(host.unit.gate(paths[1]), Gate::Refuse(Refusal::State(state)));
+        assert_eq!(host.path_state(paths[0]), Some(AO), "its own evidence, not the group's");
+        assert!(host.unit.is_contradicted(paths[1]));
+        let command = host.next_at_deadline();
+        assert_eq!((kind(&command), command.path), ("RTPG", paths[1]));
+        host.answer(&command, &report(&[(1, state), (2, AO)]));
+        assert_eq!(host.path_state(paths[0]), Some(state));
+        assert!(!host.unit.is_contradicted(paths[1]), "they agree");
+        assert_eq!(host.unit.path(paths[1]).unwrap().evidence(), None);
+    }
+}
+
+#[test]
+fn e12_r8_io_is_held_in_transition_where_the_consumer_can_wait() {
+    let native = GatePolicy { pass_transitioning: false, ..GatePolicy::default() };
+    let config = Config { gate: native, ..Config::default() };
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &[1], &[(1, AO)]);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    assert_eq!(host.unit.gate(paths[0]), Gate::Hold(Hold::Transitioning));
+}
+
+#[test]
+fn e14_what_the_drivers_own_commands_meet_does_not_feed_itself() {
+    // Every command meets every kind of sense, for ten minutes.
+    let senses = [
+        (NOT_READY, 0x04, 0x0a),
+        (ATTENTION, 0x04, 0x0a),
+        (ATTENTION, 0x29, 0x00),
+        (ATTENTION, 0x2a, 0x06),
+        (NOT_READY, 0x04, 0x0b),
+        (NOT_READY, 0x04, 0x0c),
+        (NOT_READY, 0x04, 0x12),
+        (ATTENTION, 0x3f, 0x03),
+        (ATTENTION, 0x3f, 0x0e),
+        (ILLEGAL, 0x25, 0x00),
+        (ILLEGAL, 0x20, 0x00),
+    ];
+    for (key, asc, ascq) in senses {
+        let (mut host, paths) = quiet();
+        host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+        host.meet(paths[2], NOT_READY, 0x04, 0x0a);
+        host.run_for(600_000, |_| Answer::Check(key, asc, ascq));
+        let sent = host.sent.len();
+        // Nine tries in a pass and a pass every two seconds while a transition runs.
+        assert!(sent < 1_500, "{sent} commands for {asc:02x}/{ascq:02x} in ten minutes");
+    }
+}
+
+#[test]
+fn e10_a_sense_that_says_what_is_known_sets_nothing_in_motion() {
+    let states = [(1, AO), (2, SBY)];
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1, 2], &states);
+    host.meet(paths[1], NOT_READY, 0x04, 0x0b);
+    host.run(|_| panic!("known already"));
+    assert_eq!(host.unit.path(paths[1]).unwrap().evidence(), None);
+}
+
+#[test]
+fn e10_an_unknown_path_takes_its_own_word() {
+    let (mut host, paths) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0c);
+    assert_eq!(host.path_state(paths[0]), Some(UNAV));
+    assert_eq!(host.state(1), None);
+    host.run(|_| report(&[(1, UNAV)]));
+    assert_eq!(host.state(1), Some(UNAV));
+}
+
+#[test]
+fn r12_the_dispositions_are_those_of_the_one_table() {
+    let (mut host, paths) = quiet();
+    for row in alua_core::sense::TABLE {
+        assert!(!row.meaning.text.is_empty());
+    }
+    for (key, asc, ascq) in [(NOT_READY, 0x04, 0x0a), (ATTENTION, 0x2a, 0x06), (ILLEGAL, 0x24, 0)] {
+        let sense = sense(key, asc, ascq);
+        let found = host.unit.handle_sense(paths[0], &sense, host.now);
+        assert_eq!(found, alua_core::sense::meaning(&sense));
+    }
+}
+
+#[test]
+fn e13_every_state_a_sense_can_name_reaches_the_event() {
+    for (ascq, state) in [(0x0a, TRANS), (0x0b, SBY), (0x0c, UNAV), (0x12, OFF)] {
+        let (mut host, paths) = quiet();
+        host.meet(paths[0], NOT_READY, 0x04, ascq);
+        let found: Option<AccessState> = host.events.iter().find_map(|event| match event {
+            Event::Path { path, to, .. } if *path == paths[0] => *to,
+            _ => None,
+        });
+        assert_eq!(found, Some(state));
+    }
+}
