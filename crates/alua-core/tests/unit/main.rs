@@ -13,11 +13,14 @@ mod exhaustive;
 mod harness;
 
 mod activation;
+mod decisions;
 mod detection;
 mod hostile;
 mod races;
+mod regressions;
 mod reports;
 mod senses;
+mod series;
 mod smoke;
 mod stpg;
 mod worker;
