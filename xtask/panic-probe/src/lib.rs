@@ -3,6 +3,7 @@
 #![no_std]
 
 mod unit;
+mod wire;
 
 use core::panic::PanicInfo;
 
