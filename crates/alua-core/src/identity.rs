@@ -218,6 +218,10 @@ pub struct Identity {
     pub group: Option<u16>,
     /// The relative target port identifier of the port.
     pub relative_port: Option<u16>,
+    /// The first designator of a name whose length its format does not have. It is passed over:
+    /// one odd name must not cost the path its other names, or its group. The offset is counted
+    /// from the start of the page.
+    pub odd_name: Option<WireError>,
 }
 
 impl Identity {
@@ -227,14 +231,15 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// A designator that matters is malformed, or two of them disagree about the port.
+    /// A designator of the port is malformed, or two of them disagree about it. A malformed name is
+    /// passed over, see [`odd_name`](Self::odd_name).
     pub fn from_page(page: &DeviceIdentification<'_>) -> Result<Self, IdentityError> {
         let mut identity = Self::default();
         let mut best: Option<Candidate<'_>> = None;
         let mut offset = PAGE_HEADER;
         for designator in page {
             let payload = offset.saturating_add(DESIGNATOR_HEADER);
-            identity.add(&designator, &mut best).map_err(|error| error.at(payload))?;
+            identity.add(&designator, payload, &mut best).map_err(|error| error.at(payload))?;
             offset = payload.saturating_add(designator.payload.len());
         }
         identity.name = best.map(Candidate::name);
@@ -244,17 +249,12 @@ impl Identity {
     fn add<'a>(
         &mut self,
         designator: &Designator<'a>,
+        offset: usize,
         best: &mut Option<Candidate<'a>>,
     ) -> Result<(), IdentityError> {
         match designator.association {
             Association::LogicalUnit => {
-                let Some(candidate) = Candidate::new(designator) else {
-                    return Ok(());
-                };
-                let candidate = candidate.map_err(IdentityError::Malformed)?;
-                if best.is_none_or(|known| candidate.rank() > known.rank()) {
-                    *best = Some(candidate);
-                }
+                self.add_name(designator, offset, best);
             }
             Association::TargetPort => {
                 if let Some(group) = designator.target_port_group() {
@@ -270,6 +270,21 @@ impl Identity {
             Association::TargetDevice | Association::Reserved => {}
         }
         Ok(())
+    }
+
+    fn add_name<'a>(
+        &mut self,
+        designator: &Designator<'a>,
+        offset: usize,
+        best: &mut Option<Candidate<'a>>,
+    ) {
+        match Candidate::new(designator) {
+            Some(Ok(name)) if best.is_none_or(|known| name.rank() > known.rank()) => {
+                *best = Some(name);
+            }
+            Some(Err(odd)) => self.odd_name = self.odd_name.or(Some(odd.moved(offset))),
+            Some(Ok(_)) | None => {}
+        }
     }
 }
 
@@ -310,10 +325,7 @@ pub enum IdentityError {
 impl IdentityError {
     fn at(self, payload: usize) -> Self {
         match self {
-            Self::Malformed(error) => {
-                let offset = payload.saturating_add(error.offset);
-                Self::Malformed(WireError::new(error.field, offset, error.rule))
-            }
+            Self::Malformed(error) => Self::Malformed(error.moved(payload)),
             disagreement => disagreement,
         }
     }

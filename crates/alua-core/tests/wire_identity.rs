@@ -320,10 +320,14 @@ fn names_of_a_length_that_their_format_has_not_are_refused() {
     ];
     for (kind, payload) in cases {
         let designator = Designator { kind, ..Designator::naa(payload) };
-        assert!(
-            matches!(read(&page(&[designator])), Err(IdentityError::Malformed(error)) if error.offset == 8),
-            "{designator:?}"
-        );
+        let alone = read(&page(&[designator])).unwrap();
+        assert_eq!(alone.name, None, "{designator:?}");
+        assert_eq!(alone.odd_name.map(|error| error.offset), Some(8), "{designator:?}");
+
+        let beside = read(&page(&[designator, Designator::naa(&NAA6)])).unwrap();
+        let whole = read(&page(&[Designator::naa(&NAA6)])).unwrap();
+        assert_eq!(beside.name, whole.name, "an odd name costs no other");
+        assert!(beside.odd_name.is_some() && whole.odd_name.is_none());
     }
 }
 

@@ -87,6 +87,50 @@ fn b17_reserved_response_formats_are_read_as_length_only() {
     }
 }
 
+/// As LIO of Linux 6.12 sends it: the RETURN DATA LENGTH leaves out the four bytes that the extended
+/// header has more, and so does the transfer.
+#[test]
+fn b17_extended_report_that_does_not_count_its_header_is_read() {
+    let data = [
+        0x00, 0x00, 0x00, 0x18, 0x10, 0x00, 0x00, 0x00, // header
+        0x02, 0xcf, 0x00, 0x01, 0x00, 0x02, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, // group 1
+        0x01, 0xcf, 0x00, 0x02, 0x00, 0x02, 0x00, 0x01, // group 2, port 2 is not there
+    ];
+    let report = Report::parse(&data).unwrap();
+    assert!(report.header_not_counted());
+    let groups: Vec<_> = report.groups().map(|group| (group.id, group.state)).collect();
+    assert_eq!(groups, [(1, AccessState::Standby), (2, AccessState::ActiveNonOptimized)]);
+    let ports: Vec<Vec<u16>> = report.groups().map(|group| group.ports.collect()).collect();
+    assert_eq!(ports, [vec![1], vec![]]);
+
+    // A last group without ports lacks its second half.
+    let data = [0, 0, 0, 8, 0x10, 60, 0, 0, 0x80, 0xdf, 0x00, 0x07];
+    let report = Report::parse(&data).unwrap();
+    assert!(report.header_not_counted());
+    let group = report.groups().next().unwrap();
+    assert_eq!((group.id, group.preferred, group.ports.len()), (7, true, 0));
+}
+
+#[test]
+fn b17_no_other_number_of_missing_bytes_is_let_pass() {
+    let whole = [0, 0, 0, 20, 0x10, 0, 0, 0, 0x00, 0xcf, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2];
+    for missing in 0..16 {
+        let mut data = whole[..whole.len() - missing].to_vec();
+        data[3] -= u8::try_from(missing).unwrap();
+        let parsed = Report::parse(&data);
+        match missing {
+            0 => assert!(!parsed.unwrap().header_not_counted()),
+            4 => assert!(parsed.unwrap().header_not_counted()),
+            // One descriptor of half its length, its port count cut off: the same departure.
+            12 => assert!(parsed.unwrap().header_not_counted()),
+            _ => assert!(parsed.is_err(), "{missing} bytes are missing"),
+        }
+    }
+    // The length-only header is counted in full: nothing can be missing.
+    let data = [0, 0, 0, 8, 0x00, 0xcf, 0, 1, 0, 0, 0, 1];
+    assert!(Report::parse(&data).is_err());
+}
+
 #[test]
 fn b17_extended_header_cut_short() {
     for length in 1..4_u8 {

@@ -3,7 +3,7 @@
 use core::fmt;
 
 /// A rule of a wire format that the bytes break, and where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WireError {
     /// The field, by its SPC name in lower case: "return data length", "designator length".
     pub field: &'static str,
@@ -14,7 +14,7 @@ pub struct WireError {
 }
 
 /// The rule that a field breaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Rule {
     /// The data ends before the field does.
@@ -52,6 +52,12 @@ impl WireError {
     #[must_use]
     pub const fn new(field: &'static str, offset: usize, rule: Rule) -> Self {
         Self { field, offset, rule }
+    }
+
+    /// The same error, for data that starts `by` bytes into something larger.
+    #[must_use]
+    pub const fn moved(self, by: usize) -> Self {
+        Self { offset: self.offset.saturating_add(by), ..self }
     }
 }
 

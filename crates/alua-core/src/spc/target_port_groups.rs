@@ -62,11 +62,17 @@ pub struct Report<'a> {
     format: ReportFormat,
     implicit_transition_secs: u8,
     descriptors: &'a [u8],
+    header_not_counted: bool,
 }
 
 impl<'a> Report<'a> {
     /// Checks `data`: the bytes that were really transferred. What follows the RETURN DATA LENGTH
     /// is ignored.
+    ///
+    /// One departure from the format is let pass, because Linux's own target (LIO) has it: an
+    /// extended report whose RETURN DATA LENGTH leaves out the four bytes that the extended header
+    /// has more, so that exactly the last four bytes of the last descriptor are not transferred.
+    /// See [`header_not_counted`](Self::header_not_counted).
     ///
     /// # Errors
     ///
@@ -85,8 +91,17 @@ impl<'a> Report<'a> {
                 return Err(WireError::new("extended header", 4, rule));
             }
         };
-        check_descriptors(descriptors, offset)?;
-        Ok(Self { format, implicit_transition_secs, descriptors })
+        let may_lack = if format == ReportFormat::Extended { EXTENSION } else { 0 };
+        let header_not_counted = check_descriptors(descriptors, offset, may_lack)?;
+        Ok(Self { format, implicit_transition_secs, descriptors, header_not_counted })
+    }
+
+    /// Whether the RETURN DATA LENGTH leaves out the extension of the header, so that the last
+    /// descriptor lacks its last four bytes: the last port identifier, or, where the group has no
+    /// port, the status code and the vendor's byte.
+    #[must_use]
+    pub const fn header_not_counted(&self) -> bool {
+        self.header_not_counted
     }
 
     /// Bytes that the whole report has, by the first four bytes of `data`: what a buffer must hold
@@ -127,22 +142,37 @@ impl<'a> Report<'a> {
     }
 }
 
-fn check_descriptors(mut rest: &[u8], mut offset: usize) -> Result<(), WireError> {
+/// Checks that every descriptor is whole, or that the last one lacks exactly `may_lack` bytes at its
+/// end. Returns whether it does.
+fn check_descriptors(
+    mut rest: &[u8],
+    mut offset: usize,
+    may_lack: usize,
+) -> Result<bool, WireError> {
+    let lacks = |need: usize, have: usize| {
+        may_lack > 0 && have > 0 && have.saturating_add(may_lack) == need
+    };
     while !rest.is_empty() {
         let Some((fields, after)) = rest.split_first_chunk::<DESCRIPTOR>() else {
+            if lacks(DESCRIPTOR, rest.len()) {
+                return Ok(true);
+            }
             let rule = Rule::Truncated { need: DESCRIPTOR, have: rest.len() };
             return Err(WireError::new("target port group descriptor", offset, rule));
         };
         let [.., count] = *fields;
         let ports = usize::from(count).saturating_mul(PORT);
         let Some(next) = after.get(ports..) else {
+            if lacks(DESCRIPTOR.saturating_add(ports), rest.len()) {
+                return Ok(true);
+            }
             let rule = Rule::Overrun { claimed: ports, available: after.len() };
             return Err(WireError::new("target port count", offset.saturating_add(7), rule));
         };
         rest = next;
         offset = offset.saturating_add(DESCRIPTOR).saturating_add(ports);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Iterator over the descriptors of a [`Report`].
@@ -155,9 +185,15 @@ impl<'a> Iterator for Groups<'a> {
     type Item = GroupDescriptor<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (fields, after) = self.rest.split_first_chunk::<DESCRIPTOR>()?;
-        let [flags, supported, id_high, id_low, _, status, vendor, count] = *fields;
-        let ports = usize::from(count).saturating_mul(PORT);
+        let (fields, after) = match self.rest.split_first_chunk::<DESCRIPTOR>() {
+            Some((fields, after)) => (*fields, after),
+            None => {
+                let [flags, supported, id_high, id_low] = *self.rest.first_chunk()?;
+                ([flags, supported, id_high, id_low, 0, 0, 0, 0], &[][..])
+            }
+        };
+        let [flags, supported, id_high, id_low, _, status, vendor, count] = fields;
+        let ports = usize::from(count).saturating_mul(PORT).min(after.len());
         let (ports, rest) = after.split_at_checked(ports)?;
         self.rest = rest;
         Some(GroupDescriptor {
@@ -217,7 +253,8 @@ impl PartialEq for GroupDescriptor<'_> {
 impl Eq for GroupDescriptor<'_> {}
 
 /// Iterator over the relative target port identifiers of a group. Its length is the TARGET PORT
-/// COUNT.
+/// COUNT, or one less in the last group of a report whose [header was not
+/// counted](Report::header_not_counted).
 #[derive(Clone, Debug)]
 pub struct PortIds<'a> {
     rest: &'a [u8],
@@ -427,6 +464,8 @@ pub fn encode_stpg(descriptors: &[StpgDescriptor], buffer: &mut [u8]) -> Result<
 
 const RETURN_DATA_LENGTH: &str = "return data length";
 const PREF: u8 = 0x80;
+/// Bytes that the extended header has more than the other.
+const EXTENSION: usize = 4;
 const DESCRIPTOR: usize = 8;
 const PORT: usize = 4;
 const STPG_DESCRIPTOR: usize = 4;
