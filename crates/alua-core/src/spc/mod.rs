@@ -39,11 +39,11 @@
 //!
 //! // A port count that reaches past the data is refused, and the error says where.
 //! let mut lie = data;
-//! lie[15] = 2;
+//! lie[15] = 3;
 //! let error = Report::parse(&lie).unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "target port count at byte 15: claims 8 bytes where 4 are left"
+//!     "target port count at byte 15: claims 12 bytes where 4 are left"
 //! );
 //! # Ok::<(), alua_core::spc::WireError>(())
 //! ```
