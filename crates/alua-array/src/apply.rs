@@ -65,6 +65,8 @@ impl Array {
             Event::SetIdentity { unit, naa, quiet } => {
                 if let Some(unit) = self.unit_index(unit) {
                     self.units[unit].naa = Some(naa.clone());
+                    self.units[unit].serial =
+                        naa.iter().map(|byte| format!("{byte:02X}")).collect();
                     self.announce(unit, SenseCode::IDENTIFIER_CHANGED, *quiet);
                 }
             }

@@ -142,7 +142,8 @@ pub enum Event {
         /// `quiet`: no unit attention.
         quiet: bool,
     },
-    /// `set-identity`: the unit shows another NAA designator, with 3F/05.
+    /// `set-identity`: the unit shows another NAA designator, and a serial number made of it, with
+    /// 3F/05.
     SetIdentity {
         /// `unit`: its name.
         unit: String,

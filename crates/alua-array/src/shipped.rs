@@ -36,6 +36,7 @@ shipped! {
     SINGLE_STATE "single-state" "Active/optimized is the only state that there is";
     FOUR_GROUPS "four-groups" "Two controllers with two groups each, one unit LBA-dependent";
     METRO "metro" "Four controllers at two sites that lose sight of each other";
+    LARGE "large" "4096 units with eight paths each in two groups, for figures";
     REFUSED_HEADER "misbehaving/refused-header" "Refuses the extended header with an odd code";
     MUTE_TRANSITION "misbehaving/mute-transition" "Refuses RTPG itself in transition";
     NO_LIVE_PATH "misbehaving/no-live-path" "One half transitions, the other is unavailable";

@@ -52,7 +52,8 @@ impl Unit {
     ) -> Self {
         let digest = fnv(settings.name.as_bytes());
         let naa = config.naa.as_deref().map(|naa| successor(naa, at)).or_else(|| {
-            (config.eui.is_none() && config.scsi_name.is_none()).then(|| local_naa(digest, number))
+            (config.eui.is_none() && config.scsi_name.is_none())
+                .then(|| made_up_naa(digest, number))
         });
         let serial = match (&config.serial, config.count) {
             (Some(serial), 1) => serial.clone(),
@@ -99,9 +100,12 @@ fn successor(id: &[u8], at: u32) -> Vec<u8> {
     id
 }
 
-/// An NAA 3h designator: locally assigned, so that it is nobody else's.
-fn local_naa(digest: u64, number: u32) -> Vec<u8> {
-    let value = 3 << 60 | (digest & 0x0fff_ffff) << 32 | u64::from(number);
+/// An NAA 6h designator under the IEEE company id 00-00-5E, in the part of it that is reserved for
+/// documentation (RFC 9542), so that it is no device's.
+fn made_up_naa(digest: u64, number: u32) -> Vec<u8> {
+    let vendor = 0x0053 << 20 | u128::from(digest & 0xf_ffff);
+    let extension = (digest >> 20 & 0xffff_ffff) << 32 | u64::from(number);
+    let value = 6 << 124 | 0x00_005e << 100 | vendor << 64 | u128::from(extension);
     value.to_be_bytes().to_vec()
 }
 
@@ -120,7 +124,9 @@ mod tests {
     fn identities_count_upwards() {
         assert_eq!(successor(&[0x60, 0x00, 0xff], 1), [0x60, 0x01, 0x00]);
         assert_eq!(successor(&[0x60, 0xff, 0xff], 0x102), [0x61, 0x01, 0x01]);
-        assert_eq!(local_naa(fnv(b"a"), 2)[0] >> 4, 3);
-        assert_ne!(local_naa(fnv(b"a"), 2), local_naa(fnv(b"b"), 2));
+        let naa = made_up_naa(fnv(b"a"), 2);
+        assert_eq!(naa[..5], [0x60, 0x00, 0x05, 0xe0, 0x05]);
+        assert_eq!((naa[5] >> 4, naa[15], naa.len()), (3, 2, 16));
+        assert_ne!(made_up_naa(fnv(b"a"), 2), made_up_naa(fnv(b"b"), 2));
     }
 }

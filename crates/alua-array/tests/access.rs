@@ -216,8 +216,9 @@ fn an_implicit_change_is_told_once_to_every_nexus() {
 
 #[test]
 fn attention_habits_can_be_switched_on() {
-    let mut array =
-        array("[alua]\ntransition = \"1s\"\nattention_at_start = true\nattention_to_requester = true");
+    let mut array = array(
+        "[alua]\ntransition = \"1s\"\nattention_at_start = true\nattention_to_requester = true",
+    );
     let [own, other, _] = three(&mut array);
     assert!(stpg(&mut array, own, &[(2, AccessState::ActiveOptimized)]).is_good());
     for nexus in [own, other] {
@@ -301,8 +302,10 @@ fn stpg_can_fail_in_every_way() {
 #[test]
 fn stpg_sets_several_groups_and_every_state_that_is_supported() {
     use AccessState as S;
-    let mut array = array("[alua]\nsupported = [\"active/optimized\", \"active/non-optimized\", \
-                           \"standby\", \"unavailable\", \"offline\"]\nstpg_demotes = false");
+    let mut array = array(
+        "[alua]\nsupported = [\"active/optimized\", \"active/non-optimized\", \
+                           \"standby\", \"unavailable\", \"offline\"]\nstpg_demotes = false",
+    );
     let nexus = array.connect("host", 1).unwrap();
     for (wanted, after) in [
         (vec![(1, S::Standby), (2, S::ActiveOptimized)], "SA"),
@@ -370,10 +373,16 @@ fn the_metro_cluster_splits_and_heals() {
         assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 6/29/00");
     }
     pass(&mut array, 13_000);
-    assert_eq!((states(&mut array, north), states(&mut array, south)), ("ANNN".into(), "ANTN".into()));
+    assert_eq!(
+        (states(&mut array, north), states(&mut array, south)),
+        ("ANNN".into(), "ANTN".into())
+    );
     pass(&mut array, 3_000);
     assert_eq!(said(&mut array, south, &TUR), "CHECK CONDITION 6/2a/06");
-    assert_eq!((states(&mut array, north), states(&mut array, south)), ("ANNN".into(), "ANAN".into()));
+    assert_eq!(
+        (states(&mut array, north), states(&mut array, south)),
+        ("ANNN".into(), "ANAN".into())
+    );
     pass(&mut array, 30_000);
     for nexus in [north, south] {
         assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 6/2a/06");

@@ -31,12 +31,8 @@ fn cdb_12(opcode: u8, lba: u32, count: u32) -> Vec<u8> {
 #[test]
 fn reads_and_writes_of_every_length_meet() {
     let (mut array, nexus) = ready();
-    let writes = [
-        vec![0x0a, 0, 0, 10, 2, 0],
-        cdb_10(0x2a, 0, 12, 2),
-        cdb_12(0xaa, 14, 2),
-        write_16(16, 2),
-    ];
+    let writes =
+        [vec![0x0a, 0, 0, 10, 2, 0], cdb_10(0x2a, 0, 12, 2), cdb_12(0xaa, 14, 2), write_16(16, 2)];
     for (cdb, value) in writes.iter().zip(1..) {
         assert!(send(&mut array, nexus, cdb, &[value; 1024], 0).is_good());
     }
@@ -148,7 +144,8 @@ fn write_same_and_unmap_and_their_traces() {
     }
     let unmap = cdb_10(0x42, 0, 0, 40);
     assert!(send(&mut array, nexus, &unmap, &list, 0).is_good());
-    let seen: Vec<u8> = [0, 16, 20, 23, 24, 31, 32, 39, 40].map(|lba| on_medium(&array, lba)).into();
+    let seen: Vec<u8> =
+        [0, 16, 20, 23, 24, 31, 32, 39, 40].map(|lba| on_medium(&array, lba)).into();
     assert_eq!(seen, [0, 5, 0, 0, 5, 5, 0, 0, 6]);
     let changes: Vec<_> = array.take_writes().iter().map(|w| (w.kind, w.lba, w.blocks)).collect();
     use MediumChange::{Unmap, Write};

@@ -18,7 +18,13 @@ pub(crate) fn array(more: &str) -> Array {
 }
 
 /// Sends one command to LUN 0 and waits for it.
-pub(crate) fn send(array: &mut Array, nexus: NexusId, cdb: &[u8], out: &[u8], room: usize) -> Outcome {
+pub(crate) fn send(
+    array: &mut Array,
+    nexus: NexusId,
+    cdb: &[u8],
+    out: &[u8],
+    room: usize,
+) -> Outcome {
     send_to(array, nexus, 0, cdb, out, room)
 }
 
@@ -83,7 +89,8 @@ pub(crate) fn stpg(array: &mut Array, nexus: NexusId, wanted: &[(u16, AccessStat
 }
 
 pub(crate) fn apply(array: &mut Array, toml: &str) {
-    let event = Event::from_toml(toml, &array.config().alua.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let event =
+        Event::from_toml(toml, &array.config().alua.clone()).unwrap_or_else(|e| panic!("{e}"));
     array.apply(&event).unwrap_or_else(|error| panic!("{error}"));
 }
 
