@@ -255,3 +255,16 @@ fn reg_07_every_kind_of_answer_to_every_kind_of_command_comes_to_rest() {
         }
     }
 }
+
+#[test]
+fn reg_17_the_places_of_activations_are_used_again() {
+    let (mut host, _) = two_groups();
+    let mut last = None;
+    for _ in 0..1_000 {
+        let id = host.unit.activate(1, host.now).unwrap();
+        assert!(last.replace(id) < Some(id), "each has its own name");
+        host.run(|_| report(&[(1, AO), (2, AN)]));
+        assert_eq!(host.result(id), Ok(Activated::AlreadyThere));
+        host.events.clear();
+    }
+}

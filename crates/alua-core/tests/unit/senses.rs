@@ -323,3 +323,48 @@ fn e13_every_state_a_sense_can_name_reaches_the_event() {
         assert_eq!(found, Some(state));
     }
 }
+
+#[test]
+fn e11_the_table_holds_where_alua_is_off() {
+    let (mut host, paths) = quiet();
+    let off = alua_core::tpgs::AluaOff::NotSupported;
+    host.unit.set_managed(Err(off), host.now);
+    for key in [NOT_READY, ATTENTION] {
+        let found = host.unit.handle_sense(paths[0], &sense(key, 0x04, 0x0a), host.now);
+        assert_eq!(found.disposition, Disposition::Wait);
+    }
+    assert_eq!(host.path_state(paths[0]), None, "but no state is kept");
+}
+
+#[test]
+fn s7_13_only_what_proves_it_says_not_executed() {
+    use alua_core::spc::sense::SenseKey::{AbortedCommand, HardwareError, MediumError};
+    let of = |key, asc, ascq| alua_core::sense::meaning(&sense(key, asc, ascq)).not_executed;
+    assert!(of(ATTENTION, 0x29, 0x00));
+    assert!(of(NOT_READY, 0x04, 0x0a));
+    assert!(of(NOT_READY, 0x04, 0x0b));
+    for (key, asc) in [(AbortedCommand, 0x47), (HardwareError, 0x44), (MediumError, 0x0c)] {
+        assert!(!of(key, asc, 0x00), "{asc:02x}");
+    }
+    let mut deferred = sense(ATTENTION, 0x29, 0x00);
+    deferred.deferred = true;
+    assert!(!alua_core::sense::meaning(&deferred).not_executed);
+}
+
+#[test]
+fn e08_a_path_removed_while_it_is_read_makes_way() {
+    let (mut host, paths) = quiet();
+    host.meet(paths[0], ATTENTION, 0x3f, 0x03);
+    host.meet(paths[1], ATTENTION, 0x3f, 0x03);
+    let first = host.expect_next();
+    assert_eq!((kind(&first), first.path), ("INQUIRY", paths[0]));
+    // In doubt again while it is read: that must not be held against the next path.
+    host.meet(paths[0], ATTENTION, 0x3f, 0x03);
+    host.unit.remove_path(paths[0], host.now);
+    let outcome = alua_core::unit::Outcome::TimedOut;
+    assert!(!host.unit.handle_completion(first.id, &outcome, host.now));
+    let second = host.expect_next();
+    assert_eq!((kind(&second), second.path), ("INQUIRY", paths[1]));
+    host.answer(&second, &Answer::Good(page83(1, Some(1), Some(1))));
+    assert_eq!(host.unit.gate(paths[1]), Gate::Pass);
+}

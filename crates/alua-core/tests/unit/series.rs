@@ -243,3 +243,19 @@ fn x7_an_activation_that_must_be_verified_is_not_done_at_good_status() {
     host.answer(&check, &report(&[(1, AN), (2, AO)]));
     assert_eq!(host.result(id), Ok(Activated::Reached));
 }
+
+#[test]
+fn s7_10_a_path_removed_while_it_is_probed_makes_way() {
+    let config = Config { idle_probe_ms: Some(1_000), ..Config::default() };
+    let (mut host, paths) = Host::with_paths(Tpgs::Both, config, &[1, 1]);
+    let probe = host.expect_next();
+    assert_eq!((kind(&probe), probe.path), ("TUR", paths[0]));
+    host.unit.remove_path(paths[0], host.now);
+    let outcome = alua_core::unit::Outcome::TimedOut;
+    assert!(!host.unit.handle_completion(probe.id, &outcome, host.now));
+    host.run_for(1_500, |command| match kind(command) {
+        "TUR" => GOOD,
+        _ => report(&[(1, AO)]),
+    });
+    assert!(host.sent.iter().any(|sent| kind(sent) == "TUR" && sent.path == paths[1]));
+}

@@ -85,7 +85,13 @@ fn c05_a_path_in_an_old_place_is_not_the_one_before() {
     let reused = host.add(Some(2));
     assert_eq!(reused.index(), paths[0].index());
     host.meet(paths[0], NOT_READY, 0x04, 0x0b);
+    host.unit.handle_transport_failure(paths[0], host.now);
+    host.unit.reread_identity(paths[0], host.now);
+    assert!(!host.unit.remove_path(paths[0], host.now));
     assert_eq!(host.path_state(reused), Some(AN));
+    let path = host.unit.path(reused).unwrap();
+    assert_eq!(path.transport(), alua_core::unit::Transport::Untried);
+    assert_eq!(path.identity(), alua_core::unit::IdentityCheck::Verified);
 }
 
 #[test]
@@ -309,4 +315,31 @@ fn c14_stale_and_made_up_completions_are_not_awaited() {
     assert_eq!(host.state(2), Some(AN), "a late answer of a removed path changes nothing");
     host.answer(&second, &report(&[(1, AN), (2, AO)]));
     assert_eq!(host.path_state(paths[3]), Some(AO));
+}
+
+#[test]
+fn c02_busy_while_anything_is_still_to_come() {
+    let (mut host, paths) = two_groups();
+    assert!(!host.unit.is_busy());
+    // A refresh that is due.
+    host.wait(60_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    assert!(host.unit.is_busy());
+    host.run(|_| report(&[(1, AO), (2, AN)]));
+    assert!(!host.unit.is_busy());
+    // An identity that is read: alone, for the refresh it brings comes later.
+    host.unit.reread_identity(paths[0], host.now);
+    let reading = host.expect_next();
+    assert!(host.unit.is_busy());
+    host.answer(&reading, &Answer::Good(page83(1, Some(1), Some(1))));
+    host.run(|_| report(&[(1, AO), (2, AN)]));
+    // An activation that pauses between two reports.
+    host.unit.activate(2, host.now).unwrap();
+    for answer in [report(&[(1, AO), (2, AN)]), GOOD, report(&[(1, AO), (2, AN)])] {
+        let command = host.expect_next();
+        host.answer(&command, &answer);
+    }
+    assert_eq!(host.next(), None);
+    assert!(host.unit.is_busy());
+    assert_eq!(host.unit.poll_deadline(), Some(host.at(500)));
 }
