@@ -89,17 +89,17 @@ impl<'a> Candidate<'a> {
     }
 
     /// How good the name is, best highest: the order of the Linux kernel, where longer names clash
-    /// less. A UUID, which the kernel passes over, stands next to its equal in length, and a
-    /// locally assigned NAA, which two arrays may share, stands last.
+    /// less. A UUID, which the kernel passes over, stands next to its equal in length.
     fn rank(self) -> u8 {
         match (self.kind, self.payload) {
-            (NameKind::ScsiName, _) => 9,
-            (NameKind::Naa, [0x60..=0x6f, ..]) => 8,
-            (NameKind::Eui64, payload) if payload.len() == 16 => 7,
-            (NameKind::Uuid, _) => 6,
-            (NameKind::Eui64, payload) if payload.len() == 12 => 5,
-            (NameKind::Naa, [0x50..=0x5f, ..]) => 4,
-            (NameKind::Naa, [0x20..=0x2f, ..]) => 3,
+            (NameKind::ScsiName, _) => 10,
+            (NameKind::Naa, [0x60..=0x6f, ..]) => 9,
+            (NameKind::Eui64, payload) if payload.len() == 16 => 8,
+            (NameKind::Uuid, _) => 7,
+            (NameKind::Eui64, payload) if payload.len() == 12 => 6,
+            (NameKind::Naa, [0x50..=0x5f, ..]) => 5,
+            (NameKind::Naa, [0x20..=0x2f, ..]) => 4,
+            (NameKind::Naa, [0x30..=0x3f, ..]) => 3,
             (NameKind::Eui64, _) => 2,
             (NameKind::T10Vendor, _) => 1,
             (NameKind::Naa, _) => 0,

@@ -243,9 +243,9 @@ fn names_by_preference() {
         name(DesignatorKind::Eui64, &EUI[..12]),
         Designator::naa(&NAA5),
         Designator::naa(&NAA2),
+        Designator::naa(&NAA3),
         name(DesignatorKind::Eui64, &EUI[..8]),
         name(DesignatorKind::T10Vendor, b"VENDOR  disk"),
-        Designator::naa(&NAA3),
     ];
     for (index, better) in order.iter().enumerate() {
         let expected = UnitName::from_designator(better).unwrap().unwrap();
