@@ -1,23 +1,195 @@
-//! `cargo xtask bench`: the figures that the documents record.
+//! `cargo xtask bench`: the figures that `docs/figures.md` records, in one table.
+//!
+//! - Parsers: instructions and nanoseconds per report, ours beside other implementations.
+//! - Scale: 4,096 logical units of eight paths on the model array.
+//!
+//! Figures from real units come from the lab: `docs/figures.md` names the command.
 
-use anyhow::Result;
+mod instructions;
+mod peers;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
 
 use crate::run;
+use peers::Peers;
 
 /// The package that holds the benchmarks.
 const PACKAGE: &str = "alua-bench";
 
+/// The samples, and what we and others do with each of them.
+const PARSERS: [(&str, &[&str], &[&str]); 4] = [
+    ("rtpg-2", REPORT, &["libmultipath"]),
+    ("rtpg-4", REPORT, &["libmultipath"]),
+    ("rtpg-32", REPORT, &["libmultipath"]),
+    ("page83", &["alua-core", "alua-core-identity"], &["libiscsi", "libsgutils2"]),
+];
+const REPORT: &[&str] = &["alua-core", "alua-core-one-state"];
+
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only the benchmarks whose name holds this
-    filter: Option<String>,
+    /// Only this half
+    #[arg(value_enum)]
+    only: Option<Half>,
+    /// Logical units of the scale half
+    #[arg(long, default_value_t = 4096)]
+    units: u32,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Half {
+    /// RTPG and page 83h, beside other implementations
+    Parsers,
+    /// Many units on the model array
+    Scale,
+}
+
+/// A row of the table.
+struct Row {
+    name: String,
+    value: String,
+    /// The second figure, or the goal.
+    other: String,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut cargo = run::cargo();
-    cargo.args(["bench", "--package", PACKAGE]);
-    if let Some(filter) = &args.filter {
-        cargo.arg("--").arg(filter);
+    let mut build = run::cargo();
+    run::run(build.args(["build", "--quiet", "--release", "--bins", "--package", PACKAGE]))?;
+    let wanted = |half| args.only.is_none_or(|only| only == half);
+    let (mut parsers, mut notes) = (Vec::new(), Vec::new());
+    if wanted(Half::Parsers) {
+        let folder = target().join("bench");
+        run::run(program("alua-bench-parse").arg(folder.join("samples")))?;
+        let peers = Peers::build(&folder);
+        notes = peers.notes();
+        let times = times(&folder, &peers)?;
+        parsers = parser_rows(&folder, &peers, &times, &mut notes);
     }
-    run::run(&mut cargo)
+    let scale = if wanted(Half::Scale) { scale_rows(args.units)? } else { Vec::new() };
+    machine();
+    for note in notes {
+        println!("{note}");
+    }
+    show(["parser", "instructions per report", "ns per report"], &parsers);
+    show([&format!("{} units, 8 paths, 2 groups", args.units), "figure", "goal"], &scale);
+    Ok(())
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| run::root().join("target"), |path| run::root().join(path))
+}
+
+/// A program of the package, built for release.
+fn program(name: &str) -> Command {
+    run::command(target().join("release").join(name))
+}
+
+fn machine() {
+    let said = |program: &str, argument: &str| {
+        run::capture(run::command(program).arg(argument))
+            .ok()
+            .and_then(|text| text.lines().next().map(str::to_owned))
+            .unwrap_or_else(|| format!("{program}: not there"))
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("\n{cores} cores, {}", std::env::consts::ARCH);
+    for (program, argument) in
+        [("rustc", "--version"), ("gcc", "--version"), ("valgrind", "--version")]
+    {
+        println!("{}", said(program, argument));
+    }
+}
+
+/// Lets criterion measure all, and gives the folder of its results.
+fn times(folder: &Path, peers: &Peers) -> Result<PathBuf> {
+    let home = folder.join("criterion");
+    // Results of a peer that is not there any more must not be taken for new ones.
+    if home.exists() {
+        std::fs::remove_dir_all(&home)?;
+    }
+    let mut cargo = run::cargo();
+    cargo.args(["bench", "--quiet", "--package", PACKAGE, "--bench", "parse"]);
+    cargo.env("CRITERION_HOME", &home);
+    peers.set_environment(&mut cargo);
+    run::run(&mut cargo)?;
+    Ok(home)
+}
+
+/// Criterion's median, in nanoseconds.
+fn median(home: &Path, sample: &str, subject: &str) -> Result<f64> {
+    let file = home.join(sample).join(subject).join("new/estimates.json");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("criterion left no {}", file.display()))?;
+    let estimates: serde_json::Value = serde_json::from_str(&text)?;
+    estimates["median"]["point_estimate"].as_f64().context("criterion left no median")
+}
+
+fn parser_rows(folder: &Path, peers: &Peers, home: &Path, notes: &mut Vec<String>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (sample, ours, others) in PARSERS {
+        let mut add = |subject: &str, counted: Result<u64>| {
+            let mut shown = |what: Result<String>| {
+                what.unwrap_or_else(|error| {
+                    notes.push(format!("{sample}, {subject}: {error:#}"));
+                    "-".to_owned()
+                })
+            };
+            rows.push(Row {
+                name: format!("{sample}, {subject}"),
+                value: shown(counted.map(|count| count.to_string())),
+                other: shown(median(home, sample, subject).map(|ns| format!("{ns:.1}"))),
+            });
+        };
+        for subject in ours {
+            let counted = instructions::per_call(|count| {
+                let mut command = program("alua-bench-parse");
+                command.args([sample, subject, &count.to_string()]);
+                command
+            });
+            add(subject, counted);
+        }
+        for peer in others.iter().filter(|peer| peers.is_ready(peer)) {
+            let counted = instructions::per_call(|count| {
+                let mut command = run::command(peers.program(peer));
+                command.arg(folder.join("samples").join(sample)).arg(count.to_string());
+                peers.set_environment(&mut command);
+                command
+            });
+            add(peer, counted);
+        }
+    }
+    rows
+}
+
+fn scale_rows(units: u32) -> Result<Vec<Row>> {
+    let said = run::capture(program("alua-bench-scale").arg(units.to_string()))?;
+    let row = |line: &str| {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let mut next = || fields.next().unwrap_or_default();
+        Row { name: next(), value: next(), other: next() }
+    };
+    Ok(said.lines().map(row).collect())
+}
+
+fn show(head: [&str; 3], rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
+    let width = |of: fn(&Row) -> &str, head: &str| {
+        rows.iter().map(|row| of(row).len()).chain([head.len()]).max().unwrap_or(0)
+    };
+    let first = width(|row| &row.name, head[0]);
+    let second = width(|row| &row.value, head[1]);
+    let third = width(|row| &row.other, head[2]);
+    println!();
+    let line = |a: &str, b: &str, c: &str| println!("{a:first$}  {b:>second$}  {c:>third$}");
+    line(head[0], head[1], head[2]);
+    line(&"-".repeat(first), &"-".repeat(second), &"-".repeat(third));
+    for row in rows {
+        line(&row.name, &row.value, &row.other);
+    }
 }
