@@ -103,6 +103,8 @@ pub(crate) enum Command {
     List(List),
     /// Show one logical unit
     Show(Show),
+    /// Say why a path is used or not: state, cause, sense data, rule, and what to do
+    Explain(Explain),
     /// Read the access states by REPORT TARGET PORT GROUPS through one path
     Rtpg(Rtpg),
     /// Ask for access states by SET TARGET PORT GROUPS, and verify them
@@ -113,6 +115,8 @@ pub(crate) enum Command {
     Inquiry(Inquiry),
     /// Make a target port group of a logical unit active/optimized
     Activate(Activate),
+    /// Say what a saved dump means: hex or binary, as sg3_utils users keep them
+    Decode(Decode),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -225,6 +229,40 @@ fn seconds(text: &str) -> Result<u64, String> {
     let millis = format!("{part:0<3}").parse::<u64>().map_err(|_| wrong())?;
     let whole = whole.parse::<u64>().map_err(|_| wrong())?;
     whole.checked_mul(1_000).and_then(|ms| ms.checked_add(millis)).ok_or_else(wrong)
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Explain {
+    /// The path: sda, /dev/sda, /dev/sg0, 2:0:0:0, ...
+    pub(crate) device: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Decode {
+    /// What the dump is of
+    pub(crate) kind: DumpKind,
+    /// The dump, or - for standard input: output of sg_rtpg -H, sg_inq --hex, xxd, hexdump -C or
+    /// this program, a C array, bare hex digits, raw bytes
+    pub(crate) file: PathBuf,
+    /// Take the input as raw bytes, even if it could be text
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Leave out bytes that follow the data
+    #[arg(long)]
+    pub(crate) cut: bool,
+}
+
+/// What a dump is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum DumpKind {
+    /// REPORT TARGET PORT GROUPS data
+    Rtpg,
+    /// VPD page 83h
+    Page83,
+    /// Sense data
+    Sense,
+    /// Standard INQUIRY data
+    Inquiry,
 }
 
 fn hex_byte(text: &str) -> Result<u8, String> {

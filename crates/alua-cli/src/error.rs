@@ -4,14 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use alua_core::cause::RefreshError;
-use alua_core::spc::WireError;
 use alua_core::spc::sense::{Sense, asc_text};
+use alua_core::spc::{Rule, WireError};
 use alua_core::tpgs::AluaOff;
 use alua_core::unit::{ActivationError, ActivationRefused};
 use alua_host::sg::OpenError;
 use alua_host::sysfs::{NameError, SysfsError};
 use alua_host::transport::{Reply, TransportError};
 
+use crate::dump::DumpError;
 use crate::exit::Exit;
 
 /// Why a command did not do what it was asked to.
@@ -53,6 +54,10 @@ pub(crate) enum Error {
     Text(String),
     #[error("{what}: {error}")]
     Decode { what: &'static str, error: WireError },
+    #[error("{file}: {error}")]
+    Dump { file: String, error: DumpError },
+    #[error("{what}: {field} says that the data ends after {end} bytes, {extra} more are there")]
+    Trailing { what: &'static str, field: &'static str, end: usize, extra: usize },
     #[error("the demonstration did not go as expected: {}", .0.join("; "))]
     Expectation(Vec<String>),
     #[error("the output cannot be written: {0}")]
@@ -73,7 +78,10 @@ impl Error {
             Self::Open(error) => Exit::of_open(error),
             Self::Transport { error, .. } => Exit::of_transport(error),
             Self::Refused { reply, .. } => Exit::of_reply(reply),
-            Self::Malformed { .. } | Self::Decode { .. } => Exit::Malformed,
+            Self::Malformed { .. }
+            | Self::Decode { .. }
+            | Self::Dump { .. }
+            | Self::Trailing { .. } => Exit::Malformed,
             Self::AluaOff { .. } => Exit::AluaOff,
             Self::Refresh { error, .. } => of_refresh(error),
             Self::Slow { .. } => Exit::TimedOut,
@@ -103,6 +111,12 @@ impl Error {
             Self::Refresh { error: RefreshError::NoPath, .. } => {
                 "no path takes commands: `alua list` says why"
             }
+            Self::Name(NameError::Missing { .. }) => "`alua list` shows the devices there are",
+            Self::Trailing { .. } => "--cut decodes the data and leaves out what follows",
+            Self::Decode {
+                error: WireError { rule: Rule::Truncated { .. } | Rule::Overrun { .. }, .. },
+                ..
+            } => "the dump is cut short, or its length field is wrong",
             Self::Activation { error, .. } => return activation_hint(error),
             _ => return None,
         })

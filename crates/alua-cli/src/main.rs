@@ -7,6 +7,7 @@
 mod ask;
 mod cli;
 mod commands;
+mod dump;
 mod error;
 mod exit;
 mod render;

@@ -8,9 +8,12 @@ use crate::exit::Exit;
 
 mod activate;
 mod change;
+mod decode;
+mod explain;
 mod inquiry;
 mod list;
 mod rtpg;
+mod rules;
 mod show;
 mod stpg;
 mod tur;
@@ -21,11 +24,13 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
         Command::List(args) => list::run(global, args),
         Command::Show(args) => show::run(global, args),
+        Command::Explain(args) => explain::run(global, args),
         Command::Rtpg(args) => rtpg::run(global, args),
         Command::Stpg(args) => stpg::run(global, args),
         Command::Tur(args) => tur::run(global, args),
         Command::Inquiry(args) => inquiry::run(global, args),
         Command::Activate(args) => activate::run(global, args),
+        Command::Decode(args) => decode::run(global, args),
     }
 }
 

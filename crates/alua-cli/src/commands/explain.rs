@@ -1,0 +1,275 @@
+//! `alua explain`: why a path is used or not, with the evidence, the rule and what to do.
+
+use std::fmt::Write as _;
+
+use alua_core::cause::{Cause, SenseCode};
+use alua_core::gate::{Gate, Hold, Refusal};
+use alua_core::sense::meaning;
+use alua_core::spc::cdb::Cdb;
+use alua_core::spc::sense::Sense;
+use alua_core::unit::PathId;
+use alua_host::driver::Clock as _;
+use alua_host::transport::{Data, Request};
+use serde::Serialize;
+
+use super::print;
+use super::rules::{Rule, rule_of_gate, rule_of_sense, to_do};
+use crate::cli::{Explain, Global};
+use crate::error::{Error, reply_text};
+use crate::exit::Exit;
+use crate::render::json;
+use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, paint};
+use crate::render::table::span;
+use crate::render::wire::MeaningView;
+use crate::session::Session;
+use crate::target::trace::hex;
+use crate::target::{Problem, Scope, World};
+use crate::view::{PathView, SCHEMA, SchemaVersion, SenseView};
+
+/// Everything that can be said about one path.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    schema_version: SchemaVersion,
+    source: &'static str,
+    unit: String,
+    alua_off: Option<String>,
+    path: PathView,
+    asked_now: Option<AskedNow>,
+    rule: Rule,
+    to_do: Vec<String>,
+    alternatives: Vec<PathView>,
+    exit_code: u8,
+    #[serde(skip)]
+    pub(crate) exit: Exit,
+}
+
+/// What the path answered to a TEST UNIT READY just now.
+#[derive(Debug, Serialize)]
+struct AskedNow {
+    command: &'static str,
+    answer: String,
+    sense: Option<SenseView>,
+    sense_bytes: Option<String>,
+    meaning: Option<MeaningView>,
+    rule: Option<Rule>,
+    took_ms: u64,
+}
+
+pub(crate) fn run(global: &Global, args: &Explain) -> Result<Exit, Error> {
+    let world = World::open(&global.choice())?;
+    let named = world.resolve(&args.device)?;
+    let mut found = world.units(Scope::One(&args.device))?;
+    let missing = || Error::NoSuchUnit { query: args.device.clone() };
+    let session = found.units.first_mut().ok_or_else(missing)?;
+    let index = session.path_of(&named).ok_or_else(missing)?;
+    let explanation = explain(&world, session, index, &found.problems)?;
+    print(&if global.json { json::text(&explanation)? } else { explanation.text() })?;
+    Ok(explanation.exit)
+}
+
+/// Reads the states, asks the path itself, and puts together what is known of it.
+pub(crate) fn explain(
+    world: &World,
+    session: &mut Session,
+    index: usize,
+    problems: &[Problem],
+) -> Result<Explanation, Error> {
+    session.learn();
+    let line = session.lines.get(index).cloned();
+    let mut asked_now = None;
+    let mut exit = None;
+    if let Some(Ok(id)) = line {
+        let (asked, code) = ask(world, session, id);
+        asked_now = Some(asked);
+        exit = Some(code);
+        if session.unit().is_busy() {
+            session.learn();
+        }
+    }
+    let now = world.clock().now();
+    let missing = || Error::NoSuchUnit { query: session.title() };
+    let path = PathView::of(session, index, now).ok_or_else(missing)?;
+    let (gate, cause) = match &line {
+        Some(Ok(id)) => (session.unit().gate(*id), session.unit().access(*id).cause),
+        _ => (Gate::Refuse(Refusal::NoPath), Cause::NeverRead),
+    };
+    let own: Vec<&Problem> =
+        problems.iter().filter(|problem| problem.device == path.device).collect();
+    let permission = own.iter().any(|problem| problem.permission);
+    let exit = exit_of(gate, &line, exit, permission);
+    let alternatives: Vec<PathView> = (0..session.facts.paths.len())
+        .filter(|other| *other != index)
+        .filter_map(|other| PathView::of(session, other, now))
+        .collect();
+    let mut steps = to_do(gate, cause, session.managed().err(), &path, &alternatives);
+    steps.extend(own.iter().map(|problem| problem.message.clone()));
+    Ok(Explanation {
+        schema_version: SCHEMA,
+        source: world.source(),
+        unit: session.title(),
+        alua_off: session.managed().err().map(|off| off.to_string()),
+        rule: rule_of_gate(gate, cause),
+        to_do: steps,
+        path,
+        asked_now,
+        alternatives,
+        exit_code: exit.code(),
+        exit,
+    })
+}
+
+/// Sends TEST UNIT READY down the path, and lets the unit know what it says.
+fn ask(world: &World, session: &mut Session, id: PathId) -> (AskedNow, Exit) {
+    let cdb = Cdb::TestUnitReady.encode();
+    let timeout_ms = world.timeout_ms();
+    let before = world.clock().now();
+    let request = Request { cdb: cdb.as_bytes(), data: Data::None, timeout_ms };
+    let result = session.driver.execute(id, request, true);
+    let took_ms = world.clock().now().since(before);
+    let command = "TEST UNIT READY";
+    match result {
+        Ok(reply) => {
+            let bytes = reply.sense.as_bytes();
+            let sense = Sense::parse(bytes).ok();
+            let asked = AskedNow {
+                command,
+                answer: reply_text(&reply),
+                sense: sense.as_ref().map(|sense| SenseCode::from(sense).into()),
+                sense_bytes: (!bytes.is_empty()).then(|| hex(bytes)),
+                meaning: sense.as_ref().map(|sense| MeaningView::of(&meaning(sense))),
+                rule: sense.as_ref().map(rule_of_sense),
+                took_ms,
+            };
+            (asked, Exit::of_reply(&reply))
+        }
+        Err(error) => {
+            let answer = error.to_string();
+            let exit = Exit::of_transport(&error);
+            let asked = AskedNow {
+                command,
+                answer,
+                sense: None,
+                sense_bytes: None,
+                meaning: None,
+                rule: None,
+                took_ms,
+            };
+            (asked, exit)
+        }
+    }
+}
+
+/// A path that the gate lets through but that fails a TEST UNIT READY is not ready; a unit
+/// attention is news, not a fault.
+fn exit_of(
+    gate: Gate,
+    line: &Option<Result<PathId, String>>,
+    asked: Option<Exit>,
+    permission: bool,
+) -> Exit {
+    if permission {
+        return Exit::Permission;
+    }
+    if !matches!(line, Some(Ok(_))) {
+        return Exit::DeviceGone;
+    }
+    match (gate, asked) {
+        (Gate::Refuse(Refusal::State(state)), _) => Exit::of_state(state),
+        (Gate::Hold(Hold::Transitioning), _) => Exit::Transitioning,
+        (Gate::Hold(Hold::StateUnknown), _) => Exit::NotReady,
+        (Gate::Hold(_) | Gate::Refuse(_), _) => Exit::Identity,
+        (Gate::Pass, Some(Exit::UnitAttention) | None) => Exit::Good,
+        (Gate::Pass, Some(exit)) => exit,
+    }
+}
+
+impl Explanation {
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        let path = &self.path;
+        let _ = write!(out, "{} ({})", paint(STRONG, &path.device), path.hctl);
+        let _ = write!(out, " is a path to {}", self.unit);
+        if let Some(port) = path.relative_port {
+            let _ = write!(out, ", through port {port}");
+        }
+        if let Some(group) = path.group {
+            let _ = write!(out, " of target port group {group}");
+        }
+        out.push_str("\n\n");
+        self.verdict(&mut out);
+        self.evidence(&mut out);
+        let _ = writeln!(out, "  rule      {} ({})", self.rule.text, self.rule.id);
+        for (index, step) in self.to_do.iter().enumerate() {
+            let _ = writeln!(out, "  {}  {step}", if index == 0 { "to do   " } else { "        " });
+        }
+        self.others(&mut out);
+        out
+    }
+
+    fn verdict(&self, out: &mut String) {
+        let path = &self.path;
+        let (style, text) = match (path.gate, path.usable) {
+            ("pass", true) => (GOOD, "yes, ordinary I/O may be sent down this path".to_owned()),
+            ("pass", false) => (BAD, format!("no, the path's health is: {}", path.health)),
+            ("hold", _) => (WAIT, "it waits".to_owned()),
+            _ => (BAD, "no, it is not sent down this path".to_owned()),
+        };
+        let _ = writeln!(out, "  used?     {}", paint(style, &text));
+        if let Some(reason) = &path.gate_reason {
+            let _ = writeln!(out, "  because   {reason}");
+        }
+        let state = path.state.as_deref();
+        let shown = state.unwrap_or("not known");
+        let preferred = if path.preferred { ", its group is preferred" } else { "" };
+        let _ = writeln!(out, "  state     {}{preferred}", paint(style::of_state(state), shown));
+    }
+
+    fn evidence(&self, out: &mut String) {
+        let path = &self.path;
+        let age = path.cause.age_ms.map_or(String::new(), |age| format!(", {} ago", span(age)));
+        let _ = writeln!(out, "  cause     {}{age}", path.cause.text);
+        if path.contradicted {
+            let text = "the path says something else than the last report says of its group";
+            let _ = writeln!(out, "            {}", paint(WAIT, text));
+        }
+        if let Some(asked) = &self.asked_now {
+            let took = span(asked.took_ms);
+            let _ = writeln!(out, "  asked     {} -> {} ({took})", asked.command, asked.answer);
+            if let Some(bytes) = &asked.sense_bytes {
+                let _ = writeln!(out, "  sense     {bytes}");
+            }
+            if let (Some(meaning), Some(rule)) = (&asked.meaning, &asked.rule) {
+                let _ = writeln!(out, "            {} ({})", rule.text, rule.id);
+                let executed = if meaning.not_executed { ", it was not executed" } else { "" };
+                let _ = writeln!(out, "            the command: {}{executed}", meaning.command);
+            }
+        }
+        if let Some(handler) = &path.kernel.device_handler {
+            let state = path.kernel.access_state.as_deref().unwrap_or("no state");
+            let _ = writeln!(out, "  kernel    device handler {handler} holds {state}");
+        }
+        for finding in &path.findings {
+            let _ = writeln!(out, "  note      {finding}");
+        }
+    }
+
+    fn others(&self, out: &mut String) {
+        let _ = writeln!(out);
+        if self.alternatives.is_empty() {
+            let _ = writeln!(out, "  the unit has no other path");
+            return;
+        }
+        let usable = self.alternatives.iter().filter(|path| path.usable).count();
+        let all = self.alternatives.len();
+        let _ = writeln!(out, "  other paths: {usable} of {all} usable");
+        for path in &self.alternatives {
+            let state = path.state.as_deref();
+            let shown = state.unwrap_or("state unknown");
+            let group = path.group.map_or("no group".to_owned(), |id| format!("group {id}"));
+            let usable = if path.usable { "" } else { "  not used" };
+            let state = paint(style::of_state(state), shown);
+            let _ = writeln!(out, "    {}  {group}  {state}{usable}", path.device);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The rules that `explain` names: which one let a path pass or kept it back, by the number of its
+//! row in the table of behaviours and in SPC's words. The decision itself was the core's.
+
+use alua_core::access::AccessState;
+use alua_core::cause::Cause;
+use alua_core::gate::{Gate, Hold, Refusal};
+use alua_core::sense::meaning;
+use alua_core::spc::sense::{Sense, SenseKey};
+use alua_core::tpgs::AluaOff;
+use serde::Serialize;
+
+use crate::view::PathView;
+
+/// A rule, by its row and in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Rule {
+    pub(crate) id: &'static str,
+    pub(crate) text: String,
+}
+
+fn rule(id: &'static str, text: impl Into<String>) -> Rule {
+    Rule { id, text: text.into() }
+}
+
+/// The rule behind the gate.
+pub(crate) fn rule_of_gate(gate: Gate, cause: Cause) -> Rule {
+    match (gate, cause) {
+        (_, Cause::AluaOff(off)) => rule_of_off(off),
+        (Gate::Refuse(Refusal::State(AccessState::Standby)), Cause::TransitionExpired { .. }) => {
+            rule("S7-6", "a transition that outlives its limit counts as standby until it is over")
+        }
+        (Gate::Pass, Cause::NeverRead | Cause::NoGroup | Cause::AbsentFromReport { .. }) => {
+            rule("F03", "while the access state is not known, I/O passes")
+        }
+        (Gate::Pass, _) => rule(
+            "F01",
+            "SPC, asymmetric access states: optimized, non-optimized and LBA-dependent take every \
+             command",
+        ),
+        (Gate::Hold(Hold::Transitioning), _) => rule(
+            "S7-9",
+            "in transition I/O waits: the transition ends, or its limit ends it (S7-5)",
+        ),
+        (Gate::Hold(Hold::StateUnknown), _) => {
+            rule("S7-3", "the access state is not known, and I/O was configured to wait for it")
+        }
+        (Gate::Hold(Hold::IdentityInDoubt), _) => rule(
+            "S7-7",
+            "a path whose identity is in doubt takes no I/O until page 83h was read again",
+        ),
+        (Gate::Refuse(Refusal::State(state)), _) => rule(
+            "F02",
+            format!("SPC, asymmetric access states: {state} gives no access to the medium"),
+        ),
+        (Gate::Refuse(Refusal::IdentityChanged | Refusal::IdentityUnreadable), _) => {
+            rule("S7-7", "I/O goes only down a path that is known to lead to this logical unit")
+        }
+        (Gate::Refuse(Refusal::NoPath), _) => {
+            rule("F07", "a device that takes no commands is no path")
+        }
+    }
+}
+
+fn rule_of_off(off: AluaOff) -> Rule {
+    match off {
+        AluaOff::NotDisk { .. } => rule("A01", "ALUA is for disks only"),
+        AluaOff::NotSupported | AluaOff::GroupWithoutTpgs { .. } => {
+            rule("A02", "without TPGS all paths are equal: I/O passes on each")
+        }
+        AluaOff::NoIdentification => rule("A05", "without page 83h a path has no port group"),
+        AluaOff::NoGroup => {
+            rule("A06", "without a type 5 designator in page 83h a path has no port group")
+        }
+    }
+}
+
+/// The row of the sense table.
+pub(crate) fn rule_of_sense(sense: &Sense) -> Rule {
+    let id = match (sense.key, sense.asc, sense.ascq) {
+        (SenseKey::NotReady, 0x04, 0x0a) => "E01",
+        (SenseKey::UnitAttention, 0x04, 0x0a) => "E02",
+        (SenseKey::UnitAttention, 0x29, 0x00) => "E03",
+        (SenseKey::UnitAttention, 0x29, 0x04) => "E04",
+        (SenseKey::UnitAttention, 0x2a, 0x01) => "E05",
+        (SenseKey::UnitAttention, 0x2a, 0x06) => "E06",
+        (SenseKey::UnitAttention, 0x2a, 0x07) => "E07",
+        (SenseKey::UnitAttention, 0x3f, 0x03) => "E08",
+        (SenseKey::UnitAttention, 0x3f, 0x0e) => "E09",
+        _ => "E10",
+    };
+    rule(id, meaning(sense).text)
+}
+
+/// What an administrator can do about it.
+pub(crate) fn to_do(
+    gate: Gate,
+    cause: Cause,
+    off: Option<AluaOff>,
+    path: &PathView,
+    others: &[PathView],
+) -> Vec<String> {
+    let mut steps = Vec::new();
+    if off.is_some() && path.usable {
+        steps.push("nothing: without ALUA every path that answers is used".to_owned());
+        return steps;
+    }
+    match (gate, cause) {
+        (Gate::Pass, _) if !path.usable => steps.push(
+            "look at the link and at the kernel log: the last command had no answer".to_owned(),
+        ),
+        (Gate::Pass, _) if path.state.as_deref() == Some("active/non-optimized") => {
+            let better = others.iter().any(|other| {
+                other.usable && other.state.as_deref() == Some("active/optimized")
+            });
+            steps.push(if better {
+                "nothing: it is in reserve, a better path is there".to_owned()
+            } else {
+                format!("no path is optimized: {}", activate(path))
+            });
+        }
+        (Gate::Pass, _) => steps.push("nothing".to_owned()),
+        (Gate::Hold(Hold::Transitioning), _) => {
+            steps.push("wait; `alua list --watch` shows how long it may still take".to_owned());
+        }
+        (Gate::Hold(_), _) => steps.push("wait a moment and ask again".to_owned()),
+        (Gate::Refuse(Refusal::State(_)), Cause::TransitionExpired { .. }) => steps.push(
+            "the target takes longer than it said: look at the array; the state is read again \
+             every 30 s"
+                .to_owned(),
+        ),
+        (Gate::Refuse(Refusal::State(AccessState::Offline)), _) => steps.push(
+            "bring the target port back online on the array; no command of a host can do it \
+             through this port"
+                .to_owned(),
+        ),
+        (Gate::Refuse(Refusal::State(_)), _) => steps.push(format!(
+            "if this controller is to serve the unit: {}",
+            activate(path)
+        )),
+        (Gate::Refuse(Refusal::IdentityChanged), _) => steps.push(format!(
+            "remove the device and rescan: echo 1 > /sys/bus/scsi/devices/{}/delete",
+            path.hctl
+        )),
+        (Gate::Refuse(Refusal::IdentityUnreadable), _) => {
+            steps.push("find out why the target does not answer INQUIRY page 83h".to_owned());
+        }
+        (Gate::Refuse(Refusal::NoPath), _) => steps.push(format!(
+            "the device's health is {:?}: look at /sys/bus/scsi/devices/{}/state and the kernel log",
+            path.health, path.hctl
+        )),
+    }
+    steps
+}
+
+fn activate(path: &PathView) -> String {
+    match path.group {
+        Some(group) => format!("`alua activate {} --group {group}`", path.device),
+        None => "move the unit with the array's own tools".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alua_core::time::Time;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_and_hold_names_a_rule() {
+        let at = Time::ZERO;
+        let expired = Cause::TransitionExpired { since: at, limit_ms: 1 };
+        let standby = Gate::Refuse(Refusal::State(AccessState::Standby));
+        assert_eq!(rule_of_gate(standby, Cause::NeverRead).id, "F02");
+        assert_eq!(rule_of_gate(standby, expired).id, "S7-6");
+        assert_eq!(rule_of_gate(Gate::Hold(Hold::Transitioning), Cause::NeverRead).id, "S7-9");
+        assert_eq!(rule_of_gate(Gate::Pass, Cause::NeverRead).id, "F03");
+        let off = Cause::AluaOff(AluaOff::NoGroup);
+        assert_eq!(rule_of_gate(Gate::Pass, off).id, "A06");
+    }
+}
