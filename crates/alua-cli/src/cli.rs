@@ -117,6 +117,43 @@ pub(crate) enum Command {
     Activate(Activate),
     /// Say what a saved dump means: hex or binary, as sg3_utils users keep them
     Decode(Decode),
+    /// Show what ALUA is for: discovery, a controller failover and an explanation, on the built-in
+    /// array
+    Demo,
+    /// List, print and check array files
+    Array {
+        /// What to do; lists the built-in arrays without it
+        #[command(subcommand)]
+        command: Option<ArrayCommand>,
+    },
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all pages
+    Man {
+        /// Write a page for each command into this directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What to do with array files.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ArrayCommand {
+    /// List the built-in arrays
+    List,
+    /// Print the file of a built-in array, to begin one's own with
+    Print {
+        /// Its name
+        name: String,
+    },
+    /// Check an array file
+    Check {
+        /// The file, or the name of a built-in array
+        file: String,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -126,6 +163,21 @@ pub(crate) struct List {
     /// Send TEST UNIT READY down each path too, and compare
     #[arg(long)]
     pub(crate) check: bool,
+    /// Show it again and again, every so many seconds (2 without a number) and when the kernel
+    /// tells of a change; without a terminal one line per change
+    #[arg(
+        short,
+        long,
+        value_name = "SECS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub(crate) watch: Option<u32>,
+    /// With --watch, end after so many readings
+    #[arg(long, value_name = "N", requires = "watch")]
+    pub(crate) count: Option<u32>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -233,7 +233,7 @@ fn push(word: &Word<'_>, line: usize, bytes: &mut Vec<u8>) -> Result<(), DumpErr
         bytes.extend(u8::from_str_radix(digits, 16));
         return Ok(());
     }
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         let why = format!("{:?} has an odd number of hex digits", word.text);
         return error(line, word.column, why);
     }

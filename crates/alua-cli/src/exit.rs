@@ -98,7 +98,10 @@ impl Exit {
         match self {
             Self::Good => "done; for tur and explain: the path is ready",
             Self::Usage => "wrong use of the command line",
-            Self::NotReady => "not ready (sense key NOT READY), for a reason without its own code",
+            Self::NotReady => {
+                "not ready (sense key NOT READY) for another reason; for tur, as in sg_turs, also \
+                 transitioning and offline"
+            }
             Self::MediumOrHardware => "MEDIUM ERROR or HARDWARE ERROR",
             Self::IllegalRequest => "ILLEGAL REQUEST: the device does not take the command",
             Self::UnitAttention => "UNIT ATTENTION",
@@ -120,8 +123,8 @@ impl Exit {
             Self::Malformed => "data breaks a rule of its format",
             Self::OtherSense => "another sense key",
             Self::Other => "anything else",
-            Self::Transitioning => "the path or group is in transition",
-            Self::Offline => "the path is in offline state",
+            Self::Transitioning => "the path or group is in transition (tur: 2)",
+            Self::Offline => "the path is in offline state (tur: 2)",
             Self::AluaOff => "the logical unit takes no part in ALUA",
             Self::NotReached => {
                 "verification failed: the target did not enter the states asked for"
@@ -142,6 +145,14 @@ impl Exit {
             AccessState::Offline => Self::Offline,
             AccessState::Reserved(_) => Self::NotReady,
             _ => Self::Good,
+        }
+    }
+
+    /// The code as sg_turs has it: what it has no number for is "not ready".
+    pub(crate) const fn as_sg_turs(self) -> Self {
+        match self {
+            Self::Transitioning | Self::Offline => Self::NotReady,
+            other => other,
         }
     }
 
@@ -237,5 +248,7 @@ mod tests {
         assert_eq!(of(0x04, 0x01), 2);
         assert_eq!(of(0x04, 0x0a), 100);
         assert_eq!(of(0x04, 0x12), 101);
+        assert_eq!(Exit::of_state(AccessState::Transitioning).as_sg_turs(), Exit::NotReady);
+        assert_eq!(Exit::Standby.as_sg_turs(), Exit::Standby);
     }
 }

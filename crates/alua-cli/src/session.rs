@@ -3,19 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use alua_core::cause::RefreshError;
+use alua_core::sense::{Disposition, meaning};
 use alua_core::spc::Status;
+use alua_core::spc::cdb::Cdb;
 use alua_core::spc::target_port_groups::Report;
 use alua_core::time::Time;
 use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{
-    ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition,
+    ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition, Transport,
 };
 use alua_host::discovery::{Opener, Unit};
-use alua_host::driver::{Clock, Driver, Ended, Limits, OwnedUnit, connect};
+use alua_host::driver::{Clock as _, Driver, Limits, OwnedUnit, connect};
 use alua_host::hctl::Hctl;
+use alua_host::transport::{Data, NotSubmitted, Reply, Request, TransportError};
 
-use crate::error::Error;
 use crate::target::{Line, WorldClock};
 
 /// A reading of the states may take this long, retries and refused reports included.
@@ -35,7 +36,12 @@ pub(crate) struct Session {
     /// For each path of `facts`: its name in the driver, or why it is not there.
     pub(crate) lines: Vec<Result<PathId, String>>,
     ports: BTreeMap<u16, Vec<u16>>,
+    /// When a path last answered a command of our own, with whatever status.
+    answered: BTreeMap<PathId, Time>,
 }
+
+/// Times that a TEST UNIT READY which lost its turn to a unit attention is sent again.
+const TURNS_MAX: u32 = 8;
 
 /// How far an activation is to be followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +86,13 @@ impl Session {
                 })
             })
             .collect();
-        Self { facts, driver: connected.driver, lines, ports: BTreeMap::new() }
+        Self {
+            facts,
+            driver: connected.driver,
+            lines,
+            ports: BTreeMap::new(),
+            answered: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn unit(&self) -> &OwnedUnit {
@@ -150,34 +162,39 @@ impl Session {
         self.absorb();
     }
 
-    /// As [`learn`](Self::learn), where a report is needed to go on.
-    pub(crate) fn learn_or_fail(&mut self) -> Result<(), Error> {
-        let unit = self.title();
-        if let Err(off) = self.managed() {
-            return Err(Error::AluaOff { unit, off });
+    /// Sends TEST UNIT READY down a path, lets the unit know what it says, and gives the first
+    /// answer. One that lost its turn to a unit attention is sent again.
+    pub(crate) fn ask(&mut self, id: PathId, timeout_ms: u32) -> Result<Reply, TransportError> {
+        let cdb = Cdb::TestUnitReady.encode();
+        let mut first = None;
+        for _ in 0..TURNS_MAX {
+            let request = Request { cdb: cdb.as_bytes(), data: Data::None, timeout_ms };
+            let result = self.driver.execute(id, request, true);
+            let again = result.as_ref().is_ok_and(|reply| {
+                let sense = reply.parsed_sense().and_then(Result::ok);
+                sense.is_some_and(|sense| meaning(&sense).disposition == Disposition::RetryHere)
+            });
+            if result.is_ok() {
+                self.answered.insert(id, self.driver.clock().now());
+            }
+            let result = first.get_or_insert(result);
+            if !again || result.is_err() {
+                break;
+            }
         }
-        self.learn();
-        match (self.unit().last_report(), self.unit().refresh_error()) {
-            (_, Some(error)) => Err(Error::Refresh { unit, error }),
-            (None, None) if self.unit().groups().any(|group| group.transition().is_some()) => {
-                Ok(())
-            }
-            (None, None) if self.unit().paths().next().is_none() => {
-                Err(Error::Refresh { unit, error: RefreshError::NoPath })
-            }
-            (None, None) => Err(Error::Slow { unit, limit_ms: LEARN_MS }),
-            (Some(_), None) => Ok(()),
+        first.unwrap_or(Err(TransportError::NotSubmitted { cause: NotSubmitted::Other, errno: 0 }))
+    }
+
+    /// Whether the transport of a path failed, and the path has not answered since.
+    pub(crate) fn is_down(&self, id: PathId) -> bool {
+        match self.unit().path(id).map(alua_core::unit::Path::transport) {
+            Some(Transport::Failed { at }) => self.answered.get(&id).is_none_or(|seen| *seen < at),
+            _ => false,
         }
     }
 
-    /// Lets the driver work at most until `until`.
-    pub(crate) fn work_until(&mut self, until: Time) {
-        let now = self.driver.clock().now();
-        let total_ms = u32::try_from(until.since(now)).unwrap_or(u32::MAX);
-        let ended = self.driver.run(Limits { total_ms, pause_ms: total_ms });
-        if ended != Ended::OutOfTime {
-            self.driver.clock().sleep_until(until);
-        }
+    /// After work that was not [`learn`](Self::learn)'s: keeps what the driver's records tell.
+    pub(crate) fn settle(&mut self) {
         self.absorb();
     }
 

@@ -5,11 +5,9 @@ use std::fmt::Write as _;
 use alua_core::cause::{Cause, SenseCode};
 use alua_core::gate::{Gate, Hold, Refusal};
 use alua_core::sense::meaning;
-use alua_core::spc::cdb::Cdb;
 use alua_core::spc::sense::Sense;
 use alua_core::unit::PathId;
 use alua_host::driver::Clock as _;
-use alua_host::transport::{Data, Request};
 use serde::Serialize;
 
 use super::print;
@@ -120,11 +118,9 @@ pub(crate) fn explain(
 
 /// Sends TEST UNIT READY down the path, and lets the unit know what it says.
 fn ask(world: &World, session: &mut Session, id: PathId) -> (AskedNow, Exit) {
-    let cdb = Cdb::TestUnitReady.encode();
     let timeout_ms = world.timeout_ms();
     let before = world.clock().now();
-    let request = Request { cdb: cdb.as_bytes(), data: Data::None, timeout_ms };
-    let result = session.driver.execute(id, request, true);
+    let result = session.ask(id, timeout_ms);
     let took_ms = world.clock().now().since(before);
     let command = "TEST UNIT READY";
     match result {
@@ -218,6 +214,9 @@ impl Explanation {
         let _ = writeln!(out, "  used?     {}", paint(style, &text));
         if let Some(reason) = &path.gate_reason {
             let _ = writeln!(out, "  because   {reason}");
+            if path.health == "failed" {
+                let _ = writeln!(out, "            and its transport failed");
+            }
         }
         let state = path.state.as_deref();
         let shown = state.unwrap_or("not known");

@@ -2,9 +2,7 @@
 
 use std::thread;
 
-use alua_core::spc::cdb::Cdb;
 use alua_host::driver::Clock as _;
-use alua_host::transport::{Data, Request};
 
 use super::print;
 use crate::cli::{Global, List};
@@ -81,11 +79,9 @@ pub(crate) fn learn(unit: &mut Session, check: bool, timeout_ms: u32) {
     if !check {
         return;
     }
-    let cdb = Cdb::TestUnitReady.encode();
     for id in unit.lines.iter().filter_map(|line| line.as_ref().ok().copied()).collect::<Vec<_>>() {
-        let request = Request { cdb: cdb.as_bytes(), data: Data::None, timeout_ms };
         // What it says is noted by the unit; what is wrong shows in the path's health.
-        let _ = unit.driver.execute(id, request, true);
+        let _ = unit.ask(id, timeout_ms);
     }
     if unit.unit().is_busy() {
         unit.learn();

@@ -7,9 +7,12 @@ use crate::error::Error;
 use crate::exit::Exit;
 
 mod activate;
+mod array;
 mod change;
 mod decode;
+mod demo;
 mod explain;
+mod generate;
 mod inquiry;
 mod list;
 mod rtpg;
@@ -17,12 +20,16 @@ mod rules;
 mod show;
 mod stpg;
 mod tur;
+mod watch;
 
 /// Runs what was asked for.
 pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
     let global = &cli.global;
     match &cli.command {
-        Command::List(args) => list::run(global, args),
+        Command::List(args) => match args.watch {
+            Some(seconds) => watch::run(global, args, seconds),
+            None => list::run(global, args),
+        },
         Command::Show(args) => show::run(global, args),
         Command::Explain(args) => explain::run(global, args),
         Command::Rtpg(args) => rtpg::run(global, args),
@@ -31,6 +38,10 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Inquiry(args) => inquiry::run(global, args),
         Command::Activate(args) => activate::run(global, args),
         Command::Decode(args) => decode::run(global, args),
+        Command::Demo => demo::run(global),
+        Command::Array { command } => array::run(global, command.as_ref()),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man { out } => generate::man(out.as_deref()),
     }
 }
 

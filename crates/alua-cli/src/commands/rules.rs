@@ -104,10 +104,14 @@ pub(crate) fn to_do(
         steps.push("nothing: without ALUA every path that answers is used".to_owned());
         return steps;
     }
+    if path.health == "failed" {
+        steps.push(
+            "the last command had no answer: look at the link, the target port and the kernel log"
+                .to_owned(),
+        );
+        return steps;
+    }
     match (gate, cause) {
-        (Gate::Pass, _) if !path.usable => steps.push(
-            "look at the link and at the kernel log: the last command had no answer".to_owned(),
-        ),
         (Gate::Pass, _) if path.state.as_deref() == Some("active/non-optimized") => {
             let better = others.iter().any(|other| {
                 other.usable && other.state.as_deref() == Some("active/optimized")

@@ -88,7 +88,7 @@ pub(crate) fn run(global: &Global, args: &Tur) -> Result<Exit, Error> {
                     };
                     format!("{}: {}", paint(BAD, &what), reply_text(&reply))
                 };
-                (one, Exit::of_reply(&reply), text)
+                (one, Exit::of_reply(&reply).as_sg_turs(), text)
             }
             Err(error) => {
                 let text = error.to_string();

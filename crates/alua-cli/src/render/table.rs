@@ -48,6 +48,16 @@ pub(crate) fn unit(out: &mut String, unit: &UnitView) {
     let _ = write!(out, "  {},{} {}", unit.vendor, unit.product, unit.revision);
     let _ = writeln!(out, "  {}", unit.size_bytes.map_or("size unknown".to_owned(), size));
     let _ = writeln!(out, "  {}", alua_line(unit));
+    if unit.alua_off.is_some() {
+        // Without ALUA a group says nothing.
+        flat_paths(out, &unit.paths.iter().collect::<Vec<_>>(), unit);
+        return;
+    }
+    let common = common_support(unit);
+    if let Some(states) = &common {
+        let text = format!("each group supports {states}");
+        let _ = writeln!(out, "  {}", paint(FAINT, &text));
+    }
     if let Some(error) = &unit.refresh_error {
         let _ = writeln!(out, "  {} {error}", paint(BAD, "states not read:"));
     }
@@ -59,11 +69,16 @@ pub(crate) fn unit(out: &mut String, unit: &UnitView) {
     let last_group = if orphans.is_empty() { unit.groups.len() } else { usize::MAX };
     for (index, group) in unit.groups.iter().enumerate() {
         let is_last = index + 1 == last_group;
-        group_lines(out, unit, group, is_last);
+        group_lines(out, unit, group, is_last, common.is_none());
     }
+    flat_paths(out, &orphans, unit);
+}
+
+/// Paths without a group.
+fn flat_paths(out: &mut String, paths: &[&PathView], unit: &UnitView) {
     let width = Widths::of(unit);
-    for (index, path) in orphans.iter().enumerate() {
-        let corner = if index + 1 == orphans.len() { "`-" } else { "|-" };
+    for (index, path) in paths.iter().enumerate() {
+        let corner = if index + 1 == paths.len() { "`-" } else { "|-" };
         path_line(out, &format!("  {corner} "), "    ", path, &width, None);
     }
 }
@@ -73,13 +88,13 @@ fn alua_line(unit: &UnitView) -> String {
         Some(off) => format!("ALUA off: {off}"),
         None => format!("ALUA {}", unit.tpgs),
     };
-    if unit.alua_off.is_none() {
+    if let Some(limit) = unit.transition_time_ms {
         let from = match unit.extended_header {
             Some(true) => "",
             Some(false) => ", no extended header",
             None => ", default",
         };
-        let _ = write!(line, "; a transition may take {}{from}", span(unit.transition_time_ms));
+        let _ = write!(line, "; a transition may take {}{from}", span(limit));
     }
     if let Some(serial) = &unit.serial {
         let _ = write!(line, "; serial {serial}");
@@ -87,7 +102,20 @@ fn alua_line(unit: &UnitView) -> String {
     line
 }
 
-fn group_lines(out: &mut String, unit: &UnitView, group: &GroupView, is_last: bool) {
+/// The states that all groups support alike, which then need not be said of each.
+fn common_support(unit: &UnitView) -> Option<String> {
+    let (first, rest) = unit.groups.split_first()?;
+    let same = rest.iter().all(|group| group.supported == first.supported);
+    (same && !first.supported.is_empty()).then(|| supported(first))
+}
+
+fn group_lines(
+    out: &mut String,
+    unit: &UnitView,
+    group: &GroupView,
+    is_last: bool,
+    say_support: bool,
+) {
     let (corner, bar) = if is_last { ("`-", "  ") } else { ("|-", "| ") };
     let state = group.state.as_deref().unwrap_or("state unknown");
     let style = style::of_state(group.state.as_deref());
@@ -108,7 +136,7 @@ fn group_lines(out: &mut String, unit: &UnitView, group: &GroupView, is_last: bo
         Some("implicit") => out.push_str(", set by the target"),
         _ => {}
     }
-    if !group.supported.is_empty() {
+    if say_support && !group.supported.is_empty() {
         let supports = format!("  (supports {})", supported(group));
         let _ = write!(out, "{}", paint(FAINT, &supports));
     }
@@ -174,7 +202,8 @@ fn port_text(path: &PathView) -> String {
 }
 
 fn state_text(path: &PathView) -> &str {
-    path.state.as_deref().unwrap_or("state unknown")
+    let unknown = if path.cause.kind == "alua off" { "no ALUA" } else { "state unknown" };
+    path.state.as_deref().unwrap_or(unknown)
 }
 
 fn path_line(
@@ -235,7 +264,7 @@ pub(crate) fn size(bytes: u64) -> String {
         scale = scale.saturating_mul(1024);
         unit += 1;
     }
-    if bytes % scale == 0 {
+    if bytes.is_multiple_of(scale) {
         return format!("{} {}", bytes / scale, UNITS[unit]);
     }
     let tenths = (u128::from(bytes) * 10 + u128::from(scale) / 2) / u128::from(scale);

@@ -52,6 +52,8 @@ pub(crate) struct World {
     opener: Arc<dyn Opener>,
     options: Options,
     timeout_ms: Option<u32>,
+    /// When the command's own work begins, on a model's clock.
+    begin: Time,
 }
 
 enum Side {
@@ -149,7 +151,8 @@ impl World {
         if let Some(limit) = choice.timeout_ms {
             options.command_timeout_ms = limit;
         }
-        Self { side, clock, monitor, opener, options, timeout_ms: choice.timeout_ms }
+        let begin = Time::from_millis(choice.at_ms.unwrap_or(0));
+        Self { side, clock, monitor, opener, options, timeout_ms: choice.timeout_ms, begin }
     }
 
     /// `linux` or `array`.
@@ -208,6 +211,7 @@ impl World {
             });
         }
         let line = self.opener.open(&facts)?;
+        self.clock.sleep_until(self.begin);
         Ok(Device { label, line })
     }
 
@@ -220,8 +224,10 @@ impl World {
         };
         let inventory = discovery::discover(devices, Arc::clone(&self.opener), &self.options);
         let (mut units, mut problems) = self.sessions(inventory);
+        // The host found its disks at the start; what the command is about comes later.
+        self.clock.sleep_until(self.begin);
         if let Scope::One(query) = scope {
-            units = self.pick(units, query)?;
+            units = self.pick(units, query, &problems)?;
             let known: Vec<String> = units.iter().flat_map(Session::device_names).collect();
             problems.retain(|problem| known.contains(&problem.device));
         }
@@ -258,7 +264,12 @@ impl World {
 
     /// Of `units`, the one that `query` names: by its whole name, by one of its devices, or by the
     /// start of its name if that is clear.
-    fn pick(&self, mut units: Vec<Session>, query: &str) -> Result<Vec<Session>, Error> {
+    fn pick(
+        &self,
+        mut units: Vec<Session>,
+        query: &str,
+        problems: &[Problem],
+    ) -> Result<Vec<Session>, Error> {
         if let Some(at) = units.iter().position(|unit| unit.has_name(query)) {
             return Ok(vec![units.swap_remove(at)]);
         }
@@ -273,12 +284,7 @@ impl World {
         let matches: Vec<String> = units.iter().filter(fits).map(Session::title).collect();
         match matches.as_slice() {
             [] => match hctls {
-                Ok(_) => Err(Error::NoAnswer {
-                    device: query.to_owned(),
-                    why: "the device gave nothing that could be used: `alua list` says why"
-                        .to_owned(),
-                    exit: crate::exit::Exit::Transport,
-                }),
+                Ok(_) => Err(self.no_unit(query, problems)),
                 Err(_) => Err(Error::NoSuchUnit { query: query.to_owned() }),
             },
             [_] => {
@@ -287,6 +293,36 @@ impl World {
             }
             _ => Err(Error::Ambiguous { query: query.to_owned(), matches }),
         }
+    }
+
+    /// Why a device that is there belongs to no unit.
+    fn no_unit(&self, query: &str, problems: &[Problem]) -> Error {
+        use crate::exit::Exit;
+
+        let label = self.device_name(query);
+        let own: Vec<&Problem> =
+            problems.iter().filter(|problem| problem.device == label).collect();
+        let exit = if own.iter().any(|problem| problem.permission) {
+            Exit::Permission
+        } else {
+            Exit::Transport
+        };
+        let why = own.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>();
+        let why = if why.is_empty() {
+            "it says nothing that can be used".to_owned()
+        } else {
+            why.join("; ")
+        };
+        Error::NoAnswer { device: label, why, exit }
+    }
+
+    /// How people call the device that `query` names.
+    fn device_name(&self, query: &str) -> String {
+        let facts = match &self.side {
+            Side::Linux(linux) => linux.device(query).ok(),
+            Side::Model(model) => model.device(query).ok().cloned(),
+        };
+        facts.map_or_else(|| query.to_owned(), |facts| facts.short_name())
     }
 
     /// The addresses that a device's name stands for.

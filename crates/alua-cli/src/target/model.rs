@@ -89,9 +89,6 @@ impl Model {
             problems: Vec::new(),
         };
         model.scan();
-        if let Some(at) = choice.at_ms {
-            model.array.sleep_until(Time::from_millis(at));
-        }
         Ok(model)
     }
 
