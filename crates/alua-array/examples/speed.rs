@@ -1,4 +1,5 @@
-//! How fast the model runs: `cargo run --release -p alua-array --example speed`.
+//! How fast the model runs: `cargo run --release -p alua-array --example speed -- 2`, where the
+//! number is how many millions of commands of each kind are sent.
 //!
 //! Prints commands per second of wall time for short commands, for reads and writes of 4 KiB, and
 //! for a controller failover of 4096 units with eight paths each.
@@ -31,16 +32,19 @@ fn rate(name: &str, array: &mut Array, nexuses: &[NexusId], count: u64, cdb: &[u
 }
 
 fn main() {
+    let millions: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    // Without an argument few enough for a build that is not optimized.
+    let count = if millions == 0 { 50_000 } else { millions * 1_000_000 };
     let mut array = shipped::DEMO.build();
     let nexuses: Vec<NexusId> =
         (1..=4).map(|port| array.connect("host", port).expect("the port is up")).collect();
-    rate("test unit ready", &mut array, &nexuses, 2_000_000, &[0; 6], &[]);
+    rate("test unit ready", &mut array, &nexuses, count, &[0; 6], &[]);
     let rtpg = [0xa3, 0x2a, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
-    rate("report target port groups", &mut array, &nexuses, 2_000_000, &rtpg, &[]);
+    rate("report target port groups", &mut array, &nexuses, count, &rtpg, &[]);
     let write = [0x2a, 0, 0, 0, 0, 8, 0, 0, 8, 0];
-    rate("write 4 KiB", &mut array, &nexuses, 1_000_000, &write, &[7; 4096]);
+    rate("write 4 KiB", &mut array, &nexuses, count, &write, &[7; 4096]);
     let read = [0x28, 0, 0, 0, 0, 8, 0, 0, 8, 0];
-    rate("read 4 KiB", &mut array, &nexuses, 1_000_000, &read, &[]);
+    rate("read 4 KiB", &mut array, &nexuses, count, &read, &[]);
 
     let start = Instant::now();
     let mut array = shipped::LARGE.build();

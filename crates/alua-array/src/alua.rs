@@ -68,6 +68,13 @@ impl Array {
         self.units[unit].views[view][port.group].state
     }
 
+    /// The state that a group is in, or that its transition leads to.
+    pub(crate) fn goal(&self, unit: usize, view: usize, group: usize) -> AccessState {
+        let unit = &self.units[unit];
+        let pending = unit.pending.iter().find(|p| (p.view, p.group) == (view, group));
+        pending.map_or(unit.views[view][group].state, |pending| pending.to)
+    }
+
     /// Changes states, at once or through a transition, and tells the nexuses.
     pub(crate) fn change(&mut self, change: &Change<'_>) {
         let mut views = 0_u64;

@@ -51,25 +51,10 @@ impl Array {
                     (state.seen, state.met) = (0, 0);
                 }
             }
-            Event::Map { lun, unit, port, quiet } => {
-                let unit = self.unit_index(unit).map(|unit| unit as u32);
-                self.map(*lun, unit, *port, *quiet);
-            }
-            Event::Unmap { lun, port, quiet } => self.map(*lun, None, *port, *quiet),
-            Event::Resize { unit, blocks, quiet } => {
-                if let Some(unit) = self.unit_index(unit) {
-                    self.units[unit].medium.resize(*blocks);
-                    self.announce(unit, SenseCode::CAPACITY_CHANGED, *quiet);
-                }
-            }
-            Event::SetIdentity { unit, naa, quiet } => {
-                if let Some(unit) = self.unit_index(unit) {
-                    self.units[unit].naa = Some(naa.clone());
-                    self.units[unit].serial =
-                        naa.iter().map(|byte| format!("{byte:02X}")).collect();
-                    self.announce(unit, SenseCode::IDENTIFIER_CHANGED, *quiet);
-                }
-            }
+            Event::Map { .. }
+            | Event::Unmap { .. }
+            | Event::Resize { .. }
+            | Event::SetIdentity { .. } => self.happen_to_inventory(event),
             Event::FreezeReports { unit, duration } => {
                 let until = self.clock.now().after(*duration);
                 for unit in self.units_named(unit.as_ref()) {
@@ -92,6 +77,31 @@ impl Array {
                     self.units[unit].read_only = *on;
                 }
             }
+        }
+    }
+
+    fn happen_to_inventory(&mut self, event: &Event) {
+        match event {
+            Event::Map { lun, unit, port, quiet } => {
+                let unit = self.unit_index(unit).map(|unit| unit as u32);
+                self.map(*lun, unit, *port, *quiet);
+            }
+            Event::Unmap { lun, port, quiet } => self.map(*lun, None, *port, *quiet),
+            Event::Resize { unit, blocks, quiet } => {
+                if let Some(unit) = self.unit_index(unit) {
+                    self.units[unit].medium.resize(*blocks);
+                    self.announce(unit, SenseCode::CAPACITY_CHANGED, *quiet);
+                }
+            }
+            Event::SetIdentity { unit, naa, quiet } => {
+                if let Some(unit) = self.unit_index(unit) {
+                    self.units[unit].naa = Some(naa.clone());
+                    self.units[unit].serial =
+                        naa.iter().map(|byte| format!("{byte:02X}")).collect();
+                    self.announce(unit, SenseCode::IDENTIFIER_CHANGED, *quiet);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -209,9 +219,10 @@ impl Array {
         takeover: bool,
         transition: Transition,
     ) {
+        // Where each group is or is on its way to.
         let view = self.view_of(unit, controller);
         let states: Vec<AccessState> =
-            self.units[unit].views[view].iter().map(|access| access.state).collect();
+            (0..self.groups.len()).map(|group| self.goal(unit, view, group)).collect();
         let lost = |at: &usize| self.groups[*at].controller == controller;
         let owned =
             (0..states.len()).filter(lost).any(|at| states[at] == AccessState::ActiveOptimized);

@@ -94,7 +94,8 @@ impl Medium {
             bytes[at..at + piece.len()].copy_from_slice(piece);
         });
         self.chunks = chunks;
-        if durable {
+        // No blocks are no blocks: to `flush` they would be all.
+        if durable && count > 0 {
             self.flush(lba, count);
         }
     }
@@ -102,7 +103,11 @@ impl Medium {
     /// Unmaps blocks: they read as zeros.
     pub(crate) fn unmap(&mut self, lba: u64, count: u64, controller: usize) {
         if self.volatile {
-            // Blocks that were never written have nothing to lose.
+            // Blocks that were never written have nothing to lose; those that are unmapped but not
+            // durably so are now this controller's.
+            for block in self.unflushed.range_mut(lba..lba + count).map(|(_, block)| block) {
+                block.controller = controller;
+            }
             let (first, last) = (self.place(lba).0, self.place(lba + count.max(1) - 1).0);
             let mapped: Vec<u64> = self.chunks.range(first..=last).map(|(&at, _)| at).collect();
             for chunk in mapped {
@@ -294,5 +299,81 @@ mod tests {
         medium.resize(64);
         assert_eq!(blocks(&medium, 9, 2), [9, 0]);
         assert!(medium.has(63, 1) && !medium.has(63, 2) && !medium.has(u64::MAX, 2));
+    }
+
+    /// Two plain lists: what reads give, and what a loss of the cache leaves of each block.
+    #[derive(Default)]
+    struct Shadow {
+        now: Vec<u8>,
+        /// The durable value and the last writer of a block that is not flushed.
+        dirty: BTreeMap<usize, (u8, usize)>,
+    }
+
+    impl Shadow {
+        fn put(&mut self, lba: usize, value: u8, controller: usize, volatile: bool) {
+            if volatile {
+                let old = self.now[lba];
+                self.dirty.entry(lba).or_insert((old, controller)).1 = controller;
+            }
+            self.now[lba] = value;
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_medium_is_its_shadow(
+            small in proptest::bool::ANY,
+            volatile in proptest::bool::ANY,
+            steps in proptest::collection::vec(
+                (0..6_u8, 0..60_usize, 0..30_usize, 1..255_u8, 0..2_usize), 1..40),
+        ) {
+            let size = if small { 512 } else { 4096 };
+            let mut medium = Medium::new(64, size, volatile);
+            let mut shadow = Shadow { now: vec![0; 64], ..Shadow::default() };
+            for (what, lba, count, value, controller) in steps {
+                let count = count.min(64 - lba);
+                let range = lba..lba + count;
+                match what {
+                    0 | 1 => {
+                        let durable = what == 1;
+                        let data = vec![value; count * size];
+                        medium.write(lba as u64, &data, controller, durable);
+                        for at in range {
+                            shadow.put(at, value, controller, volatile && !durable);
+                            if durable {
+                                shadow.dirty.remove(&at);
+                            }
+                        }
+                    }
+                    2 if count > 0 => {
+                        medium.unmap(lba as u64, count as u64, controller);
+                        for at in range {
+                            shadow.put(at, 0, controller, volatile);
+                        }
+                    }
+                    3 => {
+                        medium.flush(lba as u64, count as u64);
+                        let end = if count == 0 { 64 } else { lba + count };
+                        shadow.dirty.retain(|&at, _| !(lba..end).contains(&at));
+                    }
+                    _ => {
+                        let whose = (what == 4).then_some(controller);
+                        medium.lose_cache(whose);
+                        let lost = |(_, by): &(u8, usize)| whose.is_none_or(|own| own == *by);
+                        let gone: Vec<(usize, (u8, usize))> = shadow
+                            .dirty
+                            .iter()
+                            .filter(|(_, block)| lost(block))
+                            .map(|(&at, &block)| (at, block))
+                            .collect();
+                        for (at, (old, _)) in gone {
+                            shadow.now[at] = old;
+                            shadow.dirty.remove(&at);
+                        }
+                    }
+                }
+                proptest::prop_assert_eq!(blocks(&medium, 0, 64), &shadow.now[..]);
+            }
+        }
     }
 }

@@ -454,3 +454,22 @@ fn an_lba_dependent_group_refers_to_the_group_that_has_the_blocks() {
     let outcome = send_to(&mut array, nexus, 2, &cdb, &[], 256);
     assert_eq!(outcome.data().len(), 4 + 2 * (20 + 4 * 4));
 }
+
+#[test]
+fn a_second_crash_in_the_middle_of_a_takeover_is_survived() {
+    let mut array = array("[alua]\ntransition = \"2s\"");
+    let a = array.connect("host", 1).unwrap();
+    apply(&mut array, "do = \"switch\"\nto = \"B\"");
+    pass(&mut array, 1000);
+    assert_eq!(states(&mut array, a), "TT");
+    apply(&mut array, "do = \"controller-crash\"\ncontroller = \"B\"");
+    assert_eq!(said(&mut array, a, &TUR), "CHECK CONDITION 6/2a/06");
+    assert_eq!(states(&mut array, a), "TU");
+    pass(&mut array, 2000);
+    assert_eq!(said(&mut array, a, &TUR), "CHECK CONDITION 6/2a/06");
+    assert_eq!(states(&mut array, a), "AU");
+    // Giving back means: as it would have been.
+    apply(&mut array, "do = \"controller-return\"\ncontroller = \"B\"\ngiveback = true");
+    assert_eq!(said(&mut array, a, &TUR), "CHECK CONDITION 6/2a/06");
+    assert_eq!(states(&mut array, a), "NA");
+}

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use alua_array::{Array, Config, Event, shipped};
+use alua_array::{
+    Array, Config, ControllerConfig, Event, GroupConfig, PortConfig, UnitConfig, shipped,
+};
 
 const MANUAL: &str = include_str!("../../../docs/array-file.md");
 
@@ -143,6 +145,20 @@ fn an_array_made_in_code_is_checked_too() {
     config.ports[0].group = 7;
     let error = Array::new(config).unwrap_err().to_string();
     assert!(error.starts_with("port 1, `group`: there is no group 7"), "{error}");
+}
+
+#[test]
+fn an_array_can_be_made_in_code() {
+    let config = Config {
+        controllers: vec![ControllerConfig::new("A"), ControllerConfig::new("B")],
+        groups: vec![GroupConfig::new(1, "A"), GroupConfig::new(2, "B")],
+        ports: vec![PortConfig::new(1, 1)],
+        units: vec![UnitConfig { name: "disk".into(), lun: Some(0), ..UnitConfig::default() }],
+        ..Config::default()
+    };
+    let read = Config::from_toml("test.toml", BASE).unwrap();
+    assert_eq!(config, read);
+    assert!(Array::new(config).unwrap().connect("host", 1).is_ok());
 }
 
 #[test]
@@ -292,4 +308,15 @@ fn the_manual_has_every_event_and_action_with_its_keys() {
         let told: Vec<String> = told.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(sorted(told), sorted(all), "{section}");
     }
+}
+
+#[test]
+fn the_manual_has_the_legend_of_the_trace() {
+    let rows = manual_rows();
+    let told = rows[&("The trace".to_owned(), "what".to_owned())].iter();
+    let legend = alua_array::TRACE_LEGEND.lines().skip(1);
+    let legend = legend.map(|line| line.trim_start_matches("what").trim());
+    let legend: Vec<String> =
+        legend.map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(told.map(|(what, _)| what.clone()).collect::<Vec<_>>(), legend);
 }

@@ -316,6 +316,30 @@ impl Default for UnitConfig {
     }
 }
 
+impl ControllerConfig {
+    /// A controller of that name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
+}
+
+impl GroupConfig {
+    /// A group of a controller, with the states of `[alua]`.
+    #[must_use]
+    pub fn new(id: u16, controller: &str) -> Self {
+        Self { id, controller: controller.to_owned(), supported: None, vendor: 0 }
+    }
+}
+
+impl PortConfig {
+    /// A port of a group, up, without a way to it that takes time.
+    #[must_use]
+    pub const fn new(id: u16, group: u16) -> Self {
+        Self { id, group, link_time: Duration::ZERO, up: true }
+    }
+}
+
 /// A range of blocks and the group through which it is optimized.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
