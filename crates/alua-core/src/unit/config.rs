@@ -22,7 +22,7 @@ pub struct Config {
     /// one report. Default 5 ms.
     pub start_delay_ms: u32,
     /// Least time between the starts of two triggered refreshes. Doubles with every refresh that
-    /// finds nothing changed. Default 20 ms.
+    /// finds nothing changed, or the latest of many changes in a row. Default 20 ms.
     pub spacing_min_ms: u32,
     /// Where the doubling ends. Default 5 s.
     pub spacing_max_ms: u32,

@@ -27,12 +27,15 @@ enum Reading {
 impl Parts<'_> {
     pub(super) fn doubt_identity(&mut self, id: PathId, now: Time) {
         let being_read = self.state.identity.is_some_and(|flight| flight.path == id);
+        let spacing = self.state.config.retry_ms;
         let Some(path) = self.path_mut(id) else { return };
+        // A target that puts every command in doubt has its page read, but not for each of them.
+        let due = path.identity_read.map_or(now, |read| read.after(spacing).max(now));
         match path.identity {
             // What is being read may be from before the change.
             IdentityCheck::InDoubt { .. } => self.state.identity_again |= being_read,
             IdentityCheck::Verified | IdentityCheck::Unreadable { .. } => {
-                path.identity = IdentityCheck::InDoubt { due: now, reads: 0 };
+                path.identity = IdentityCheck::InDoubt { due, reads: 0 };
                 self.state.identity_again |= being_read;
             }
             IdentityCheck::Changed => {}
@@ -69,6 +72,7 @@ impl Parts<'_> {
             IdentityCheck::Unreadable { .. } => IDENTITY_READS_MAX,
             IdentityCheck::Verified | IdentityCheck::Changed => return,
         };
+        path.identity_read = Some(now);
         let enough = reads >= IDENTITY_READS_MAX;
         path.identity = match reading {
             Reading::Same { .. } => IdentityCheck::Verified,

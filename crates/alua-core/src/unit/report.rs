@@ -20,9 +20,10 @@ struct Reading {
 }
 
 impl Parts<'_> {
-    /// Refuses a report that lists a group of ours twice: the target says two things at once.
+    /// Refuses a report that lists a group of our paths twice: the target says two things at once.
+    /// Of a group without paths the last descriptor counts.
     pub(super) fn check_listed_once(&self, report: &Report<'_>) -> Result<(), WireError> {
-        for group in self.groups.iter().filter(|group| group.used) {
+        for group in self.groups.iter().filter(|group| group.used && self.has_path(group.id)) {
             if report.groups().filter(|listed| listed.id == group.id).count() > 1 {
                 let rule = Rule::Value {
                     found: u32::from(group.id),

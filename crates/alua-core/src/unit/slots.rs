@@ -163,6 +163,8 @@ pub struct Path {
     pub(super) relative_port: Option<u16>,
     pub(super) evidence: Option<Evidence>,
     pub(super) identity: IdentityCheck,
+    /// When page 83h was read last.
+    pub(super) identity_read: Option<Time>,
     pub(super) transport: Transport,
     /// Tried in the running pass of the refresh.
     pub(super) tried: bool,
@@ -228,6 +230,7 @@ impl Path {
         relative_port: None,
         evidence: None,
         identity: IdentityCheck::Verified,
+        identity_read: None,
         transport: Transport::Untried,
         tried: false,
         attention_after: None,

@@ -316,3 +316,130 @@ fn a_refusal_in_transition_of_a_path_without_group_is_not_the_last_word() {
     });
     assert_eq!(host.path_state(grouped), Some(AO));
 }
+
+#[test]
+fn states_that_flap_with_every_io_cost_ever_fewer_reports() {
+    // The path says "in transition", the report says that it is not, for ever.
+    let (mut host, paths) =
+        Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    for _ in 0..3_000 {
+        host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+        host.run_for(20, |_| report(&[(1, AO), (2, AN)]));
+    }
+    assert!(host.sent.len() <= 40, "{} commands in a minute", host.sent.len());
+}
+
+#[test]
+fn a_few_changes_in_a_row_are_followed_at_once() {
+    let (mut host, paths) =
+        Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    for round in 0..6 {
+        let state = if round % 2 == 0 { SBY } else { AO };
+        host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+        host.run_for(100, |_| report(&[(1, state), (2, AN)]));
+        assert_eq!(host.state(1), Some(state), "change {round}");
+    }
+}
+
+#[test]
+fn identity_attentions_on_every_io_are_read_twice_a_second_at_most() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.wait(60_000);
+    for _ in 0..1_000 {
+        if host.unit.gate(paths[0]) == Gate::Pass {
+            host.meet(paths[0], ATTENTION, 0x3f, 0x0e);
+        }
+        host.run_for(10, |command| match kind(command) {
+            "INQUIRY" => Answer::Good(page83(1, Some(1), Some(1))),
+            _ => report(&[(1, AO)]),
+        });
+    }
+    let reads = host.kinds().iter().filter(|&&kind| kind == "INQUIRY").count();
+    assert!((2..=21).contains(&reads), "{reads} readings in ten seconds");
+}
+
+#[test]
+fn a_group_without_paths_that_is_listed_twice_spoils_no_report() {
+    let (mut host, _) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
+    for _ in 0..3 {
+        host.unit.refresh(host.now);
+        host.run(|_| report(&[(1, AO), (9, AN), (9, SBY)]));
+        assert_eq!(host.unit.refresh_error(), None, "the same each time");
+    }
+    assert_eq!(host.state(1), Some(AO));
+}
+
+#[test]
+fn an_stpg_in_flight_on_a_removed_path_is_lost_and_sent_again() {
+    let (mut host, _) = Host::known(Tpgs::Both, Config::default(), &[1, 2, 2], &[(1, AO), (2, AN)]);
+    let id = host.unit.activate(2, host.now).unwrap();
+    let first = host.expect_next();
+    host.answer(&first, &report(&[(1, AO), (2, AN)]));
+    let stpg = host.expect_next();
+    assert_eq!(kind(&stpg), "STPG");
+    host.unit.remove_path(stpg.path, host.now);
+    let mut moved = false;
+    host.run(|command| match kind(command) {
+        "STPG" => {
+            moved = true;
+            GOOD
+        }
+        _ if moved => report(&[(1, AN), (2, AO)]),
+        _ => report(&[(1, AO), (2, AN)]),
+    });
+    assert_eq!(host.result(id), Ok(alua_core::unit::Activated::Reached));
+    assert_eq!(host.unit.counters().stpg, 2);
+}
+
+#[test]
+fn an_activation_ends_at_the_deadline_though_a_command_is_never_answered() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AN)]);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    let id = host.unit.activate(1, host.now).unwrap();
+    let _lost = host.next_at_deadline();
+    host.wait(256_000);
+    assert_eq!(host.next(), None);
+    assert_eq!(host.result(id), Err(ActivationError::TransitionTimedOut { group: 1 }));
+}
+
+#[test]
+fn readings_in_flight_at_shutdown_are_not_awaited() {
+    let config = Config { idle_probe_ms: Some(1_000), ..Config::default() };
+    let (mut host, paths) = Host::with_paths(Tpgs::Both, config, &[1, 2]);
+    host.run_for(900, |command| match kind(command) {
+        "TUR" => GOOD,
+        _ => report(&[(1, AO), (2, AN)]),
+    });
+    host.meet(paths[0], ATTENTION, 0x3f, 0x03);
+    let mut flights = Vec::new();
+    host.wait(2_000);
+    while let Some(command) = host.next() {
+        flights.push(command);
+    }
+    assert_eq!(flights.iter().map(kind).collect::<Vec<_>>(), ["RTPG", "INQUIRY", "TUR"]);
+    host.unit.shut_down();
+    for flight in flights {
+        let outcome = alua_core::unit::Outcome::TimedOut;
+        assert!(!host.unit.handle_completion(flight.id, &outcome, host.now));
+    }
+}
+
+#[test]
+fn turning_alua_off_forgets_what_paths_said() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0c);
+    let off = alua_core::tpgs::AluaOff::NotSupported;
+    host.unit.set_managed(Err(off), host.now);
+    host.unit.set_managed(Ok(managed(Tpgs::Both)), host.now);
+    assert_eq!(host.path_state(paths[0]), None);
+}
+
+#[test]
+fn groups_left_without_any_path_are_told_to_be_unknown() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.unit.remove_path(paths[0], host.now);
+    host.drain();
+    assert!(matches!(host.events[..], [Event::Group { id: 1, from: Some(AO), to: None, .. }]));
+}

@@ -334,6 +334,7 @@ fn e11_the_table_holds_where_alua_is_off() {
         assert_eq!(found.disposition, Disposition::Wait);
     }
     assert_eq!(host.path_state(paths[0]), None, "but no state is kept");
+    assert_eq!(host.state(1), None);
 }
 
 #[test]

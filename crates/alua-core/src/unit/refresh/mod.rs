@@ -58,6 +58,8 @@ pub(super) struct Refresh {
     pub(super) last_end: Option<(u32, PassEnd)>,
     last_start: Option<Time>,
     spacing_ms: u32,
+    /// Passes in a row, without a quiet time, that found a change.
+    changes: u8,
     report: Option<LastReport>,
     /// The target refused the extended header. Sticky.
     extended_refused: bool,
@@ -165,6 +167,7 @@ impl Refresh {
             last_end: None,
             last_start: None,
             spacing_ms: config.spacing_min_ms,
+            changes: 0,
             report: None,
             extended_refused: false,
             unsupported: None,

@@ -7,8 +7,13 @@ use crate::access::AccessState;
 use crate::cause::RefreshError;
 use crate::time::Time;
 
-/// A spacing that was not needed for this many times its length is forgotten.
+/// A spacing that was not needed for this many times its length is forgotten, unless the last
+/// pass failed: what failed may wait for something else than the spacing, a reading of page 83h
+/// that the pass itself brought about.
 const SPACING_MEMORY: u64 = 4;
+/// Changes in a row that are followed with the least spacing. More are flapping: a target whose
+/// sense and reports contradict each other for ever is asked ever more slowly.
+const CHANGES_AT_ONCE: u8 = 8;
 
 impl Parts<'_> {
     pub(super) fn start_pass(&mut self, trigger: Trigger, now: Time) {
@@ -18,8 +23,12 @@ impl Parts<'_> {
         let refresh = &mut self.state.refresh;
         refresh.pass = refresh.pass.wrapping_add(1);
         let quiet = refresh.last_start.map_or(0, |start| now.since(start));
-        if quiet > u64::from(refresh.spacing_ms).saturating_mul(SPACING_MEMORY) {
+        let failed = matches!(refresh.last_end, Some((_, PassEnd::Failed(_))));
+        if !failed && quiet > u64::from(refresh.spacing_ms).saturating_mul(SPACING_MEMORY) {
             refresh.spacing_ms = self.state.config.spacing_min_ms;
+        }
+        if quiet > u64::from(self.state.config.spacing_max_ms).saturating_mul(SPACING_MEMORY) {
+            refresh.changes = 0;
         }
         refresh.last_start = Some(now);
         let report = refresh.report;
@@ -159,7 +168,10 @@ impl Parts<'_> {
         refresh.phase = Phase::Idle;
         refresh.last_end = Some((refresh.pass, end));
         match end {
-            PassEnd::Read(true) => refresh.spacing_ms = config.spacing_min_ms,
+            PassEnd::Read(true) if refresh.changes < CHANGES_AT_ONCE => {
+                refresh.changes = refresh.changes.saturating_add(1);
+                refresh.spacing_ms = config.spacing_min_ms;
+            }
             PassEnd::InTransition => {}
             _ => {
                 let doubled = refresh.spacing_ms.saturating_mul(2);
