@@ -473,3 +473,71 @@ fn a_second_crash_in_the_middle_of_a_takeover_is_survived() {
     assert_eq!(said(&mut array, a, &TUR), "CHECK CONDITION 6/2a/06");
     assert_eq!(states(&mut array, a), "NA");
 }
+
+#[test]
+fn a_transition_that_another_replaced_is_not_told() {
+    let mut array = array("");
+    let nexus = array.connect("host", 1).unwrap();
+    let to = |state: &str, time: &str| {
+        format!("do = \"set-state\"\ngroup = 1\nstate = \"{state}\"\ntransition = \"{time}\"")
+    };
+    apply(&mut array, &to("standby", "1s"));
+    apply(&mut array, &to("unavailable", "5s"));
+    pass(&mut array, 2000);
+    assert!(waiting(&array, nexus).is_empty());
+    assert_eq!(states(&mut array, nexus), "TN");
+    pass(&mut array, 4000);
+    assert_eq!(waiting(&array, nexus), ["2a/06"]);
+    assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 6/2a/06");
+    assert_eq!(states(&mut array, nexus), "UN");
+}
+
+#[test]
+fn stpg_demotes_other_controllers_only() {
+    let mut array = shipped::FOUR_GROUPS.build();
+    let nexus = array.connect("host", 1).unwrap();
+    assert!(stpg(&mut array, nexus, &[(0x11, AccessState::ActiveOptimized)]).is_good());
+    pass(&mut array, 1000);
+    assert_eq!(states(&mut array, nexus), "AASS");
+}
+
+#[test]
+fn nobody_takes_over_what_the_crashed_controller_did_not_own() {
+    let mut array = array("");
+    let nexus = array.connect("host", 2).unwrap();
+    set_state(&mut array, 1, AccessState::ActiveNonOptimized);
+    apply(&mut array, "do = \"controller-crash\"\ncontroller = \"A\"");
+    assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 6/2a/06");
+    assert_eq!(states(&mut array, nexus), "UN");
+}
+
+#[test]
+fn a_transition_under_way_survives_a_split_with_its_owner() {
+    let mut array = array("[alua]\ntransition = \"2s\"");
+    let (a, b) = (array.connect("host", 1).unwrap(), array.connect("host", 2).unwrap());
+    apply(&mut array, "do = \"switch\"\nto = \"B\"");
+    apply(&mut array, "do = \"split\"");
+    pass(&mut array, 2000);
+    for nexus in [a, b] {
+        assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 6/2a/06");
+    }
+    // Each has ended it for its own group and knows nothing of the other.
+    assert_eq!((states(&mut array, a), states(&mut array, b)), ("NT".into(), "TA".into()));
+}
+
+#[test]
+fn what_a_controller_only_believed_ends_with_the_split() {
+    let mut array = array("");
+    let b = array.connect("host", 2).unwrap();
+    apply(&mut array, "do = \"split\"");
+    apply(
+        &mut array,
+        "do = \"set-state\"\ngroup = 1\nstate = \"standby\"\nseen_by = \"B\"\ntransition = \"5s\"",
+    );
+    assert_eq!(states(&mut array, b), "TN");
+    apply(&mut array, "do = \"heal\"");
+    assert_eq!(said(&mut array, b, &TUR), "CHECK CONDITION 6/2a/06");
+    pass(&mut array, 6000);
+    assert!(waiting(&array, b).is_empty());
+    assert_eq!(states(&mut array, b), "AN");
+}

@@ -401,3 +401,16 @@ fn latencies_add_up() {
     assert_eq!(took(far, &TUR), 5);
     assert_eq!(took(far, &read_16(0, 1)), 7);
 }
+
+#[test]
+fn a_command_ends_once_for_its_initiator() {
+    let mut array = fault("\"transport\"\nruns_after = \"3s\"\ncount = 1");
+    let nexus = array.connect("host", 1).unwrap();
+    write(&mut array, nexus, 1, 1);
+    // The link goes before the transport of the command fails by itself.
+    apply(&mut array, "do = \"port-down\"\nport = 1\ntasks = \"run\"");
+    assert_eq!(drain(&mut array, Time::from_millis(1000)), [(1, "disrupted".to_owned())]);
+    assert_eq!(array.held_commands(), 1);
+    assert_eq!(drain(&mut array, Time::from_millis(5000)), []);
+    assert_eq!((on_medium(&array, 0), array.held_commands()), (1, 0));
+}
