@@ -135,6 +135,7 @@ impl Parts<'_> {
         if self.transition_of(&run).is_some() {
             run.phase = Phase::Reading { pass: self.state.refresh.pass.wrapping_add(1) };
             self.state.activations.put(run);
+            self.want_refresh(Reason::Activation, now);
             return None;
         }
         let wanted = self.targets_to_send(&run);
