@@ -214,7 +214,10 @@ fn success_overrules_older_evidence_where_no_report_can_be_read() {
     host.run(|_| Answer::Check(ILLEGAL, 0x20, 0x00));
     host.meet(paths[0], NOT_READY, 0x04, 0x0b);
     assert_eq!(host.path_state(paths[0]), Some(SBY));
+    host.events.clear();
     host.unit.handle_success(paths[0], host.now);
+    host.drain();
+    assert!(matches!(host.events[..], [Event::Path { from: Some(SBY), to: None, .. }]));
     host.run_for(10, |_| GOOD);
     assert_eq!(host.path_state(paths[0]), None, "ready, and no report tells more");
     assert_eq!(host.unit.gate(paths[0]), Gate::Pass);

@@ -8,7 +8,8 @@ use alua_core::spc::sense::SenseKey;
 use alua_core::spc::target_port_groups::{GroupFields, StatusCode};
 use alua_core::spc::{Rule, Status};
 use alua_core::unit::{
-    Activated, CommandKind, Config, Event, GROWTH_STEPS_MAX, RESENDS_MAX, Transition,
+    ATTENTIONS_AT_ONCE, ATTENTIONS_MAX, Activated, CommandKind, Config, Event, GROWTH_STEPS_MAX,
+    RESENDS_MAX, Transition,
 };
 
 use crate::harness::*;
@@ -212,7 +213,18 @@ fn b12_unit_attentions_without_end_end_the_pass() {
     let (mut host, _) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
     host.run_for(20_000, |_| Answer::Check(ATTENTION, 0x29, 0x00));
     assert!(matches!(failures(&host)[..], [RefreshError::Attentions(_)]), "{:?}", host.events);
-    assert!(host.sent.len() <= 10);
+    assert_eq!(host.sent.len(), usize::from(ATTENTIONS_MAX) + 1);
+}
+
+#[test]
+fn b11_the_first_attentions_are_answered_at_once_and_the_others_later() {
+    let (mut host, _) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
+    for attention in 1..=ATTENTIONS_MAX {
+        let command = host.next_at_deadline();
+        host.answer(&command, &Answer::Check(ATTENTION, 0x29, 0x00));
+        let wait = if attention <= ATTENTIONS_AT_ONCE { 0 } else { 500 };
+        assert_eq!(host.unit.poll_deadline(), Some(host.at(wait)), "after {attention}");
+    }
 }
 
 #[test]
@@ -258,6 +270,14 @@ fn b15_s7_12_a_report_that_always_grows_is_given_up() {
     });
     assert_eq!(host.sent.len(), usize::from(GROWTH_STEPS_MAX) + 1);
     assert!(matches!(failures(&host)[..], [RefreshError::KeepsGrowing(_)]));
+}
+
+#[test]
+fn b15_s7_12_the_largest_report_that_is_read() {
+    let (mut host, _) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
+    let first = host.next_at_deadline();
+    host.answer(&first, &Answer::Good(0xfffc_u32.to_be_bytes().to_vec()));
+    assert_eq!(host.expect_next().data_in_len(), 0x1_0000);
 }
 
 #[test]
@@ -525,4 +545,60 @@ fn b01_a_command_in_flight_for_ever_does_not_stop_the_clock() {
     assert_eq!(host.next(), None);
     assert_eq!(host.state(1), Some(SBY));
     assert_eq!(host.unit.poll_deadline(), None, "nothing to do before the answer");
+}
+
+#[test]
+fn b31_absence_alone_is_told_and_ends_what_was_known() {
+    let preferred = GroupFields { preferred: true, ..fields(1, TRANS) };
+    let (mut host, paths) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
+    let first = host.next_at_deadline();
+    host.answer(&first, &report_with(Extended, 0, [preferred]));
+    assert!(host.unit.is_preferred(paths[0]));
+    assert!(matches!(host.unit.access(paths[0]).cause, Cause::Report { .. }));
+    host.events.clear();
+    host.run_for(3_000, |command| match kind(command) {
+        "TUR" => GOOD,
+        _ => report(&[]),
+    });
+    assert!(matches!(
+        host.events[..],
+        [Event::Group { from: Some(TRANS), to: None, .. }, Event::Path { to: None, .. }]
+    ));
+    assert!(!host.unit.is_preferred(paths[0]));
+    assert_eq!(host.unit.group(1).unwrap().transition(), None);
+    assert_eq!(host.unit.poll_deadline(), None, "no transition is left to end");
+}
+
+#[test]
+fn b13_identity_sense_on_the_report_itself_is_followed() {
+    for (key, asc, ascq) in [(ATTENTION, 0x3f, 0x0e), (ILLEGAL, 0x25, 0x00)] {
+        let (mut host, _) = two_groups(Config::default());
+        host.unit.refresh(host.now);
+        let first = host.expect_next();
+        host.answer(&first, &Answer::Check(key, asc, ascq));
+        let rest: Vec<_> = std::iter::from_fn(|| host.next()).collect();
+        let reading = rest.iter().find(|command| kind(command) == "INQUIRY");
+        assert_eq!(reading.map(|command| command.path), Some(first.path));
+        let again = rest.iter().find(|command| kind(command) == "RTPG").unwrap();
+        assert_ne!(again.path, first.path, "the report goes on elsewhere");
+    }
+}
+
+#[test]
+fn b06_no_path_that_may_be_asked_is_an_error_without_retries() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.unit.reread_identity(paths[0], host.now);
+    host.run_for(1_000, |_| Answer::Good(page83(2, Some(1), Some(1))));
+    host.unit.refresh(host.now);
+    assert_eq!(host.next(), None);
+    assert_eq!(host.unit.refresh_error(), Some(RefreshError::NoPath));
+    assert_eq!(host.unit.poll_deadline(), None);
+    // One in doubt may come back.
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.unit.reread_identity(paths[0], host.now);
+    let _reading = host.expect_next();
+    host.unit.refresh(host.now);
+    assert_eq!(host.next(), None);
+    assert_eq!(host.unit.refresh_error(), Some(RefreshError::IdentityInDoubt));
+    assert!(host.unit.poll_deadline().is_some());
 }

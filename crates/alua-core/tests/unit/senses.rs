@@ -369,3 +369,73 @@ fn e08_a_path_removed_while_it_is_read_makes_way() {
     host.answer(&second, &Answer::Good(page83(1, Some(1), Some(1))));
     assert_eq!(host.unit.gate(paths[1]), Gate::Pass);
 }
+
+#[test]
+fn e01_a_transition_overrules_what_the_path_said_before() {
+    let (mut host, paths) = quiet();
+    host.meet(paths[0], NOT_READY, 0x04, 0x0b);
+    assert_eq!(host.path_state(paths[0]), Some(SBY));
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    assert_eq!(host.path_state(paths[0]), Some(TRANS));
+    assert_eq!(host.unit.path(paths[0]).unwrap().evidence(), None);
+}
+
+/// A unit attention that may be old news, and what the check of it meets.
+fn checked(answer: &Answer) -> (Host, Vec<PathId>, PathId) {
+    let (mut host, paths) = quiet();
+    let (reader, _) = host.unit.last_report().unwrap();
+    let other = paths.iter().copied().find(|&path| path != reader).unwrap();
+    host.meet(other, ATTENTION, 0x2a, 0x06);
+    let check = host.next_at_deadline();
+    assert_eq!((kind(&check), check.path), ("TUR", reader), "on the path of the report");
+    host.answer(&check, answer);
+    (host, paths, reader)
+}
+
+#[test]
+fn e06_old_news_is_proven_by_test_unit_ready() {
+    let (mut host, ..) = checked(&GOOD);
+    host.run(|_| panic!("the report is still true"));
+    assert_eq!(host.unit.counters().old_news, 1);
+}
+
+#[test]
+fn e06_news_are_met_by_test_unit_ready() {
+    for (key, asc, ascq) in
+        [(ATTENTION, 0x2a, 0x06), (ATTENTION, 0x29, 0x00), (NOT_READY, 0x04, 0x0b)]
+    {
+        let (mut host, paths, reader) = checked(&Answer::Check(key, asc, ascq));
+        let command = host.expect_next();
+        assert_eq!((kind(&command), command.path), ("RTPG", reader));
+        host.answer(&command, &report(&[(1, AN), (2, AO)]));
+        assert_eq!(host.path_state(paths[0]), Some(AN));
+    }
+}
+
+#[test]
+fn e06_a_transition_met_by_the_check_is_entered_and_another_path_asked() {
+    let (mut host, paths, reader) = checked(&IN_TRANSITION);
+    assert_eq!(host.path_state(reader), Some(TRANS));
+    let command = host.expect_next();
+    assert_eq!(kind(&command), "RTPG");
+    assert!(!paths[..2].contains(&command.path), "one that is not in transition");
+}
+
+#[test]
+fn e06_a_check_that_fails_leads_to_a_report_elsewhere() {
+    for answer in [Answer::Failed, Answer::TimedOut] {
+        let (mut host, _, reader) = checked(&answer);
+        let command = host.expect_next();
+        assert_eq!(kind(&command), "RTPG");
+        assert_ne!(command.path, reader);
+    }
+}
+
+#[test]
+fn e06_a_second_attention_on_one_path_is_never_old_news() {
+    let (mut host, paths, reader) = checked(&GOOD);
+    let other = paths.iter().copied().find(|&path| path != reader).unwrap();
+    host.wait(60_000);
+    host.meet(other, ATTENTION, 0x2a, 0x06);
+    assert_eq!(kind(&host.next_at_deadline()), "RTPG");
+}

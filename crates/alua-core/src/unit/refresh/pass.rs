@@ -128,7 +128,9 @@ impl Parts<'_> {
         }
         let Some(pass) = self.state.refresh.pass_mut() else { return };
         pass.resends = 0;
-        let (via, in_transition, error) = (pass.via, pass.in_transition, pass.last_error);
+        let (in_transition, error) = (pass.in_transition, pass.last_error);
+        // The path that told may have told of the transition: the best of the others then.
+        let via = pass.via.filter(|_| !in_transition);
         match self.next_step(via) {
             Some(Step::TestReady(_))
                 if in_transition && self.state.refresh.unsupported.is_none() =>
