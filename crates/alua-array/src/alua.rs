@@ -228,7 +228,8 @@ impl Array {
         }
     }
 
-    /// Whether the group's state lets the command pass (wire facts, section 5: SPC-4, 5.11.2).
+    /// Whether the group's state lets the command pass (SPC-4 revision 17, 5.9.2.4 and
+    /// 5.9.2.5, as LIO cites it).
     pub(crate) fn permit(&self, unit: usize, port: usize, command: Command) -> Result<(), Failure> {
         let state = self.state_at(unit, port);
         if state.is_live() {

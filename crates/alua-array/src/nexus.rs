@@ -96,7 +96,7 @@ impl Default for Attentions {
     }
 }
 
-/// The reset conditions, strongest first (SAM-5, 5.14: unit attention precedence). Each tells all
+/// The reset conditions, strongest first (SAM-5, unit attention condition precedence). Each tells all
 /// that the weaker ones would tell.
 const RESETS: [u8; 6] = [0x00, 0x01, 0x04, 0x02, 0x03, 0x07];
 

@@ -1,4 +1,4 @@
-//! Persistent reservations of a logical unit: who is registered, who holds what (SPC-4, 5.12).
+//! Persistent reservations of a logical unit: who is registered, who holds what (SPC-4, persistent reservations).
 
 use std::collections::BTreeMap;
 

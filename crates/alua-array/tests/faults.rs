@@ -414,3 +414,13 @@ fn a_command_ends_once_for_its_initiator() {
     assert_eq!(drain(&mut array, Time::from_millis(5000)), []);
     assert_eq!((on_medium(&array, 0), array.held_commands()), (1, 0));
 }
+
+#[test]
+fn only_good_data_are_changed() {
+    let mut array = fault("\"replace\"\ndata = \"00 00 00 00\"\ncount = 2");
+    let nexus = array.connect("host", 1).unwrap();
+    let outcome = send(&mut array, nexus, &read_16(9999, 1), &[], 512);
+    assert_eq!(outcome.to_string(), "CHECK CONDITION 5/21/00");
+    assert!(outcome.data().is_empty());
+    assert_eq!(send(&mut array, nexus, &read_16(0, 1), &[], 512).data(), [0; 4]);
+}

@@ -269,3 +269,17 @@ fn full_status_names_the_registrants() {
     assert_eq!(seen, [(1, 0, 0, 1, "one".to_owned()), (2, 1, 6, 1, "two".to_owned())]);
     assert_eq!(prin(&mut array, one, 2).len(), 8);
 }
+
+#[test]
+fn those_who_stay_hear_of_another_type() {
+    let (mut array, one, two) = hosts();
+    let three = array.connect("three", 2).unwrap();
+    register_both(&mut array, one, two);
+    assert_eq!(out(&mut array, three, REGISTER, 0, 0, 3), "GOOD");
+    assert_eq!(out(&mut array, one, RESERVE, 5, 1, 0), "GOOD");
+    assert_eq!(out(&mut array, two, PREEMPT, 6, 2, 1), "GOOD");
+    assert_eq!(reservation(&mut array, two), Some((2, 6)));
+    assert_eq!(waiting(&array, one), ["2a/05"]);
+    assert_eq!(waiting(&array, three), ["2a/04"]);
+    assert!(waiting(&array, two).is_empty());
+}

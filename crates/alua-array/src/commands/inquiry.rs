@@ -67,9 +67,9 @@ impl Array {
             0x80 => out.extend_from_slice(unit.serial.as_bytes()),
             0x83 => self.identification(call, out),
             0x86 => {
-                // Extended INQUIRY data: UASK_SUP, HEADSUP and SIMPSUP, V_SUP when volatile.
+                // Extended INQUIRY data: UASK_SUP and SIMPSUP; V_SUP where the cache is volatile.
                 let mut data = [0; 60];
-                data[1] = 0x23;
+                data[1] = 0x21;
                 data[2] = u8::from(unit.medium.volatile);
                 out.extend_from_slice(&data);
             }

@@ -8,7 +8,7 @@
 //! 2. no room in the unit: TASK SET FULL;
 //! 3. no unit behind the number (INQUIRY, REPORT LUNS and REQUEST SENSE are answered);
 //! 4. a reservation of another nexus: RESERVATION CONFLICT, which leaves unit attentions waiting
-//!    (SAM-5, 5.3.3);
+//!    (SAM-5, status precedence);
 //! 5. a unit attention, except for INQUIRY, REPORT LUNS and REQUEST SENSE;
 //! 6. a command that the unit does not have: ILLEGAL REQUEST 20/00, or 24/00 for a service action;
 //! 7. the access state of the port's group;

@@ -13,7 +13,7 @@ use crate::time::parse_duration;
 /// A table that is being read.
 #[derive(Debug)]
 pub(crate) struct Table<'a> {
-    /// How an error calls it: "[alua]", "[[unit]]".
+    /// How an error calls it: `[alua]`, `[[unit]]`.
     name: String,
     entries: &'a DeTable<'a>,
     span: Range<usize>,
