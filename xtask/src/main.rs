@@ -3,6 +3,7 @@
 mod bench;
 mod fuzz;
 mod lab;
+mod man;
 mod panic_check;
 mod run;
 mod test;
@@ -30,6 +31,8 @@ enum Task {
     Lab(lab::Lab),
     /// Run a fuzz target, or each of them in turn
     Fuzz(fuzz::Args),
+    /// Write the manual pages and shell completions of the command
+    Man(man::Args),
     /// Run the benchmarks
     Bench(bench::Args),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::PanicCheck => panic_check::run(),
         Task::Lab(args) => lab::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Man(args) => man::run(&args),
         Task::Bench(args) => bench::run(&args),
     };
     match result {
