@@ -51,7 +51,7 @@ pub enum CommandKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StpgTargets {
     descriptors: [StpgDescriptor; TARGETS_MAX],
-    count: usize,
+    count: u8,
 }
 
 impl StpgTargets {
@@ -59,7 +59,7 @@ impl StpgTargets {
     pub(super) fn collect(from: impl Iterator<Item = StpgDescriptor>) -> Self {
         let nothing = StpgDescriptor { state: crate::access::AccessState::ActiveOptimized, id: 0 };
         let mut descriptors = [nothing; TARGETS_MAX];
-        let mut count = 0_usize;
+        let mut count = 0_u8;
         for (place, descriptor) in descriptors.iter_mut().zip(from) {
             *place = descriptor;
             count = count.saturating_add(1);
@@ -70,7 +70,7 @@ impl StpgTargets {
     /// The descriptors, in the order in which they are sent.
     #[must_use]
     pub fn as_slice(&self) -> &[StpgDescriptor] {
-        self.descriptors.get(..self.count).unwrap_or(&[])
+        self.descriptors.get(..usize::from(self.count)).unwrap_or(&[])
     }
 }
 
@@ -108,7 +108,7 @@ impl Command {
     pub fn data_out_len(&self) -> u32 {
         match self.kind {
             CommandKind::SetTargetPortGroups(targets) => {
-                u32::try_from(targets.count).unwrap_or(0).saturating_mul(4).saturating_add(4)
+                u32::from(targets.count).saturating_mul(4).saturating_add(4)
             }
             _ => 0,
         }

@@ -7,7 +7,7 @@ use super::super::config::{
 use super::super::machine::{Parts, Role};
 use super::super::refresh::{PassEnd, Reason};
 use super::super::slots::{Group, PathId, Transition, Transport};
-use super::queue::{Phase, Request, Run, Slot};
+use super::queue::{Phase, Request, Run, Slot, Trouble};
 use super::{
     Activated, ActivationError, ActivationId, ActivationRefused, ActivationResult, Target,
 };
@@ -146,7 +146,7 @@ impl Parts<'_> {
         };
         run.phase = Phase::Sent;
         run.attempts = run.attempts.saturating_add(1);
-        self.state.activations.enter_sent(now);
+        self.state.activations.sent.enter(now);
         self.state.activations.put(run);
         Some(self.state.send(path, CommandKind::SetTargetPortGroups(wanted), Role::Stpg, now))
     }
@@ -186,28 +186,26 @@ impl Parts<'_> {
         let verify = Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) };
         run.trouble = None;
         run.phase = match *outcome {
-            Outcome::NotSubmitted => {
-                self.resend_stpg(&mut run, ActivationError::NotSubmitted, later)
-            }
+            Outcome::NotSubmitted => self.resend_stpg(&mut run, Trouble::NotSubmitted, later),
             Outcome::TransportFailed | Outcome::TimedOut => {
-                run.trouble = Some(ActivationError::Transport);
+                run.trouble = Some(Trouble::Transport);
                 verify
             }
             Outcome::Answered { status: Status::Good, .. } => verify,
             Outcome::Answered { status: status @ (Status::Busy | Status::TaskSetFull), .. } => {
-                self.resend_stpg(&mut run, ActivationError::Status(status), later)
+                self.resend_stpg(&mut run, Trouble::Status(status), later)
             }
             Outcome::Answered { status: Status::CheckCondition, sense, .. } => {
                 match Sense::parse(sense) {
                     Ok(sense) => self.judge_stpg_sense(&mut run, path, &sense, now),
                     Err(_) => {
-                        run.trouble = Some(ActivationError::Status(Status::CheckCondition));
+                        run.trouble = Some(Trouble::Status(Status::CheckCondition));
                         verify
                     }
                 }
             }
             Outcome::Answered { status, .. } => {
-                run.trouble = Some(ActivationError::Status(status));
+                run.trouble = Some(Trouble::Status(status));
                 verify
             }
         };
@@ -218,12 +216,12 @@ impl Parts<'_> {
     }
 
     /// The command was not started: the same again later, within a limit.
-    fn resend_stpg(&self, run: &mut Run, error: ActivationError, at: Time) -> Phase {
+    fn resend_stpg(&self, run: &mut Run, trouble: Trouble, at: Time) -> Phase {
         run.resends = run.resends.saturating_add(1);
         if run.resends <= RESENDS_MAX {
             return Phase::Sending { at };
         }
-        run.trouble = Some(error);
+        run.trouble = Some(trouble);
         run.attempts = STPG_ATTEMPTS_MAX;
         Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) }
     }
@@ -243,7 +241,7 @@ impl Parts<'_> {
             run.attentions = run.attentions.saturating_add(1);
             return Phase::Reading { pass: next_pass };
         }
-        run.trouble = Some(ActivationError::Refused(sense.into()));
+        run.trouble = Some(Trouble::Refused(sense.into()));
         run.attempts = STPG_ATTEMPTS_MAX;
         Phase::Verifying { pass: next_pass }
     }
@@ -286,7 +284,9 @@ impl Parts<'_> {
             PassEnd::Read(_) | PassEnd::OldNews | PassEnd::Ignored => {}
             PassEnd::InTransition => return self.wait_for_transition(run),
             PassEnd::Failed(error) => {
-                return Next::End(Err(run.trouble.unwrap_or(ActivationError::Refresh(error))));
+                return Next::End(Err(run
+                    .trouble
+                    .map_or(ActivationError::Refresh(error), Into::into)));
             }
         }
         match run.phase {
@@ -387,13 +387,13 @@ impl Parts<'_> {
                 return Next::End(Ok(Activated::Accepted));
             }
             let unlisted = ActivationError::NotReached { group: missing.id, state: None };
-            return Next::End(Err(run.trouble.unwrap_or(unlisted)));
+            return Next::End(Err(run.trouble.map_or(unlisted, Into::into)));
         };
         if let Some(trouble) = run.trouble {
-            if trouble == ActivationError::Transport && run.attempts < STPG_ATTEMPTS_MAX {
+            if trouble == Trouble::Transport && run.attempts < STPG_ATTEMPTS_MAX {
                 return Next::Go(Phase::Sending { at: now });
             }
-            return Next::End(Err(trouble));
+            return Next::End(Err(trouble.into()));
         }
         run.verifications = run.verifications.saturating_add(1);
         if run.verifications < VERIFICATIONS_MAX {

@@ -3,17 +3,29 @@
 use super::super::command::StpgTargets;
 use super::super::config::{ACTIVATIONS_MAX, STPG_WINDOW};
 use super::{ActivationError, ActivationId, ActivationResult};
+use crate::cause::SenseCode;
+use crate::spc::Status;
 use crate::time::Time;
 
-const WINDOW_MS: u32 = 60_000;
+const WINDOW_MS: u16 = 60_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::unit) struct Activations {
     pub(super) slots: [Slot; ACTIVATIONS_MAX],
     pub(super) next: u32,
-    /// When the last commands were sent, the oldest overwritten.
-    pub(super) sent: [Option<Time>; STPG_WINDOW],
-    pub(super) sent_next: usize,
+    pub(super) sent: Sent,
+}
+
+/// When the last commands were sent, as far as it still counts: one time and distances to it, a
+/// fifth of the bytes that as many times would take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    /// The last one.
+    last: Option<Time>,
+    /// How long before it others were, in milliseconds, the newest first.
+    before: [u16; STPG_WINDOW - 1],
+    /// How many others.
+    others: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +46,27 @@ pub(super) struct Run {
     pub(super) resends: u8,
     pub(super) verifications: u8,
     /// Why the last STPG did not succeed, if it did not.
-    pub(super) trouble: Option<ActivationError>,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// What can keep an STPG from success: an [`ActivationError`] in a tenth of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    NotSubmitted,
+    Transport,
+    Status(Status),
+    Refused(SenseCode),
+}
+
+impl From<Trouble> for ActivationError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::NotSubmitted => Self::NotSubmitted,
+            Trouble::Transport => Self::Transport,
+            Trouble::Status(status) => Self::Status(status),
+            Trouble::Refused(sense) => Self::Refused(sense),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,20 +161,69 @@ impl Activations {
 
     /// When the next command may be sent; `None` for now.
     pub(super) fn limited_until(&self, limit: u8, now: Time) -> Option<Time> {
-        let in_window = |sent: &&Time| now.since(**sent) < u64::from(WINDOW_MS);
-        let recent = self.sent.iter().flatten().filter(in_window);
         let limit = usize::from(limit).min(STPG_WINDOW);
-        if recent.clone().count() < limit {
+        if self.sent.recent(now).count() < limit {
             return None;
         }
-        Some(recent.min().map_or(now.after(WINDOW_MS), |oldest| oldest.after(WINDOW_MS)))
+        // How long ago the oldest was; a limit of none at all counts from now.
+        let ago = self.sent.recent(now).last().unwrap_or(0);
+        Some(now.after(u32::from(WINDOW_MS).saturating_sub(ago)))
+    }
+}
+
+impl Sent {
+    /// How long before `now` the commands were sent that count, in milliseconds, the newest first.
+    fn recent(&self, now: Time) -> impl Iterator<Item = u32> {
+        let last = self.last.map_or(u64::MAX, |last| now.since(last));
+        let last = u32::try_from(last).unwrap_or(u32::MAX);
+        let others = self.before.iter().take(usize::from(self.others));
+        let others = others.map(move |&gap| last.saturating_add(gap.into()));
+        core::iter::once(last).chain(others).take_while(|&ago| ago < u32::from(WINDOW_MS))
     }
 
-    pub(super) fn enter_sent(&mut self, now: Time) {
-        if let Some(place) = self.sent.get_mut(self.sent_next) {
-            *place = Some(now);
+    /// Enters a command that is sent at `now`. Those that do not count any more are dropped.
+    pub(super) fn enter(&mut self, now: Time) {
+        let mut before = [0; STPG_WINDOW - 1];
+        let mut others = 0_u8;
+        for (place, ago) in before.iter_mut().zip(self.recent(now)) {
+            *place = u16::try_from(ago).unwrap_or(WINDOW_MS);
+            others = others.saturating_add(1);
         }
-        let next = self.sent_next.saturating_add(1);
-        self.sent_next = if next < STPG_WINDOW { next } else { 0 };
+        *self = Self { last: Some(now), before, others };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u32) -> Time {
+        Time::ZERO.after(seconds.saturating_mul(1_000))
+    }
+
+    #[test]
+    fn a_command_counts_for_a_minute() {
+        let mut queue = Activations::default();
+        assert_eq!(queue.limited_until(0, at(5)), Some(at(65)));
+        assert_eq!(queue.limited_until(2, at(5)), None);
+        for seconds in [10, 10, 20, 75] {
+            queue.sent.enter(at(seconds));
+        }
+        assert_eq!(queue.limited_until(3, at(69)), None);
+        assert_eq!(queue.limited_until(2, at(79)), Some(at(80)));
+        assert_eq!(queue.limited_until(2, at(80)), None);
+        assert_eq!(queue.limited_until(1, at(134)), Some(at(135)));
+        assert_eq!(queue.limited_until(1, at(135)), None);
+    }
+
+    #[test]
+    fn more_commands_than_there_is_room_for_push_the_oldest_out() {
+        let mut queue = Activations::default();
+        for seconds in 0..40 {
+            queue.sent.enter(at(seconds));
+        }
+        assert_eq!(queue.limited_until(u8::MAX, at(40)), Some(at(24 + 60)));
+        assert_eq!(queue.limited_until(16, at(84)), None);
+        assert_eq!(queue.limited_until(15, at(84)), Some(at(25 + 60)));
     }
 }
