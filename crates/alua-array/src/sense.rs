@@ -141,8 +141,8 @@ pub struct SenseBytes {
 }
 
 impl SenseBytes {
-    /// The most bytes that the model sends.
-    pub const CAPACITY: usize = 60;
+    /// The most bytes that the model sends: room for the referral of a segment to 23 groups.
+    pub const CAPACITY: usize = 124;
 
     /// The bytes.
     #[must_use]

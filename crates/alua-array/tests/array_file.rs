@@ -320,3 +320,12 @@ fn the_manual_has_the_legend_of_the_trace() {
         legend.map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(told.map(|(what, _)| what.clone()).collect::<Vec<_>>(), legend);
 }
+
+#[test]
+fn the_manual_lists_what_is_shipped() {
+    let rows = manual_rows();
+    let told = &rows[&(String::new(), "array".to_owned())];
+    let shipped: Vec<(String, String)> =
+        shipped::ALL.iter().map(|s| (s.name.to_owned(), s.title.to_owned())).collect();
+    assert_eq!(*told, shipped);
+}

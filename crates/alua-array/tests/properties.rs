@@ -273,3 +273,21 @@ fn the_trace_is_what_the_legend_says() {
     }
     assert_eq!(kinds.len(), 9, "{kinds:?}");
 }
+
+/// Seeds that somebody wrote down must give the same run for ever: with another compiler, another
+/// machine and another version of every dependency. Change the number only together with the model.
+#[test]
+fn a_seed_gives_the_same_run_for_ever() {
+    let mut array = shipped::GHOSTS.build();
+    array.set_trace(TraceMode::Digest);
+    let nexuses = [1, 2].map(|port| array.connect("host", port).unwrap());
+    for tag in 0..2000_u64 {
+        let nexus = nexuses[tag as usize % 2];
+        let cdb = common::write_16(tag % 64, 1);
+        array.submit(nexus, 0, tag, &cdb, &[tag as u8; 512], 0).unwrap();
+        array.advance(array.now().after(Duration::from_millis(10)));
+        while array.poll_completion().is_some() {}
+    }
+    assert!(array.take_trace().is_empty());
+    assert_eq!(array.trace_digest(), 17_707_595_870_853_995_469);
+}
