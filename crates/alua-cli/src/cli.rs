@@ -46,6 +46,26 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) at: Option<u64>,
+    /// Look for SCSI devices in this sysfs (a container sees the host's elsewhere)
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/sys",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) sysfs: PathBuf,
+    /// Look for device nodes in this directory
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/dev",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) dev: PathBuf,
     /// Print JSON instead of text (schema: docs/json.md)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -76,6 +96,8 @@ impl Global {
     /// What the options say about the world.
     pub(crate) fn choice(&self) -> Choice {
         Choice {
+            sysfs: self.sysfs.clone(),
+            dev: self.dev.clone(),
             array: self.array.clone(),
             script: self.script.clone(),
             verbose: self.verbose,

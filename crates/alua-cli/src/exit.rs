@@ -98,10 +98,7 @@ impl Exit {
         match self {
             Self::Good => "done; for tur and explain: the path is ready",
             Self::Usage => "wrong use of the command line",
-            Self::NotReady => {
-                "not ready (sense key NOT READY) for another reason; for tur, as in sg_turs, also \
-                 transitioning and offline"
-            }
+            Self::NotReady => "not ready otherwise; tur, as sg_turs: transitioning and offline too",
             Self::MediumOrHardware => "MEDIUM ERROR or HARDWARE ERROR",
             Self::IllegalRequest => "ILLEGAL REQUEST: the device does not take the command",
             Self::UnitAttention => "UNIT ATTENTION",

@@ -12,7 +12,7 @@ use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{
     ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition, Transport,
 };
-use alua_host::discovery::{Opener, Unit};
+use alua_host::discovery::{Opener, Trouble, Unit};
 use alua_host::driver::{Clock as _, Driver, Limits, OwnedUnit, connect};
 use alua_host::hctl::Hctl;
 use alua_host::transport::{Data, NotSubmitted, Reply, Request, TransportError};
@@ -34,10 +34,19 @@ pub(crate) struct Session {
     pub(crate) facts: Unit,
     pub(crate) driver: Driver<Line, WorldClock>,
     /// For each path of `facts`: its name in the driver, or why it is not there.
-    pub(crate) lines: Vec<Result<PathId, String>>,
+    pub(crate) lines: Vec<Result<PathId, Closed>>,
     ports: BTreeMap<u16, Vec<u16>>,
     /// When a path last answered a command of our own, with whatever status.
     answered: BTreeMap<PathId, Time>,
+}
+
+/// Why a path is not open.
+#[derive(Clone, Debug)]
+pub(crate) struct Closed {
+    /// In a word or two: the kernel's state of the device, or `not opened`.
+    pub(crate) health: String,
+    /// In a sentence.
+    pub(crate) why: String,
 }
 
 /// Times that a TEST UNIT READY which lost its turn to a unit attention is sent again.
@@ -82,7 +91,7 @@ impl Session {
                 id.ok_or_else(|| {
                     let mut problems = connected.problems.iter();
                     let problem = problems.find(|problem| problem.hctl == path.device.hctl);
-                    problem.map_or_else(String::new, |problem| problem.trouble.to_string())
+                    Closed::of(problem.map(|problem| &problem.trouble))
                 })
             })
             .collect();
@@ -267,6 +276,16 @@ impl Session {
         if let Some(ports) = ports {
             self.ports = ports;
         }
+    }
+}
+
+impl Closed {
+    fn of(trouble: Option<&Trouble>) -> Self {
+        let health = match trouble {
+            Some(Trouble::State(state)) => state.to_string(),
+            _ => "not opened".to_owned(),
+        };
+        Self { health, why: trouble.map_or_else(String::new, ToString::to_string) }
     }
 }
 

@@ -7,7 +7,7 @@ use alua_core::spc::sense::{SenseKey, asc_text};
 use alua_core::spc::target_port_groups::StatusCode;
 use alua_core::time::Time;
 use alua_core::unit::{Group, IdentityCheck, PathId, Transition, Transport};
-use alua_host::discovery::{Path, Source};
+use alua_host::discovery::{Finding, Path, Source, Step};
 use alua_host::driver::Clock;
 use serde::Serialize;
 
@@ -255,12 +255,12 @@ impl PathView {
                 let state = group.and_then(Group::state);
                 let known = alua_core::cause::Known { state, cause };
                 let preferred = group.is_some_and(Group::preferred);
-                (known, Gate::Refuse(Refusal::NoPath), preferred, false, why.clone())
+                (known, Gate::Refuse(Refusal::NoPath), preferred, false, why.health.clone())
             }
         };
         let (gate, gate_reason) = match line {
             Ok(_) => gate_words(gate),
-            Err(why) => ("refuse", Some(why.clone())),
+            Err(closed) => ("refuse", Some(closed.why.clone())),
         };
         let healthy = matches!(health.as_str(), "ok" | "untried");
         Some(Self {
@@ -282,9 +282,19 @@ impl PathView {
                 access_state: path.device.access_state.as_ref().map(ToString::to_string),
                 preferred: path.device.preferred_path,
             },
-            findings: path.findings.iter().map(ToString::to_string).collect(),
+            findings: findings(session, path),
         })
     }
+}
+
+/// What is odd about a path. That a path in standby does not tell the size is not, where another
+/// path does.
+fn findings(session: &Session, path: &Path) -> Vec<String> {
+    let sized = session.facts.capacity().is_some();
+    let is_news = |finding: &&Finding| {
+        !(sized && matches!(finding, Finding::NotRead { step: Step::Capacity, .. }))
+    };
+    path.findings.iter().filter(is_news).map(ToString::to_string).collect()
 }
 
 /// How the path does, apart from its access state.

@@ -11,7 +11,7 @@ use alua_host::driver::Clock as _;
 use serde::Serialize;
 
 use super::print;
-use super::rules::{Rule, rule_of_gate, rule_of_sense, to_do};
+use super::rules::{Rule, rule_of_path, rule_of_sense, to_do};
 use crate::cli::{Explain, Global};
 use crate::error::{Error, reply_text};
 use crate::exit::Exit;
@@ -19,7 +19,7 @@ use crate::render::json;
 use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, paint};
 use crate::render::table::span;
 use crate::render::wire::MeaningView;
-use crate::session::Session;
+use crate::session::{Closed, Session};
 use crate::target::trace::hex;
 use crate::target::{Problem, Scope, World};
 use crate::view::{PathView, SCHEMA, SchemaVersion, SenseView};
@@ -99,14 +99,14 @@ pub(crate) fn explain(
         .filter(|other| *other != index)
         .filter_map(|other| PathView::of(session, other, now))
         .collect();
-    let mut steps = to_do(gate, cause, session.managed().err(), &path, &alternatives);
+    let mut steps = to_do(gate, cause, session.managed(), &path, &alternatives);
     steps.extend(own.iter().map(|problem| problem.message.clone()));
     Ok(Explanation {
         schema_version: SCHEMA,
         source: world.source(),
         unit: session.title(),
         alua_off: session.managed().err().map(|off| off.to_string()),
-        rule: rule_of_gate(gate, cause),
+        rule: rule_of_path(gate, cause, &path),
         to_do: steps,
         path,
         asked_now,
@@ -159,7 +159,7 @@ fn ask(world: &World, session: &mut Session, id: PathId) -> (AskedNow, Exit) {
 /// attention is news, not a fault.
 fn exit_of(
     gate: Gate,
-    line: &Option<Result<PathId, String>>,
+    line: &Option<Result<PathId, Closed>>,
     asked: Option<Exit>,
     permission: bool,
 ) -> Exit {

@@ -96,3 +96,19 @@ fn exit(units: &[Session], problems: &[Problem]) -> Exit {
     }
     Exit::Good
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_that_nobody_may_make_ends_so() {
+        let problem = |permission| Problem {
+            device: "sda".to_owned(),
+            message: "no permission".to_owned(),
+            permission,
+        };
+        assert_eq!(exit(&[], &[problem(false), problem(true)]), Exit::Permission);
+        assert_eq!(exit(&[], &[problem(false)]), Exit::Good);
+    }
+}

@@ -6,7 +6,7 @@ use alua_core::cause::Cause;
 use alua_core::gate::{Gate, Hold, Refusal};
 use alua_core::sense::meaning;
 use alua_core::spc::sense::{Sense, SenseKey};
-use alua_core::tpgs::AluaOff;
+use alua_core::tpgs::{AluaOff, Managed};
 use serde::Serialize;
 
 use crate::view::PathView;
@@ -22,8 +22,16 @@ fn rule(id: &'static str, text: impl Into<String>) -> Rule {
     Rule { id, text: text.into() }
 }
 
+/// The rule that decides about a path.
+pub(crate) fn rule_of_path(gate: Gate, cause: Cause, path: &PathView) -> Rule {
+    if gate == Gate::Pass && path.health == "failed" {
+        return rule("S7-4", "a path whose transport failed is the last one to be tried");
+    }
+    rule_of_gate(gate, cause)
+}
+
 /// The rule behind the gate.
-pub(crate) fn rule_of_gate(gate: Gate, cause: Cause) -> Rule {
+fn rule_of_gate(gate: Gate, cause: Cause) -> Rule {
     match (gate, cause) {
         (_, Cause::AluaOff(off)) => rule_of_off(off),
         (Gate::Refuse(Refusal::State(AccessState::Standby)), Cause::TransitionExpired { .. }) => {
@@ -95,12 +103,13 @@ pub(crate) fn rule_of_sense(sense: &Sense) -> Rule {
 pub(crate) fn to_do(
     gate: Gate,
     cause: Cause,
-    off: Option<AluaOff>,
+    managed: Result<Managed, AluaOff>,
     path: &PathView,
     others: &[PathView],
 ) -> Vec<String> {
     let mut steps = Vec::new();
-    if off.is_some() && path.usable {
+    let explicit = managed.is_ok_and(|managed| managed.tpgs().has_explicit());
+    if managed.is_err() && path.usable {
         steps.push("nothing: without ALUA every path that answers is used".to_owned());
         return steps;
     }
@@ -119,7 +128,7 @@ pub(crate) fn to_do(
             steps.push(if better {
                 "nothing: it is in reserve, a better path is there".to_owned()
             } else {
-                format!("no path is optimized: {}", activate(path))
+                format!("no path is optimized: {}", activate(path, explicit))
             });
         }
         (Gate::Pass, _) => steps.push("nothing".to_owned()),
@@ -137,10 +146,13 @@ pub(crate) fn to_do(
              through this port"
                 .to_owned(),
         ),
-        (Gate::Refuse(Refusal::State(_)), _) => steps.push(format!(
-            "if this controller is to serve the unit: {}",
-            activate(path)
-        )),
+        (Gate::Refuse(Refusal::State(_)), _) => {
+            if others.iter().any(|other| other.gate == "hold") {
+                steps.push("wait: the unit is in transition on another path".to_owned());
+            }
+            let how = activate(path, explicit);
+            steps.push(format!("if this controller is to serve the unit: {how}"));
+        }
         (Gate::Refuse(Refusal::IdentityChanged), _) => steps.push(format!(
             "remove the device and rescan: echo 1 > /sys/bus/scsi/devices/{}/delete",
             path.hctl
@@ -156,8 +168,8 @@ pub(crate) fn to_do(
     steps
 }
 
-fn activate(path: &PathView) -> String {
-    match path.group {
+fn activate(path: &PathView, explicit: bool) -> String {
+    match path.group.filter(|_| explicit) {
         Some(group) => format!("`alua activate {} --group {group}`", path.device),
         None => "move the unit with the array's own tools".to_owned(),
     }

@@ -1,5 +1,6 @@
 //! The SCSI devices of this machine.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use alua_core::identity::Identity;
@@ -16,8 +17,8 @@ pub(crate) struct Linux {
 }
 
 impl Linux {
-    pub(crate) fn new() -> Self {
-        Self { sysfs: Sysfs::default() }
+    pub(crate) fn new(sysfs: PathBuf, dev: PathBuf) -> Self {
+        Self { sysfs: Sysfs::at(sysfs, dev) }
     }
 
     pub(crate) fn opener(&self) -> Arc<dyn Opener> {

@@ -30,8 +30,12 @@ use trace::{Monitor, TracedOpener};
 pub(crate) type Line = Box<dyn Transport + Send>;
 
 /// How the world is to be opened: the global options.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Choice {
+    /// Where this machine's sysfs is.
+    pub(crate) sysfs: std::path::PathBuf,
+    /// Where this machine's device nodes are.
+    pub(crate) dev: std::path::PathBuf,
     /// The array file or the name of a built-in array; this machine without one.
     pub(crate) array: Option<String>,
     /// A script for the array.
@@ -133,7 +137,7 @@ impl World {
     }
 
     fn linux(choice: &Choice) -> Self {
-        let linux = Linux::new();
+        let linux = Linux::new(choice.sysfs.clone(), choice.dev.clone());
         let opener = linux.opener();
         let clock = WorldClock::Machine(MonotonicClock::new());
         Self::assemble(Side::Linux(linux), clock, opener, choice, Options::default())

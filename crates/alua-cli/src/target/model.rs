@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alua_array::{Array, Completion, Config, Event, NexusId, Outcome, shipped};
+use alua_array::{Array, Completion, Config, ConnectError, Event, NexusId, Outcome, shipped};
 use alua_core::spc::cdb::Cdb;
 use alua_core::spc::luns::ReportLuns;
 use alua_core::time::Time;
@@ -132,7 +132,11 @@ impl Model {
             let nexus = match connected {
                 Ok(nexus) => nexus,
                 Err(error) => {
-                    self.problem(port, error.to_string());
+                    let message = match error {
+                        ConnectError::PortDown(_) => "down at the start: no path leads through it",
+                        ConnectError::NoSuchPort(_) => "there is no such port",
+                    };
+                    self.problem(port, message.to_owned());
                     continue;
                 }
             };
