@@ -541,3 +541,17 @@ fn what_a_controller_only_believed_ends_with_the_split() {
     assert!(waiting(&array, b).is_empty());
     assert_eq!(states(&mut array, b), "AN");
 }
+
+#[test]
+fn stpg_in_a_split_changes_one_view() {
+    let mut array = array("");
+    let (a, b) = (array.connect("host", 1).unwrap(), array.connect("host", 2).unwrap());
+    let other = array.connect("other", 1).unwrap();
+    apply(&mut array, "do = \"split\"");
+    let wanted = [(2, AccessState::ActiveOptimized), (1, AccessState::Standby)];
+    assert!(stpg(&mut array, a, &wanted).is_good());
+    assert_eq!(waiting(&array, other), ["2a/06"]);
+    assert!(waiting(&array, b).is_empty());
+    assert_eq!((states(&mut array, a), states(&mut array, b)), ("SA".into(), "AN".into()));
+    assert_eq!(said(&mut array, a, &TUR), "CHECK CONDITION 2/04/0b");
+}
