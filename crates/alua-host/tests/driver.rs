@@ -245,7 +245,7 @@ fn b27_a_transition_is_slept_through_up_to_the_limit() {
 fn a_command_that_is_out_at_the_limit_is_waited_for() {
     let mut lab = Lab::new();
     lab.target.borrow_mut().groups.insert(1, ActiveOptimized);
-    let identity = Identity { name: None, group: Some(1), relative_port: Some(1) };
+    let identity = Identity { group: Some(1), relative_port: Some(1), ..Identity::default() };
     lab.path("sda", &identity, 9_000);
     let ended = lab.driver.run(Limits { total_ms: 1_000, pause_ms: 1_000 });
     assert_eq!(ended, Ended::OutOfTime);
@@ -389,7 +389,7 @@ fn b34_only_the_bytes_that_came_reach_the_unit() {
         let clock = TestClock::default();
         let mut driver: Driver<Liar, _> =
             Driver::new(None, Ok(managed()), Config::default(), &clock);
-        let identity = Identity { name: None, group: Some(1), relative_port: None };
+        let identity = Identity { group: Some(1), ..Identity::default() };
         driver.add_path("sda", &identity, Liar(claimed)).unwrap();
         driver.run(Limits { total_ms: 10_000, pause_ms: 1_000 });
         assert_eq!(driver.unit().group(1).unwrap().state(), None);
