@@ -217,7 +217,7 @@ pub(crate) struct Rtpg {
     /// The path: sda, /dev/sda, /dev/sg0, 2:0:0:0, ...
     pub(crate) device: String,
     /// Ask for the length-only header; otherwise the extended one, and the other when it is refused
-    #[arg(long)]
+    #[arg(long, visible_alias = "length-only")]
     pub(crate) short: bool,
     /// Print the report as hex
     #[arg(long, conflicts_with_all = ["raw", "json"])]

@@ -13,7 +13,7 @@ use alua_core::unit::{
     ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition, Transport,
 };
 use alua_host::discovery::{Opener, Trouble, Unit};
-use alua_host::driver::{Clock as _, Driver, Limits, OwnedUnit, connect};
+use alua_host::driver::{Clock as _, Driver, Limits, OwnedUnit, Record, connect};
 use alua_host::hctl::Hctl;
 use alua_host::transport::{Data, NotSubmitted, Reply, Request, TransportError};
 
@@ -35,7 +35,10 @@ pub(crate) struct Session {
     pub(crate) driver: Driver<Line, WorldClock>,
     /// For each path of `facts`: its name in the driver, or why it is not there.
     pub(crate) lines: Vec<Result<PathId, Closed>>,
+    /// The ports of each group, by the last report.
     ports: BTreeMap<u16, Vec<u16>>,
+    /// The group whose last port the last report lacks.
+    cut_in: Option<u16>,
     /// When a path last answered a command of our own, with whatever status.
     answered: BTreeMap<PathId, Time>,
 }
@@ -95,13 +98,8 @@ impl Session {
                 })
             })
             .collect();
-        Self {
-            facts,
-            driver: connected.driver,
-            lines,
-            ports: BTreeMap::new(),
-            answered: BTreeMap::new(),
-        }
+        let (ports, answered) = (BTreeMap::new(), BTreeMap::new());
+        Self { facts, driver: connected.driver, lines, ports, cut_in: None, answered }
     }
 
     pub(crate) fn unit(&self) -> &OwnedUnit {
@@ -240,42 +238,35 @@ impl Session {
 
     /// The relative target ports of a group: those of the last report, else those of its paths.
     pub(crate) fn ports(&self, group: u16) -> Vec<u16> {
-        match self.ports.get(&group) {
-            Some(ports) => ports.clone(),
-            None => {
-                let mut ports: Vec<u16> = self
-                    .facts
-                    .paths
-                    .iter()
-                    .filter(|path| path.identity.group == Some(group))
-                    .filter_map(|path| path.identity.relative_port)
-                    .collect();
-                ports.sort_unstable();
-                ports.dedup();
-                ports
-            }
+        let mut ports = self.ports.get(&group).cloned().unwrap_or_default();
+        // A report that lacks its end lacks a port that a path may know.
+        if !self.ports.contains_key(&group) || self.cut_in == Some(group) {
+            let paths = self.facts.paths.iter();
+            let of_group = paths.filter(|path| path.identity.group == Some(group));
+            let known = of_group.filter_map(|path| path.identity.relative_port);
+            let missing: Vec<u16> = known.filter(|port| !ports.contains(port)).collect();
+            ports.extend(missing);
+            ports.sort_unstable();
+            ports.dedup();
         }
+        ports
     }
 
     /// Keeps what the core has no use for: the ports in the last report.
     fn absorb(&mut self) {
-        let mut ports = None;
-        for record in self.driver.records() {
-            let is_report = matches!(record.kind, CommandKind::ReportTargetPortGroups { .. });
-            let is_good = record.result.as_ref().is_ok_and(|reply| reply.status == Status::Good);
-            if !(is_report && is_good) {
-                continue;
-            }
-            if let Ok(report) = Report::parse(&record.data_in) {
-                let of = |group: alua_core::spc::target_port_groups::GroupDescriptor<'_>| {
-                    (group.id, group.ports.collect())
-                };
-                ports = Some(report.groups().map(of).collect());
-            }
-        }
-        if let Some(ports) = ports {
-            self.ports = ports;
-        }
+        let is_report = |record: &&Record| {
+            matches!(record.kind, CommandKind::ReportTargetPortGroups { .. })
+                && record.result.as_ref().is_ok_and(|reply| reply.status == Status::Good)
+        };
+        let reports = self.driver.records().filter(is_report);
+        let Some(report) = reports.filter_map(|record| Report::parse(&record.data_in).ok()).last()
+        else {
+            return;
+        };
+        let ports = report.groups().map(|group| (group.id, group.ports.collect())).collect();
+        let last = report.groups().last().map(|group| group.id);
+        let cut_in = last.filter(|_| report.header_not_counted());
+        (self.ports, self.cut_in) = (ports, cut_in);
     }
 }
 

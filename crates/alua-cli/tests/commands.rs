@@ -185,6 +185,16 @@ fn raw_output_decodes() {
     insta::assert_snapshot!("decode_page83", transcript(&arguments, &decoded));
 }
 
+/// Linux's own target leaves the extension of the header out of the length.
+#[test]
+fn a_report_of_lio_is_read_and_told_of() {
+    let mut report = common::REPORT[..36].to_vec();
+    report[3] -= 4;
+    let arguments = ["decode", "rtpg", "-"];
+    let decoded = run_with(&arguments, &report);
+    insta::assert_snapshot!("decode_rtpg_of_lio", transcript(&arguments, &decoded));
+}
+
 /// The same run prints the same bytes, commands and times included.
 #[test]
 fn a_run_can_be_repeated() {

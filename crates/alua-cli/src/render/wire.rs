@@ -47,6 +47,7 @@ enum Content {
 struct ReportView {
     format: &'static str,
     return_data_length: u32,
+    header_not_counted: bool,
     implicit_transition_secs: Option<u8>,
     groups: Vec<ReportGroupView>,
 }
@@ -174,6 +175,7 @@ impl Decoded {
                 ReportFormat::Extended => "extended",
             },
             return_data_length: Report::needed_length(bytes)?.saturating_sub(4),
+            header_not_counted: report.header_not_counted(),
             implicit_transition_secs: report.implicit_transition_secs(),
             groups: groups.collect(),
         };
@@ -382,6 +384,11 @@ impl fmt::Display for ReportView {
         match self.implicit_transition_secs {
             Some(secs) => writeln!(f, ", a transition may take {}", span(u64::from(secs) * 1_000))?,
             None => writeln!(f, ", no transition time given")?,
+        }
+        if self.header_not_counted {
+            let text = "the target does not count the extended header: the last four bytes are not \
+                        there (--short reads all)";
+            writeln!(f, "  {}", paint(style::WAIT, text))?;
         }
         for group in &self.groups {
             let style = style::of_state(Some(&group.state));
