@@ -1,6 +1,7 @@
 //! What a logical unit tells its consumer.
 
 use super::activation::{ActivationId, ActivationResult};
+use super::refresh::PassEnd;
 use super::slots::{Path, PathId};
 use super::{LogicalUnit, Slots};
 use crate::access::AccessState;
@@ -43,7 +44,7 @@ pub enum Event {
         /// The path.
         path: PathId,
     },
-    /// A refresh ended without a report.
+    /// A refresh ended without a report, and none has been read since.
     RefreshFailed {
         /// Why.
         error: RefreshError,
@@ -96,8 +97,11 @@ impl super::Parts<'_> {
         if let Some(event) = self.next_path_event() {
             return Some(event);
         }
-        if let Some(error) = self.state.untold_failure.take() {
-            return Some(Event::RefreshFailed { error });
+        if core::mem::take(&mut self.state.untold_failure) {
+            // A later pass that went well has made the failure old news.
+            if let Some((_, PassEnd::Failed(error))) = self.state.refresh.last_end {
+                return Some(Event::RefreshFailed { error });
+            }
         }
         let count = core::mem::take(&mut self.state.untold_groups);
         (count > 0).then_some(Event::GroupsNotStored { count })

@@ -8,7 +8,7 @@ use super::refresh::{Reason, Refresh, Step};
 use super::slots::{Evidence, Group, IdentityCheck, Path, PathId, Transition, Transport};
 use super::{AddPathError, NewPath};
 use crate::access::AccessState;
-use crate::cause::{Cause, Known, RefreshError};
+use crate::cause::{Cause, Known};
 use crate::identity::UnitName;
 use crate::sense::{Meaning, Recheck};
 use crate::spc::sense::Sense;
@@ -37,7 +37,8 @@ pub(super) struct State {
     next_command: u32,
     pub(super) counters: Counters,
     pub(super) untold: bool,
-    pub(super) untold_failure: Option<RefreshError>,
+    /// The last pass failed, and nobody was told.
+    pub(super) untold_failure: bool,
     pub(super) untold_groups: u16,
     pub(super) shut_down: bool,
 }
@@ -110,7 +111,7 @@ impl State {
             next_command: 0,
             counters: Counters::default(),
             untold: false,
-            untold_failure: None,
+            untold_failure: false,
             untold_groups: 0,
             shut_down: false,
         }
@@ -433,7 +434,7 @@ impl Parts<'_> {
                 let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
                 let expires = now.after(self.state.config.reprobe_ms);
                 if let Some(path) = self.path_mut(id) {
-                    path.evidence = Some(Evidence { state, cause, at: now, expires });
+                    path.evidence = Some(Evidence { state, cause, expires });
                 }
                 self.state.untold = true;
                 self.want_refresh(Reason::Evidence(id), now);
@@ -488,7 +489,7 @@ impl Parts<'_> {
             group.cause = cause;
         } else if let Some(path) = self.path_mut(id) {
             let state = AccessState::Transitioning;
-            path.evidence = Some(Evidence { state, cause, at: now, expires: deadline });
+            path.evidence = Some(Evidence { state, cause, expires: deadline });
         }
         true
     }

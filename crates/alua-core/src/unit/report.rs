@@ -120,7 +120,7 @@ impl Parts<'_> {
             let Some((id, path)) = self.path_at(index) else { continue };
             let (Some(own), Some(group)) = (path.evidence, path.group) else { continue };
             let state = self.group(group).and_then(Group::state);
-            let older = own.at <= reading.sent;
+            let older = own.at() <= reading.sent;
             // Read through the path's own group, the report is as near to the truth as the path
             // is; and that a transition is over is the expected news, not a contradiction.
             let first_hand = reader == Some(group);

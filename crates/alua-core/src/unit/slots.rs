@@ -178,10 +178,20 @@ pub struct Path {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Evidence {
     pub(super) state: AccessState,
+    /// Always [`Cause::Sense`], which has the time.
     pub(super) cause: Cause,
-    pub(super) at: Time,
     /// When it is dropped, if no report could confirm or overrule it before.
     pub(super) expires: Time,
+}
+
+impl Evidence {
+    /// When the path said it.
+    pub(super) const fn at(&self) -> Time {
+        match self.cause {
+            Cause::Sense { at, .. } => at,
+            _ => Time::ZERO,
+        }
+    }
 }
 
 /// Whether a path is known to lead to its logical unit.

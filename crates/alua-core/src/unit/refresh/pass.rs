@@ -185,10 +185,10 @@ impl Parts<'_> {
                 let old = &mut self.state.counters.old_news;
                 *old = old.saturating_add(1);
             }
-            PassEnd::Failed(error) => {
+            PassEnd::Failed(_) => {
                 let failures = &mut self.state.counters.refresh_failures;
                 *failures = failures.saturating_add(1);
-                self.state.untold_failure = Some(error);
+                self.state.untold_failure = true;
                 self.state.untold = true;
             }
             _ => {}
