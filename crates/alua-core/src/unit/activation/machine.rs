@@ -211,7 +211,9 @@ impl Parts<'_> {
         };
         self.state.activations.put(run);
         if matches!(run.phase, Phase::Verifying { .. } | Phase::Reading { .. }) {
-            self.want_refresh(Reason::Activation, now);
+            let taken = matches!(outcome, Outcome::Answered { status: Status::Good, .. });
+            let reason = if taken { Reason::Activated(path) } else { Reason::Activation };
+            self.want_refresh(reason, now);
         }
     }
 

@@ -155,6 +155,10 @@ pub(super) enum Reason {
     Asked,
     /// An activation needs a report.
     Activation,
+    /// The target took an STPG on a path; a report through it shows the effect. There alone no
+    /// unit attention of the change waits (SPC: "asymmetric access state changed" is established
+    /// for every other I_T nexus).
+    Activated(PathId),
 }
 
 impl Refresh {
@@ -259,14 +263,16 @@ impl Parts<'_> {
         }
         let trigger = Trigger {
             via: match reason {
-                Reason::Evidence(path) | Reason::Attention(path) => Some(path),
+                Reason::Evidence(path) | Reason::Attention(path) | Reason::Activated(path) => {
+                    Some(path)
+                }
                 _ => None,
             },
             may_be_old: match reason {
                 Reason::Attention(path) => self.is_first_attention(path),
                 _ => false,
             },
-            urgent: matches!(reason, Reason::Asked | Reason::Activation),
+            urgent: matches!(reason, Reason::Asked | Reason::Activation | Reason::Activated(_)),
         };
         let refresh = &mut self.state.refresh;
         if refresh.is_wanted() {
