@@ -1,4 +1,4 @@
-//! What `alua list --json` says, turned into statements.
+//! What `alua list`, `alua rtpg` and `alua inquiry` say with `--json`, turned into statements.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,7 @@ const MAJOR: u64 = 1;
 ///
 /// The answer is not of the schema, or it speaks of disks that are not there.
 pub fn statements(answer: &Value, places: &[(Place, String)]) -> Result<Vec<Statement>> {
-    let major = answer["schema_version"]["major"].as_u64();
-    ensure!(major == Some(MAJOR), "schema version {major:?}, expected {MAJOR}");
+    check_schema(answer)?;
     let by_disk: BTreeMap<&str, &Place> =
         places.iter().map(|(place, disk)| (disk.as_str(), place)).collect();
     let mut said = Statements::by(SUBJECT);
@@ -28,6 +27,57 @@ pub fn statements(answer: &Value, places: &[(Place, String)]) -> Result<Vec<Stat
         state_unit(unit, &by_disk, &mut said)?;
     }
     Ok(said.into_vec())
+}
+
+fn check_schema(answer: &Value) -> Result<()> {
+    let major = answer["schema_version"]["major"].as_u64();
+    ensure!(major == Some(MAJOR), "schema version {major:?}, expected {MAJOR}");
+    Ok(())
+}
+
+/// What `alua rtpg` states through one path.
+///
+/// # Errors
+///
+/// The answer is not of the schema.
+pub fn rtpg(answer: &Value, place: &Place, disk: &str) -> Result<Vec<Statement>> {
+    check_schema(answer)?;
+    let mut said = Statements::by(format!("alua rtpg {disk}"));
+    state_groups(answer, &place.unit, &mut said)?;
+    Ok(said.into_vec())
+}
+
+/// What `alua inquiry` states of one path: standard INQUIRY data, and page 83h where it is there.
+///
+/// # Errors
+///
+/// An answer is not of the schema.
+pub fn inquiry(
+    standard: &Value,
+    page83: Option<&Value>,
+    place: &Place,
+    disk: &str,
+) -> Result<Vec<Statement>> {
+    check_schema(standard)?;
+    let mut said = Statements::by(format!("alua inquiry {disk}"));
+    for property in ["vendor", "product", "revision", "tpgs"] {
+        said.state_some(&place.unit, property, plain(&standard[property]));
+    }
+    if let Some(page) = page83 {
+        check_schema(page)?;
+        let path = facts::path(&place.unit, place.port);
+        said.state_some(&place.unit, "name", plain(&page["name"]));
+        said.state_some(&path, "group", plain(&page["group"]));
+        said.state_some(&path, "relative port", plain(&page["relative_port"]));
+    }
+    Ok(said.into_vec())
+}
+
+/// Why `alua list` says that there is no ALUA, for each unit.
+#[must_use]
+pub fn reasons_off(answer: &Value) -> Vec<Option<String>> {
+    let units = answer["units"].as_array();
+    units.into_iter().flatten().map(|unit| plain(&unit["alua_off"])).collect()
 }
 
 fn state_unit(unit: &Value, by_disk: &BTreeMap<&str, &Place>, said: &mut Statements) -> Result<()> {
@@ -58,17 +108,21 @@ fn state_unit(unit: &Value, by_disk: &BTreeMap<&str, &Place>, said: &mut Stateme
     }
     let transition = unit["transition_time_ms"].as_u64().filter(|millis| *millis != 0);
     said.state_some(name, "transition time", transition.map(|millis| format!("{millis} ms")));
-    let groups = unit["groups"].as_array().context("a unit without groups")?;
+    state_groups(unit, name, said)
+}
+
+fn state_groups(holder: &Value, unit: &str, said: &mut Statements) -> Result<()> {
+    let groups = holder["groups"].as_array().context("no groups")?;
     let mut ids = Vec::new();
     for group in groups {
         let id = group["id"].as_u64().context("a group without an id")?;
         ids.push(id);
-        state_group(group, &facts::group(name, id), said);
+        state_group(group, &facts::group(unit, id), said);
     }
     ids.sort_unstable();
     if !ids.is_empty() {
         let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
-        said.state(name, "groups", ids.join(" "));
+        said.state(unit, "groups", ids.join(" "));
     }
     Ok(())
 }

@@ -28,19 +28,19 @@ pub struct Group {
     pub ports: Vec<u16>,
 }
 
-/// What sg_rtpg, sg_vpd and sg_inq state of one path and its unit.
+/// What sg_rtpg, sg_vpd and sg_inq state of one path and its unit. Without ALUA there is nothing
+/// to say of groups, even where the target answers.
 ///
 /// # Errors
 ///
 /// A tool fails, or its text is not what is known of it.
-pub fn statements(place: &Place) -> Result<Vec<Statement>> {
+pub fn statements(place: &Place, alua: bool) -> Result<Vec<Statement>> {
     let disk = sysfs::need_disk(&place.hctl)?;
     let mut all = Vec::new();
     let mut inquiry = Statements::by(format!("sg_inq {disk}"));
-    let tpgs = state_inquiry(&run("sg_inq", &[], &disk)?, &place.unit, &mut inquiry)?;
+    state_inquiry(&run("sg_inq", &[], &disk)?, &place.unit, &mut inquiry)?;
     all.extend(inquiry.into_vec());
-    // Without ALUA there is nothing to report, even where the target answers.
-    if tpgs != 0 {
+    if alua {
         let mut groups = Statements::by(format!("sg_rtpg {disk}"));
         state_groups(&parse_rtpg(&run("sg_rtpg", &["-d"], &disk)?)?, &place.unit, &mut groups);
         let extended = run("sg_rtpg", &["-e", "-d"], &disk)?;
@@ -57,7 +57,7 @@ pub fn statements(place: &Place) -> Result<Vec<Statement>> {
     let mut designators = Statements::by(format!("sg_vpd {disk}"));
     let supported = run("sg_vpd", &["-p", "sv"], &disk)?;
     if supported.contains("[di]") || supported.contains("Device identification") {
-        state_designators(&run("sg_vpd", &["-p", "di"], &disk)?, place, tpgs, &mut designators);
+        state_designators(&run("sg_vpd", &["-p", "di"], &disk)?, place, alua, &mut designators);
     }
     all.extend(designators.into_vec());
     Ok(all)
@@ -110,7 +110,7 @@ fn state_groups(groups: &[Group], unit: &str, said: &mut Statements) {
     said.state(unit, "groups", ids.join(" "));
 }
 
-fn state_inquiry(text: &str, unit: &str, said: &mut Statements) -> Result<u8> {
+fn state_inquiry(text: &str, unit: &str, said: &mut Statements) -> Result<()> {
     let tpgs: u8 = value_after(text, "TPGS=").context("sg_inq shows no TPGS")?;
     let name = ["none", "implicit", "explicit", "implicit and explicit"];
     said.state(unit, "tpgs", name.get(usize::from(tpgs)).context("sg_inq: TPGS above 3")?);
@@ -123,17 +123,17 @@ fn state_inquiry(text: &str, unit: &str, said: &mut Statements) -> Result<u8> {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(label));
         said.state_some(unit, property, line.map(str::trim).filter(|value| !value.is_empty()));
     }
-    Ok(tpgs)
+    Ok(())
 }
 
-fn state_designators(text: &str, place: &Place, tpgs: u8, said: &mut Statements) {
+fn state_designators(text: &str, place: &Place, alua: bool, said: &mut Statements) {
     let path = facts::path(&place.unit, place.port);
     // The first NAA designator of the logical unit is its name.
     let of_unit = text.split("Target port:").next().unwrap_or_default();
     let naa = of_unit.split("designator type: NAA").nth(1);
     let naa = naa.and_then(|after| after.lines().map(str::trim).find_map(|l| l.strip_prefix("0x")));
     said.state_some(&place.unit, "name", naa.map(|digits| format!("naa.{digits}")));
-    if tpgs != 0 {
+    if alua {
         said.state_some(&path, "group", hex_after(text, "Target port group: 0x"));
         said.state_some(&path, "relative port", hex_after(text, "Relative target port: 0x"));
     }
@@ -256,7 +256,7 @@ mod tests {
 ";
         let place = Place { unit: "disk0".into(), port: 2, hctl: "1:0:1:0".into() };
         let mut said = Statements::by("sg_vpd sda");
-        state_designators(text, &place, 3, &mut said);
+        state_designators(text, &place, true, &mut said);
         let said: Vec<_> = said.into_vec().into_iter().map(|s| (s.fact, s.value)).collect();
         let want = [
             ("disk0: name", "naa.60014050000d00000000000000000000"),
@@ -272,7 +272,7 @@ mod tests {
                     Vendor identification: LIO-ORG \n Product identification: FILEIO    \n \
                     Product revision level: 4.0 \n Unit serial number: 12-lab\n";
         let mut said = Statements::by("sg_inq sda");
-        assert_eq!(state_inquiry(text, "disk0", &mut said).unwrap(), 3);
+        state_inquiry(text, "disk0", &mut said).unwrap();
         let values: Vec<String> = said.into_vec().into_iter().map(|one| one.value).collect();
         assert_eq!(values, ["implicit and explicit", "LIO-ORG", "FILEIO", "4.0", "12-lab"]);
     }

@@ -13,6 +13,10 @@ pub struct Outcome {
     pub millis: u64,
     /// How many facts were stated by `alua` and by somebody else, and were the same.
     pub agreed: usize,
+    /// How long the first `alua list` took, in milliseconds.
+    pub list_millis: u64,
+    /// How many commands the first `alua list` sent, by its own word.
+    pub list_commands: u64,
     /// What was wrong, in the order in which it was found.
     pub failures: Vec<String>,
     /// What could not be taken down again: the guest is of no further use.

@@ -15,6 +15,10 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in one line.
     pub summary: String,
+    /// `alua list` has to give a reason why there is no ALUA. Nobody is then asked for groups and
+    /// states, even where the target would answer.
+    #[serde(default)]
+    pub alua_off: bool,
     /// What stands there.
     pub target: Target,
     /// What is done, in this order. A check of all sources stands before and after everything.
@@ -238,7 +242,8 @@ pub enum Step {
     Tur {
         /// Through which port.
         port: u16,
-        /// The exit status that is right.
+        /// The exit status that is right. From 100 on it is one of `alua`'s own, for what is
+        /// NOT READY (2) to sg3_utils.
         exit: i32,
     },
     /// Deletes a path and brings it back.

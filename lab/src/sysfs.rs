@@ -152,8 +152,8 @@ pub fn statements(place: &Place) -> Result<Vec<Statement>> {
     Ok(said.into_vec())
 }
 
-/// Whether the stock ALUA handler is attached to a path.
+/// Whether the kernel got page 83h from a path.
 #[must_use]
-pub fn has_handler(hctl: &str) -> bool {
-    read(&device(hctl).join("dh_state")).is_ok_and(|state| state == "alua")
+pub fn has_page_83(hctl: &str) -> bool {
+    fs::read(device(hctl).join("vpd_pg83")).is_ok_and(|page| !page.is_empty())
 }

@@ -141,9 +141,6 @@ impl Lio {
     pub fn statements(&self) -> Result<Vec<Statement>> {
         let mut said = Statements::by("configfs");
         for (lun, stand) in self.units.iter().enumerate() {
-            if !stand.has_alua() {
-                continue;
-            }
             for group in &stand.unit.groups {
                 state_group(&mut said, &stand.name, group)?;
             }
@@ -161,10 +158,6 @@ impl Lio {
         lun: usize,
         port: u16,
     ) -> Result<()> {
-        if !stand.unit.serial {
-            // Without page 83h no path can know its group.
-            return Ok(());
-        }
         let text = read(&fabric(port).join(format!("lun/lun_{lun}/alua_tg_pt_gp")))?;
         let id = text.lines().find_map(|line| line.strip_prefix("TG Port Group ID: "));
         let id: u16 = id.with_context(|| format!("no group in {text:?}"))?.parse()?;
@@ -200,13 +193,6 @@ impl Lio {
         }
         unless_gone(fs::remove_dir(&backstores), &backstores)?;
         unless_gone(fs::remove_dir_all(FILES), Path::new(FILES))
-    }
-}
-
-impl Stand {
-    /// Whether TPGS of the unit says more than `none`.
-    fn has_alua(&self) -> bool {
-        self.unit.groups.iter().any(|group| group.access.name() != "none")
     }
 }
 

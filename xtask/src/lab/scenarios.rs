@@ -78,6 +78,8 @@ fn died(scenario: &str, boot: &Boot) -> Outcome {
         passed: false,
         millis: 0,
         agreed: 0,
+        list_millis: 0,
+        list_commands: 0,
         failures: vec![failure],
         left_behind: None,
     }
@@ -92,16 +94,23 @@ fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
     let file = super::cache()?.join("results.json");
     fs::write(&file, serde_json::to_string_pretty(outcomes)?)
         .with_context(|| file.display().to_string())?;
-    println!("\n{:<26} {:<7} {:>8} {:>8}", "scenario", "result", "seconds", "agreed");
+    println!(
+        "\n{:<26} {:<7} {:>8} {:>8} {:>9} {:>8}",
+        "scenario", "result", "seconds", "agreed", "commands", "list ms"
+    );
     for outcome in outcomes {
         let seconds = Duration::from_millis(outcome.millis).as_secs_f64();
         let result = if outcome.passed { "passed" } else { "FAILED" };
-        println!("{:<26} {result:<7} {seconds:>8.1} {:>8}", outcome.scenario, outcome.agreed);
+        println!(
+            "{:<26} {result:<7} {seconds:>8.1} {:>8} {:>9} {:>8}",
+            outcome.scenario, outcome.agreed, outcome.list_commands, outcome.list_millis
+        );
     }
     let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
     println!(
         "{} scenarios in {:.1} s with booting; agreed: facts that alua and another source state \
-         alike; details in {}",
+         alike; commands, list ms: what the first `alua list` sent, and how long it took; \
+         details in {}",
         outcomes.len(),
         time.as_secs_f64(),
         file.display()
