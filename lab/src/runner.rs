@@ -243,7 +243,7 @@ impl Run<'_> {
         self.add_settled_sysfs(&mut peers, &places)?;
         if let Some(list) = list {
             peers.extend(answer::statements(list, &places)?);
-            for (place, disk) in self.sample(&places) {
+            for (place, disk) in sample(&places) {
                 peers.extend(self.through_one_path(place, disk)?);
             }
         }
@@ -273,21 +273,6 @@ impl Run<'_> {
             }
             thread::sleep(Duration::from_millis(100));
         }
-    }
-
-    /// The paths on which commands for one path are tried: those of the first and the last unit.
-    fn sample<'b>(
-        &self,
-        places: &'b [(Place, String)],
-    ) -> impl Iterator<Item = (&'b Place, &'b str)> {
-        let first = places.first().map(|(place, _)| place.unit.clone());
-        let last = places.last().map(|(place, _)| place.unit.clone());
-        let wanted =
-            move |unit: &String| Some(unit) == first.as_ref() || Some(unit) == last.as_ref();
-        places
-            .iter()
-            .filter(move |(place, _)| wanted(&place.unit))
-            .map(|(place, disk)| (place, disk.as_str()))
     }
 
     /// What `alua rtpg` and `alua inquiry` state through one path.
@@ -422,4 +407,16 @@ fn wrong_exit(what: &str, output: &Output, exit: i32) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("{what} ended with {}, not {exit}: {}", output.status, output.said())]
+}
+
+/// The paths on which commands for one path are tried: those of the first and the last unit.
+fn sample(places: &[(Place, String)]) -> impl Iterator<Item = (&Place, &str)> {
+    let first = places.first().map(|(place, _)| place.unit.clone());
+    let last = places.last().map(|(place, _)| place.unit.clone());
+    let wanted =
+        move |unit: &String| Some(unit) == first.as_ref() || Some(unit) == last.as_ref();
+    places
+        .iter()
+        .filter(move |(place, _)| wanted(&place.unit))
+        .map(|(place, disk)| (place, disk.as_str()))
 }

@@ -110,7 +110,9 @@ pub fn delete(hctl: &str) -> Result<()> {
     write(&device(hctl).join("delete"), "1")
 }
 
-/// Brings a deleted path back.
+/// Brings a deleted path back, and lets the kernel read its pages once more: the stock handler of
+/// 6.12 does not ask for the states of a path that joins a group which it knows already, and
+/// `access_state` would stay at active/optimized until something else makes it ask.
 ///
 /// # Errors
 ///
@@ -121,7 +123,8 @@ pub fn scan(hctl: &str) -> Result<()> {
     let door = format!("/sys/class/scsi_host/host{host}/scan");
     // tcm_loop says that its hosts have no LUN above none, so a LUN by number is refused.
     write(Path::new(&door), &format!("{channel} {target} -"))?;
-    wait_for_device(hctl)
+    wait_for_device(hctl)?;
+    rescan(hctl)
 }
 
 /// What sysfs states of one path. The access state is there only where a device handler is
