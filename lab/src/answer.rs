@@ -40,9 +40,9 @@ fn check_schema(answer: &Value) -> Result<()> {
 /// # Errors
 ///
 /// The answer is not of the schema.
-pub fn rtpg(answer: &Value, place: &Place, disk: &str) -> Result<Vec<Statement>> {
+pub fn rtpg(answer: &Value, place: &Place, source: String) -> Result<Vec<Statement>> {
     check_schema(answer)?;
-    let mut said = Statements::by(format!("alua rtpg {disk}"));
+    let mut said = Statements::by(source);
     state_groups(answer, &place.unit, &mut said)?;
     Ok(said.into_vec())
 }

@@ -242,8 +242,7 @@ pub enum Step {
     Tur {
         /// Through which port.
         port: u16,
-        /// The exit status that is right. From 100 on it is one of `alua`'s own, for what is
-        /// NOT READY (2) to sg3_utils.
+        /// The exit status that is right.
         exit: i32,
     },
     /// Deletes a path and brings it back.
