@@ -298,7 +298,7 @@ impl Run<'_> {
     fn through_one_path(&self, place: &Place, disk: &str) -> Result<Vec<Statement>> {
         let mut said = Vec::new();
         if !self.alua_off {
-            for options in [&["rtpg", disk][..], &["rtpg", disk, "--length-only"]] {
+            for options in [&["rtpg", disk][..], &["rtpg", disk, "--short"]] {
                 let source = format!("alua {}", options.join(" "));
                 said.extend(answer::rtpg(&self.json(options)?, place, source)?);
             }

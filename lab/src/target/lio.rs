@@ -176,7 +176,7 @@ impl Lio {
     /// all that came. A length-only report is whole, and is held against the peers as it is.
     pub fn complete(&self, said: &mut [Statement], peers: &[Statement]) {
         let lasts: Vec<String> = self.units.iter().filter_map(last_ports).collect();
-        for statement in said.iter_mut().filter(|one| !one.source.ends_with("--length-only")) {
+        for statement in said.iter_mut().filter(|one| !one.source.ends_with("--short")) {
             if !lasts.contains(&statement.fact) {
                 continue;
             }
@@ -383,6 +383,6 @@ mod tests {
         assert_eq!(completed("alua list", 2, ""), "");
         assert_eq!(completed("alua list", 2, "4"), "4");
         assert_eq!(completed("alua list", 1, "1"), "1");
-        assert_eq!(completed("alua rtpg sda --length-only", 2, "3"), "3");
+        assert_eq!(completed("alua rtpg sda --short", 2, "3"), "3");
     }
 }
