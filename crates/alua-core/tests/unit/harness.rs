@@ -179,7 +179,14 @@ impl Host {
         panic!("deadlines without commands");
     }
 
+    /// Hands an answer back that must be awaited.
     pub(crate) fn answer(&mut self, command: &Command, answer: &Answer) {
+        assert!(self.offer(command, answer), "the answer is awaited");
+        assert!(!self.offer(command, answer), "and only once");
+    }
+
+    /// Hands an answer back, and tells whether it was awaited.
+    pub(crate) fn offer(&mut self, command: &Command, answer: &Answer) -> bool {
         let mut buffer = [0; 252];
         let (status, length, data): (_, _, &[u8]) = match answer {
             Answer::Good(data) => (Status::Good, 0, data),
@@ -195,16 +202,13 @@ impl Host {
         let offered = usize::try_from(command.data_in_len()).unwrap();
         let data = &data[..data.len().min(offered)];
         let outcome = Outcome::Answered { status, sense: &buffer[..length], data };
-        self.complete(command, &outcome);
+        self.complete(command, &outcome)
     }
 
-    fn complete(&mut self, command: &Command, outcome: &Outcome<'_>) {
-        assert!(
-            self.unit.handle_completion(command.id, outcome, self.now),
-            "the answer is awaited"
-        );
-        assert!(!self.unit.handle_completion(command.id, outcome, self.now), "and only once");
+    fn complete(&mut self, command: &Command, outcome: &Outcome<'_>) -> bool {
+        let awaited = self.unit.handle_completion(command.id, outcome, self.now);
         self.drain();
+        awaited
     }
 
     /// Answers every command, and goes to every deadline, until nothing is wanted.

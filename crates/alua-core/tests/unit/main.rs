@@ -17,6 +17,7 @@ mod decisions;
 mod detection;
 mod hostile;
 mod races;
+mod random;
 mod regressions;
 mod reports;
 mod senses;

@@ -440,3 +440,39 @@ fn reg_27_stpg_is_limited_per_minute() {
     host.run(|command| if kind(command) == "STPG" { GOOD } else { report(&[(1, AO), (2, AN)]) });
     assert_eq!(stpgs(&host), 9);
 }
+
+#[test]
+fn d09_no_path_that_may_carry_the_stpg_ends_the_activation() {
+    let (mut host, paths) = two_groups();
+    let id = host.unit.activate(2, host.now).unwrap();
+    let first = host.expect_next();
+    host.answer(&first, &report(&[(1, AO), (2, AN)]));
+    // Between the report and the STPG every path is put in doubt.
+    for path in paths {
+        host.meet(path, ATTENTION, 0x3f, 0x0e);
+    }
+    while host.next().is_some() {}
+    assert_eq!(host.result(id), Err(ActivationError::NoPath));
+    assert_eq!(stpgs(&host), 0);
+}
+
+#[test]
+fn d08_sixteen_groups_fit_into_one_request() {
+    let (mut host, _) = two_groups();
+    let targets: Vec<_> = (1..=16).map(|id| Target { state: AO, id }).collect();
+    assert!(host.unit.set_states(&targets, false, host.now).is_ok());
+}
+
+#[test]
+fn d10_a_trouble_that_is_over_is_not_held_against_the_next_try() {
+    // Lost once, then accepted without effect: the end tells the second, not the first.
+    let (mut host, _) = two_groups();
+    let id = host.unit.activate(2, host.now).unwrap();
+    let mut first = Some(Answer::Failed);
+    host.run_for(60_000, |command| match kind(command) {
+        "STPG" => first.take().unwrap_or(GOOD),
+        _ => report(&[(1, AO), (2, AN)]),
+    });
+    let expected = ActivationError::NotReached { group: 2, state: Some(AN) };
+    assert_eq!(host.result(id), Err(expected));
+}
