@@ -154,6 +154,19 @@ fn the_extended_header_can_be_refused_or_ignored() {
 }
 
 #[test]
+fn the_extended_header_can_be_left_out_of_the_length() {
+    let mut array = array("[alua]\nextended_header = \"uncounted\"");
+    let nexus = array.connect("host", 1).unwrap();
+    let (outcome, groups) = try_report(&mut array, nexus, ReportFormat::Extended);
+    let report = Report::parse(outcome.data()).unwrap();
+    assert!(report.header_not_counted());
+    assert_eq!(report.format(), ReportFormat::Extended);
+    assert_eq!(groups.len(), 2, "the last group lacks only the end of its port list");
+    let (outcome, _) = try_report(&mut array, nexus, ReportFormat::LengthOnly);
+    assert!(!Report::parse(outcome.data()).unwrap().header_not_counted());
+}
+
+#[test]
 fn without_tpgs_neither_command_is_there() {
     for (tpgs, rtpg, stpg_is) in [
         ("none", false, "CHECK CONDITION 5/24/00"),

@@ -22,7 +22,7 @@ impl Array {
         }
         let extended = match (call.cdb[1] & 0xe0, self.alua.extended_header) {
             (0, _) | (EXTENDED, ExtendedHeader::Ignored) => false,
-            (EXTENDED, ExtendedHeader::Accepted) => true,
+            (EXTENDED, ExtendedHeader::Accepted | ExtendedHeader::Uncounted) => true,
             (EXTENDED, ExtendedHeader::Refused) => {
                 return Err(Failure::illegal(self.alua.extended_header_sense));
             }
@@ -42,6 +42,9 @@ impl Array {
             if Some(group.id) != omit {
                 self.describe_group(group, access, out);
             }
+        }
+        if extended && self.alua.extended_header == ExtendedHeader::Uncounted {
+            out.truncate(out.len() - 4);
         }
         let length = (out.len() - 4) as u32;
         out[..4].copy_from_slice(&length.to_be_bytes());

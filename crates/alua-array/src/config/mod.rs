@@ -220,6 +220,9 @@ pub enum ExtendedHeader {
     Refused,
     /// `ignored`: answered length-only.
     Ignored,
+    /// `uncounted`: answered in that format, but the RETURN DATA LENGTH and the transfer leave out
+    /// the four bytes that the header has more, as Linux's own target does.
+    Uncounted,
 }
 
 /// `[[controller]]`.

@@ -189,6 +189,7 @@ pub(crate) fn alua(mut table: Table<'_>, base: &AluaSettings) -> Result<AluaSett
                 ("accepted", ExtendedHeader::Accepted),
                 ("refused", ExtendedHeader::Refused),
                 ("ignored", ExtendedHeader::Ignored),
+                ("uncounted", ExtendedHeader::Uncounted),
             ])
         })?,
         extended_header_sense: t.or(
