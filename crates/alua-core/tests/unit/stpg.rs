@@ -476,3 +476,22 @@ fn d10_a_trouble_that_is_over_is_not_held_against_the_next_try() {
     let expected = ActivationError::NotReached { group: 2, state: Some(AN) };
     assert_eq!(host.result(id), Err(expected));
 }
+
+#[test]
+fn d10_what_the_stpg_meets_counts_for_its_path() {
+    let sent = |answer: &Answer| {
+        let (mut host, _) = two_groups();
+        host.unit.activate(2, host.now).unwrap();
+        let first = host.expect_next();
+        host.answer(&first, &report(&[(1, AO), (2, AN)]));
+        let stpg = host.expect_next();
+        host.answer(&stpg, answer);
+        (host, stpg.path)
+    };
+    let (host, path) = sent(&IN_TRANSITION);
+    assert_eq!(host.path_state(path), Some(TRANS));
+    let (mut host, path) = sent(&Answer::Check(ATTENTION, 0x3f, 0x0e));
+    let rest: Vec<_> = std::iter::from_fn(|| host.next()).collect();
+    let reading = rest.iter().find(|command| kind(command) == "INQUIRY");
+    assert_eq!(reading.map(|command| command.path), Some(path));
+}
