@@ -1,6 +1,5 @@
 //! `alua-bench-scale [UNITS]`: the scenarios of [`alua_bench::scale`], one row for each figure:
-//! name, value, goal ("-" where there is none), separated by tabs. Fails when a goal that the
-//! design sets is missed.
+//! name, value, goal ("-" where there is none), separated by tabs.
 
 use std::time::Duration;
 

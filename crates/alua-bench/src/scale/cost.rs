@@ -52,3 +52,15 @@ impl Bytes {
         self.unit - (self.own + GROUPS * self.group + PATHS * self.path) < 8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_of_eight_paths_keeps_to_its_bytes() {
+        let bytes = Bytes::measure();
+        assert!(bytes.adds_up(), "{bytes:?}");
+        assert!(bytes.per_path() <= 256, "docs/figures.md promises 256: {bytes:?}");
+    }
+}
