@@ -29,6 +29,43 @@ fn completions_of_every_shell_name_every_command() {
     }
 }
 
+/// Each option of each command stands in docs/cli.md.
+#[test]
+fn the_documentation_names_every_option() {
+    let text = include_str!("../../../docs/cli.md");
+    let mut options = std::collections::BTreeSet::new();
+    for command in [
+        "activate",
+        "array",
+        "completions",
+        "decode",
+        "demo",
+        "explain",
+        "inquiry",
+        "list",
+        "man",
+        "rtpg",
+        "show",
+        "stpg",
+        "tur",
+    ] {
+        assert!(text.contains(&format!("`{command}")), "{command}");
+        for word in stdout(&run(&["help", command])).split_whitespace() {
+            let word = word.trim_start_matches(['[', '<']);
+            let end = word.find(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+            let option = &word[..end.unwrap_or(word.len())];
+            if option.len() > 3 && option.starts_with("--") && option != "--help" {
+                options.insert(option.to_owned());
+            }
+        }
+    }
+    options.remove("--version");
+    assert!(options.len() > 25, "{options:?}");
+    for option in options {
+        assert!(text.contains(&option), "{option}");
+    }
+}
+
 #[test]
 fn bash_takes_the_completions() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! The rules that `explain` names: which one let a path pass or kept it back, by the number of its
-//! row in the table of behaviours and in SPC's words. The decision itself was the core's.
+//! row in docs/behaviours.md and in SPC's words. The decision itself was the core's.
 
 use alua_core::access::AccessState;
 use alua_core::cause::Cause;
@@ -25,7 +25,7 @@ fn rule(id: &'static str, text: impl Into<String>) -> Rule {
 /// The rule that decides about a path.
 pub(crate) fn rule_of_path(gate: Gate, cause: Cause, path: &PathView) -> Rule {
     if gate == Gate::Pass && path.health == "failed" {
-        return rule("S7-4", "a path whose transport failed is the last one to be tried");
+        return rule("C09", "where the transport of a path fails, another path is used");
     }
     rule_of_gate(gate, cause)
 }
@@ -64,7 +64,7 @@ fn rule_of_gate(gate: Gate, cause: Cause) -> Rule {
             rule("S7-7", "I/O goes only down a path that is known to lead to this logical unit")
         }
         (Gate::Refuse(Refusal::NoPath), _) => {
-            rule("F07", "a device that takes no commands is no path")
+            rule("linux", "a device that the kernel sends no commands to is no path")
         }
     }
 }
@@ -88,11 +88,11 @@ pub(crate) fn rule_of_sense(sense: &Sense) -> Rule {
         (SenseKey::NotReady, 0x04, 0x0a) => "E01",
         (SenseKey::UnitAttention, 0x04, 0x0a) => "E02",
         (SenseKey::UnitAttention, 0x29, 0x00) => "E03",
-        (SenseKey::UnitAttention, 0x29, 0x04) => "E04",
-        (SenseKey::UnitAttention, 0x2a, 0x01) => "E05",
+        (SenseKey::UnitAttention, 0x29, _) => "E04",
+        (SenseKey::UnitAttention, 0x2a, 0x01 | 0x09) => "E05",
         (SenseKey::UnitAttention, 0x2a, 0x06) => "E06",
         (SenseKey::UnitAttention, 0x2a, 0x07) => "E07",
-        (SenseKey::UnitAttention, 0x3f, 0x03) => "E08",
+        (SenseKey::UnitAttention, 0x3f, 0x03 | 0x05) => "E08",
         (SenseKey::UnitAttention, 0x3f, 0x0e) => "E09",
         _ => "E10",
     };
@@ -177,20 +177,62 @@ fn activate(path: &PathView, explicit: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use alua_core::time::Time;
 
     use super::*;
 
+    const BEHAVIOURS: &str = include_str!("../../../../docs/behaviours.md");
+
+    /// The identifiers of the table's rows.
+    fn rows() -> BTreeSet<&'static str> {
+        BEHAVIOURS.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).collect()
+    }
+
     #[test]
-    fn every_refusal_and_hold_names_a_rule() {
-        let at = Time::ZERO;
-        let expired = Cause::TransitionExpired { since: at, limit_ms: 1 };
+    fn every_gate_and_cause_has_a_rule_that_is_documented() {
+        let expired = Cause::TransitionExpired { since: Time::ZERO, limit_ms: 1 };
         let standby = Gate::Refuse(Refusal::State(AccessState::Standby));
-        assert_eq!(rule_of_gate(standby, Cause::NeverRead).id, "F02");
-        assert_eq!(rule_of_gate(standby, expired).id, "S7-6");
-        assert_eq!(rule_of_gate(Gate::Hold(Hold::Transitioning), Cause::NeverRead).id, "S7-9");
-        assert_eq!(rule_of_gate(Gate::Pass, Cause::NeverRead).id, "F03");
-        let off = Cause::AluaOff(AluaOff::NoGroup);
-        assert_eq!(rule_of_gate(Gate::Pass, off).id, "A06");
+        let cases = [
+            (standby, Cause::NeverRead, "F02"),
+            (standby, expired, "S7-6"),
+            (Gate::Refuse(Refusal::State(AccessState::Offline)), expired, "F02"),
+            (Gate::Refuse(Refusal::IdentityChanged), Cause::NeverRead, "S7-7"),
+            (Gate::Refuse(Refusal::IdentityUnreadable), Cause::NeverRead, "S7-7"),
+            (Gate::Refuse(Refusal::NoPath), Cause::NeverRead, "linux"),
+            (Gate::Hold(Hold::Transitioning), Cause::NeverRead, "S7-9"),
+            (Gate::Hold(Hold::StateUnknown), Cause::NeverRead, "S7-3"),
+            (Gate::Hold(Hold::IdentityInDoubt), Cause::NeverRead, "S7-7"),
+            (Gate::Pass, Cause::NeverRead, "F03"),
+            (Gate::Pass, expired, "F01"),
+            (Gate::Pass, Cause::AluaOff(AluaOff::NotDisk { device_type: 1 }), "A01"),
+            (Gate::Pass, Cause::AluaOff(AluaOff::NotSupported), "A02"),
+            (Gate::Pass, Cause::AluaOff(AluaOff::NoIdentification), "A05"),
+            (Gate::Pass, Cause::AluaOff(AluaOff::NoGroup), "A06"),
+        ];
+        let rows = rows();
+        for (gate, cause, id) in cases {
+            let rule = rule_of_gate(gate, cause);
+            assert_eq!(rule.id, id, "{gate:?} {cause:?}");
+            assert!(rows.contains(id) || id == "linux", "{id}");
+        }
+    }
+
+    #[test]
+    fn every_sense_code_has_a_row_that_is_documented() {
+        let rows = rows();
+        for key in SenseKey::ALL {
+            for asc in 0..=u8::MAX {
+                for ascq in [0, 1, 3, 4, 5, 6, 7, 9, 0x0a, 0x0b, 0x0c, 0x0e, 0x12, 0xff] {
+                    let rule = rule_of_sense(&Sense::new(key, asc, ascq));
+                    assert!(rows.contains(rule.id), "{rule:?}");
+                }
+            }
+        }
+        let id = |key, asc, ascq| rule_of_sense(&Sense::new(key, asc, ascq)).id;
+        assert_eq!(id(SenseKey::NotReady, 0x04, 0x0a), "E01");
+        assert_eq!(id(SenseKey::UnitAttention, 0x2a, 0x06), "E06");
+        assert_eq!(id(SenseKey::NotReady, 0x04, 0x0b), "E10");
     }
 }

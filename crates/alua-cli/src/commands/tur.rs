@@ -1,9 +1,12 @@
 //! `alua tur`: TEST UNIT READY down one path.
 
+use alua_core::access::AccessState;
+use alua_core::cause::SenseCode;
+use alua_core::sense::meaning;
 use alua_core::spc::Status;
 use alua_core::spc::cdb::Cdb;
 use alua_host::driver::Clock as _;
-use alua_host::transport::Data;
+use alua_host::transport::{Data, Reply};
 use serde::Serialize;
 
 use super::print;
@@ -14,6 +17,7 @@ use crate::exit::Exit;
 use crate::render::json;
 use crate::render::style::{BAD, GOOD, paint};
 use crate::target::World;
+use crate::target::trace::hex;
 use crate::view::{SCHEMA, SchemaVersion, SenseView};
 
 #[derive(Debug, Serialize)]
@@ -62,47 +66,8 @@ pub(crate) fn run(global: &Global, args: &Tur) -> Result<Exit, Error> {
             world.timeout_ms(),
         );
         let took_ms = world.clock().now().since(before);
-        let (one, this, text) = match reply {
-            Ok(reply) => {
-                let sense = reply.parsed_sense().and_then(Result::ok);
-                let state = sense
-                    .as_ref()
-                    .and_then(|sense| alua_core::sense::meaning(sense).state)
-                    .map(|state| state.name());
-                let bytes = reply.sense.as_bytes();
-                let one = One {
-                    status: Some(reply.status.to_string()),
-                    sense: sense.as_ref().map(|s| alua_core::cause::SenseCode::from(s).into()),
-                    sense_bytes: (!bytes.is_empty()).then(|| crate::target::trace::hex(bytes)),
-                    state,
-                    error: None,
-                    took_ms,
-                };
-                let text = if reply.status == Status::Good {
-                    answer.good += 1;
-                    paint(GOOD, "ready").to_string()
-                } else {
-                    let what = match state {
-                        Some(state) => format!("not ready, {state}"),
-                        None => "not ready".to_owned(),
-                    };
-                    format!("{}: {}", paint(BAD, &what), reply_text(&reply))
-                };
-                (one, Exit::of_reply(&reply).as_sg_turs(), text)
-            }
-            Err(error) => {
-                let text = error.to_string();
-                let one = One {
-                    status: None,
-                    sense: None,
-                    sense_bytes: None,
-                    state: None,
-                    error: Some(text.clone()),
-                    took_ms,
-                };
-                (one, error.exit(), paint(BAD, &text).to_string())
-            }
-        };
+        let (one, this, text) = judge(reply, took_ms);
+        answer.good += u32::from(this == Exit::Good);
         answer.sent += 1;
         answer.results.push(one);
         exit = this;
@@ -117,4 +82,35 @@ pub(crate) fn run(global: &Global, args: &Tur) -> Result<Exit, Error> {
         print(&format!("{}: {} of {} good\n", answer.device, answer.good, answer.sent))?;
     }
     Ok(exit)
+}
+
+/// One answer: for programs, as exit code, and for people.
+fn judge(reply: Result<Reply, Error>, took_ms: u64) -> (One, Exit, String) {
+    let nothing =
+        One { status: None, sense: None, sense_bytes: None, state: None, error: None, took_ms };
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => {
+            let text = error.to_string();
+            let shown = paint(BAD, &text).to_string();
+            return (One { error: Some(text), ..nothing }, error.exit(), shown);
+        }
+    };
+    let sense = reply.parsed_sense().and_then(Result::ok);
+    let state = sense.as_ref().and_then(|sense| meaning(sense).state).map(AccessState::name);
+    let bytes = reply.sense.as_bytes();
+    let one = One {
+        status: Some(reply.status.to_string()),
+        sense: sense.as_ref().map(|sense| SenseCode::from(sense).into()),
+        sense_bytes: (!bytes.is_empty()).then(|| hex(bytes)),
+        state,
+        ..nothing
+    };
+    let text = if reply.status == Status::Good {
+        paint(GOOD, "ready").to_string()
+    } else {
+        let what = state.map_or("not ready".to_owned(), |state| format!("not ready, {state}"));
+        format!("{}: {}", paint(BAD, &what), reply_text(&reply))
+    };
+    (one, Exit::of_reply(&reply).as_sg_turs(), text)
 }
