@@ -22,7 +22,7 @@ pub enum Gate {
 pub enum Hold {
     /// The path is in transition.
     Transitioning,
-    /// The access state was never read, and the configuration says to wait for it.
+    /// The access state is being read, and the configuration says to wait for it.
     StateUnknown,
     /// A sense code put the path's identity in doubt; page 83h is being read again.
     IdentityInDoubt,
@@ -37,6 +37,9 @@ pub enum Refusal {
     IdentityChanged,
     /// The path's identity is in doubt and could not be read again.
     IdentityUnreadable,
+    /// The access state could not be read, or the target does not list the path's group, and the
+    /// configuration does not let I/O pass without it.
+    StateUnreadable,
     /// There is no such path.
     NoPath,
 }

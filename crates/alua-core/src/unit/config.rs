@@ -37,7 +37,8 @@ pub struct Config {
     /// Whether the C handler's `optimize_stpg` rule holds: a live, non-preferred group of a target
     /// that also manages itself is left alone. Default off.
     pub optimize: bool,
-    /// SET TARGET PORT GROUPS commands allowed in any 60 s, so that two hosts cannot pull a unit
+    /// SET TARGET PORT GROUPS commands allowed in any 60 s (one that was not started, or met BUSY,
+    /// does not count), so that two hosts cannot pull a unit
     /// back and forth. At most [`STPG_WINDOW`]. Default 8.
     pub stpg_per_minute: u8,
     /// Sends TEST UNIT READY to one path after another, one path per this time, for transports

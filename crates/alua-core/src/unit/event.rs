@@ -55,6 +55,12 @@ pub enum Event {
         /// How many.
         count: u16,
     },
+    /// One of the driver's own commands met the unit attention that the capacity changed (2A/09):
+    /// the target will not tell this path's I/O.
+    CapacityChanged {
+        /// The path.
+        path: PathId,
+    },
     /// An activation ended. Told exactly once for each identifier.
     Activation {
         /// The activation.
@@ -102,6 +108,9 @@ impl super::Parts<'_> {
             if let Some((_, PassEnd::Failed(error))) = self.state.refresh.last_end {
                 return Some(Event::RefreshFailed { error });
             }
+        }
+        if let Some(path) = self.state.untold_capacity.take() {
+            return Some(Event::CapacityChanged { path });
         }
         let count = core::mem::take(&mut self.state.untold_groups);
         (count > 0).then_some(Event::GroupsNotStored { count })

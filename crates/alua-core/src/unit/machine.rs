@@ -10,7 +10,8 @@ use super::{AddPathError, NewPath};
 use crate::access::AccessState;
 use crate::cause::{Cause, Known};
 use crate::identity::UnitName;
-use crate::sense::{Meaning, Recheck};
+use crate::sense::{Meaning, Recheck, meaning};
+use crate::spc::Status;
 use crate::spc::sense::Sense;
 use crate::time::Time;
 use crate::tpgs::{AluaOff, Managed};
@@ -40,6 +41,7 @@ pub(super) struct State {
     /// The last pass failed, and nobody was told.
     pub(super) untold_failure: bool,
     pub(super) untold_groups: u16,
+    pub(super) untold_capacity: Option<PathId>,
     pub(super) shut_down: bool,
 }
 
@@ -113,6 +115,7 @@ impl State {
             untold: false,
             untold_failure: false,
             untold_groups: 0,
+            untold_capacity: None,
             shut_down: false,
         }
     }
@@ -354,12 +357,25 @@ impl Parts<'_> {
                 Outcome::TransportFailed | Outcome::TimedOut => Transport::Failed { at: now },
             };
         }
+        self.note_capacity(flight.path, outcome);
         match flight.role {
             Role::Identity => self.complete_identity(flight.path, outcome, now),
             Role::Probe => self.complete_probe(flight.path, outcome, now),
             Role::Refresh(_) | Role::Stpg => self.complete_control(flight, outcome, now),
         }
         true
+    }
+
+    /// A unit attention about the capacity that one of the driver's own commands met is lost to the
+    /// consumer, unless it is told.
+    fn note_capacity(&mut self, path: PathId, outcome: &Outcome<'_>) {
+        let Outcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome else {
+            return;
+        };
+        if Sense::parse(sense).is_ok_and(|it| meaning(&it).recheck.contains(Recheck::CAPACITY)) {
+            self.state.untold_capacity = Some(path);
+            self.state.untold = true;
+        }
     }
 
     fn complete_control(&mut self, flight: InFlight, outcome: &Outcome<'_>, now: Time) {
@@ -499,12 +515,8 @@ impl Parts<'_> {
     }
 
     pub(super) fn is_any_identity_in_doubt(&self) -> bool {
-        self.paths.iter().any(|path| {
-            path.used
-                && matches!(
-                    path.identity,
-                    IdentityCheck::InDoubt { .. } | IdentityCheck::Unreadable { .. }
-                )
-        })
+        self.paths
+            .iter()
+            .any(|path| path.used && matches!(path.identity, IdentityCheck::InDoubt { .. }))
     }
 }

@@ -209,6 +209,11 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
         self.parts().set_managed(managed, now);
     }
 
+    /// Sets [`Config::optimize`], as `set_params` of a device handler does.
+    pub fn set_optimize(&mut self, optimize: bool) {
+        self.state.config.optimize = optimize;
+    }
+
     /// Asks for one target port group to become active/optimized, as a device handler's `activate`
     /// does. The result comes as [`Event::Activation`].
     ///
@@ -359,6 +364,11 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
             IdentityCheck::Verified => match self.access(id) {
                 // No state will ever be known: nothing to wait for.
                 Known { state: None, cause: Cause::AluaOff(_) | Cause::NoGroup } => Gate::Pass,
+                Known { state: None, .. }
+                    if !self.state.config.gate.pass_unknown && self.state.refresh.gave_up() =>
+                {
+                    Gate::Refuse(Refusal::StateUnreadable)
+                }
                 known => gate(known.state, self.state.config.gate),
             },
             IdentityCheck::InDoubt { .. } => Gate::Hold(Hold::IdentityInDoubt),

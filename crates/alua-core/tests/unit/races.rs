@@ -1,8 +1,9 @@
 //! Things that happen while a command is in flight.
 
 use alua_core::access::Tpgs;
+use alua_core::gate::{Gate, GatePolicy, Hold, Refusal};
 use alua_core::spc::Status;
-use alua_core::unit::Config;
+use alua_core::unit::{Activated, Config, Event};
 
 use crate::harness::*;
 
@@ -39,4 +40,80 @@ fn c06_a_switch_held_up_by_a_transition_ends_though_no_report_can_be_read() {
     host.unit.remove_path(paths[0], host.now);
     host.run(|_| Answer::Check(ILLEGAL, 0x24, 0x00));
     assert!(host.result(id).is_err());
+}
+
+#[test]
+fn a_changed_capacity_that_the_driver_meets_is_told() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.unit.refresh(host.now);
+    let mut first = true;
+    host.run(|_| {
+        if std::mem::take(&mut first) {
+            Answer::Check(ATTENTION, 0x2a, 0x09)
+        } else {
+            report(&[(1, AO)])
+        }
+    });
+    assert!(host.events.contains(&Event::CapacityChanged { path: paths[0] }));
+}
+
+#[test]
+fn s7_3_strictly_gated_io_is_held_while_states_are_read_and_refused_after() {
+    let gate = GatePolicy { pass_unknown: false, ..GatePolicy::default() };
+    let config = Config { gate, ..Config::default() };
+    let (mut host, paths) = Host::with_paths(Tpgs::Both, config, &[1]);
+    assert_eq!(host.unit.gate(paths[0]), Gate::Hold(Hold::StateUnknown));
+    host.run_for(1_000, |_| Answer::Check(ILLEGAL, 0x20, 0x00));
+    assert_eq!(host.unit.gate(paths[0]), Gate::Refuse(Refusal::StateUnreadable));
+    host.unit.refresh(host.now);
+    let _in_flight = host.expect_next();
+    assert_eq!(host.unit.gate(paths[0]), Gate::Hold(Hold::StateUnknown));
+}
+
+#[test]
+fn an_activation_waits_for_an_identity_that_is_being_read() {
+    let (mut host, _) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AN)]);
+    let id = host.unit.activate(1, host.now).unwrap();
+    let (mut doubt, mut done) = (true, false);
+    host.run_for(10_000, |command| match kind(command) {
+        "INQUIRY" => Answer::Good(page83(1, Some(1), Some(1))),
+        "STPG" => {
+            done = true;
+            GOOD
+        }
+        _ if std::mem::take(&mut doubt) => Answer::Check(ATTENTION, 0x3f, 0x0e),
+        _ => report(&[(1, if done { AO } else { AN })]),
+    });
+    assert_eq!(host.result(id), Ok(Activated::Reached));
+}
+
+#[test]
+fn an_activation_ends_when_the_identity_cannot_be_read() {
+    let (mut host, _) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AN)]);
+    let id = host.unit.activate(1, host.now).unwrap();
+    host.run_for(20_000, |command| match kind(command) {
+        "INQUIRY" => GOOD,
+        _ => Answer::Check(ATTENTION, 0x3f, 0x0e),
+    });
+    assert!(host.result(id).is_err());
+}
+
+#[test]
+fn a_switch_that_was_not_started_does_not_count_towards_the_limit() {
+    let config = Config { stpg_per_minute: 1, ..Config::default() };
+    let (mut host, _) = Host::known(Tpgs::Both, config, &[1], &[(1, AN)]);
+    let id = host.unit.activate(1, host.now).unwrap();
+    let (mut busy, mut done) = (2, false);
+    host.run_for(10_000, |command| match kind(command) {
+        "STPG" if busy > 0 => {
+            busy -= 1;
+            Answer::Status(Status::Busy)
+        }
+        "STPG" => {
+            done = true;
+            GOOD
+        }
+        _ => report(&[(1, if done { AO } else { AN })]),
+    });
+    assert_eq!(host.result(id), Ok(Activated::Reached));
 }

@@ -95,7 +95,7 @@ impl Parts<'_> {
         let sending = self.state.activations.front().and_then(|run| match run.phase {
             // Sent between passes only: the pass has its own time.
             Phase::Sending { at } if !self.state.refresh.is_in_pass() => Some(at),
-            Phase::Pausing { until } => Some(until),
+            Phase::Pausing { until, .. } => Some(until),
             _ => None,
         });
         [sending, self.next_refresh_time()].into_iter().flatten().min()
@@ -115,11 +115,22 @@ impl Parts<'_> {
 
     fn end_pause(&mut self, now: Time) {
         let Some(mut run) = self.state.activations.front() else { return };
-        if matches!(run.phase, Phase::Pausing { until } if until <= now) {
-            run.phase = Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) };
-            self.state.activations.put(run);
-            self.want_refresh(Reason::Activation, now);
+        match run.phase {
+            Phase::Pausing { until, verifying } if until <= now => {
+                let pass = self.state.refresh.pass.wrapping_add(1);
+                run.phase =
+                    if verifying { Phase::Verifying { pass } } else { Phase::Reading { pass } };
+                self.state.activations.put(run);
+                self.want_refresh(Reason::Activation, now);
+            }
+            _ => {}
         }
+    }
+
+    /// A pause before the report that `phase` waits for is read again.
+    fn pause(&self, phase: Phase, now: Time) -> Phase {
+        let until = now.after(self.state.config.retry_ms);
+        Phase::Pausing { until, verifying: matches!(phase, Phase::Verifying { .. }) }
     }
 
     fn next_stpg(&mut self, now: Time) -> Option<Command> {
@@ -138,6 +149,15 @@ impl Parts<'_> {
             self.want_refresh(Reason::Activation, now);
             return None;
         }
+        let limit = self.state.config.stpg_per_minute;
+        if let Some(until) = self.state.activations.limited_until(limit, now) {
+            if !run.request.force {
+                let limited = Err(ActivationError::RateLimited { until });
+                self.state.activations.end(run.id, limited);
+                self.advance_activations(now);
+                return None;
+            }
+        }
         let wanted = self.targets_to_send(&run);
         let Some(path) = self.path_for_stpg(&wanted) else {
             self.state.activations.end(run.id, Err(ActivationError::NoPath));
@@ -146,7 +166,6 @@ impl Parts<'_> {
         };
         run.phase = Phase::Sent;
         run.attempts = run.attempts.saturating_add(1);
-        self.state.activations.sent.enter(now);
         self.state.activations.put(run);
         Some(self.state.send(path, CommandKind::SetTargetPortGroups(wanted), Role::Stpg, now))
     }
@@ -185,6 +204,9 @@ impl Parts<'_> {
         let later = now.after(self.state.config.retry_ms);
         let verify = Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) };
         run.trouble = None;
+        if may_have_executed(outcome) {
+            self.state.activations.sent.enter(now);
+        }
         run.phase = match *outcome {
             Outcome::NotSubmitted => self.resend_stpg(&mut run, Trouble::NotSubmitted, later),
             Outcome::TransportFailed | Outcome::TimedOut => {
@@ -285,6 +307,13 @@ impl Parts<'_> {
         match end {
             PassEnd::Read(_) | PassEnd::OldNews | PassEnd::Ignored => {}
             PassEnd::InTransition => return self.wait_for_transition(run),
+            // Page 83h is being read: a later pass may find the path trusted again.
+            PassEnd::Failed(_)
+                if self.is_any_identity_in_doubt() && run.attentions < ATTENTIONS_MAX =>
+            {
+                run.attentions = run.attentions.saturating_add(1);
+                return Next::Go(self.pause(run.phase, now));
+            }
             PassEnd::Failed(error) => {
                 return Next::End(Err(run
                     .trouble
@@ -339,13 +368,7 @@ impl Parts<'_> {
         if !explicit {
             return Next::End(Ok(Activated::ImplicitOnly));
         }
-        let limit = self.state.config.stpg_per_minute;
-        match self.state.activations.limited_until(limit, now) {
-            Some(until) if !run.request.force => {
-                Next::End(Err(ActivationError::RateLimited { until }))
-            }
-            _ => Next::Go(Phase::Sending { at: now }),
-        }
+        Next::Go(Phase::Sending { at: now })
     }
 
     /// Whether the state of a target must be asked for, by its group's state.
@@ -399,7 +422,7 @@ impl Parts<'_> {
         }
         run.verifications = run.verifications.saturating_add(1);
         if run.verifications < VERIFICATIONS_MAX {
-            return Next::Go(Phase::Pausing { until: now.after(self.state.config.retry_ms) });
+            return Next::Go(self.pause(run.phase, now));
         }
         Next::End(Err(ActivationError::NotReached { group: group.id, state: group.state }))
     }
@@ -434,6 +457,15 @@ impl Parts<'_> {
         };
         self.group(id)
     }
+}
+
+/// Whether the target may have done what was asked, so that the limit per minute counts it.
+const fn may_have_executed(outcome: &Outcome<'_>) -> bool {
+    !matches!(
+        outcome,
+        Outcome::NotSubmitted
+            | Outcome::Answered { status: Status::Busy | Status::TaskSetFull, .. }
+    )
 }
 
 /// Offline is a state of ports: its descriptor carries a relative target port identifier.

@@ -18,7 +18,8 @@
 //! - Every identifier ends in exactly one [`Event::Activation`](super::Event::Activation), also when
 //!   the last path goes or the unit is shut down.
 //! - What the target answers to STPG is never the result: the report after it is.
-//! - In any 60 s at most `stpg_per_minute` commands are sent, but for forced requests.
+//! - In any 60 s at most `stpg_per_minute` commands are sent that may have had an effect, but for
+//!   forced requests.
 
 mod machine;
 mod queue;

@@ -90,9 +90,10 @@ pub(super) enum Phase {
     Verifying {
         pass: u32,
     },
-    /// Verifying, and the next report is read at this time.
+    /// Reading or verifying, and the next report is read at this time.
     Pausing {
         until: Time,
+        verifying: bool,
     },
 }
 

@@ -183,6 +183,11 @@ impl Refresh {
         self.phase != Phase::Idle
     }
 
+    /// Whether a pass ended and none runs: what is unknown now stays so until something happens.
+    pub(super) fn gave_up(&self) -> bool {
+        self.last_end.is_some() && !self.is_in_pass()
+    }
+
     pub(super) fn is_in_pass(&self) -> bool {
         matches!(self.phase, Phase::Pass(_))
     }
