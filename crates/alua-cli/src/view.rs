@@ -320,7 +320,7 @@ pub(crate) fn gate_words(gate: Gate) -> (&'static str, Option<String>) {
         Gate::Hold(hold) => {
             let why = match hold {
                 Hold::Transitioning => "the path is in transition, which ends by itself",
-                Hold::StateUnknown => "the access state was never read",
+                Hold::StateUnknown => "the access state is being read",
                 Hold::IdentityInDoubt => {
                     "a sense code put the identity of the path in doubt, page 83h is read again"
                 }
@@ -336,6 +336,7 @@ pub(crate) fn gate_words(gate: Gate) -> (&'static str, Option<String>) {
                 Refusal::IdentityUnreadable => {
                     "the identity of the path is in doubt, and page 83h cannot be read".to_owned()
                 }
+                Refusal::StateUnreadable => "the access state cannot be read".to_owned(),
                 Refusal::NoPath => "the path is not open".to_owned(),
             };
             ("refuse", Some(why))

@@ -63,6 +63,9 @@ fn rule_of_gate(gate: Gate, cause: Cause) -> Rule {
         (Gate::Refuse(Refusal::IdentityChanged | Refusal::IdentityUnreadable), _) => {
             rule("S7-7", "I/O goes only down a path that is known to lead to this logical unit")
         }
+        (Gate::Refuse(Refusal::StateUnreadable), _) => {
+            rule("S7-3", "the access state cannot be read, and I/O was configured not to pass then")
+        }
         (Gate::Refuse(Refusal::NoPath), _) => {
             rule("linux", "a device that the kernel sends no commands to is no path")
         }
@@ -152,6 +155,9 @@ pub(crate) fn to_do(
             }
             let how = activate(path, explicit);
             steps.push(format!("if this controller is to serve the unit: {how}"));
+        }
+        (Gate::Refuse(Refusal::StateUnreadable), _) => {
+            steps.push("look at what REPORT TARGET PORT GROUPS meets: alua rtpg -v".to_owned());
         }
         (Gate::Refuse(Refusal::IdentityChanged), _) => steps.push(format!(
             "remove the device and rescan: echo 1 > /sys/bus/scsi/devices/{}/delete",
