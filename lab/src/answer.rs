@@ -73,6 +73,37 @@ pub fn inquiry(
     Ok(said.into_vec())
 }
 
+/// The states of a group that `alua list --watch --json` showed, one after the other.
+///
+/// # Errors
+///
+/// A line is no JSON.
+pub fn watched(text: &str, group: u16) -> Result<Vec<String>> {
+    let mut lines = text.lines().map(|line| {
+        serde_json::from_str::<Value>(line).with_context(|| format!("no JSON: {line}"))
+    });
+    let first = lines.next().context("alua list --watch showed nothing")??;
+    let mut states = vec![state_of(&first, group)];
+    for line in lines {
+        let line = line?;
+        if line["event"] == "group" && line["group"] == group {
+            let state = plain(&line["to"]).unwrap_or_else(|| "nothing".to_owned());
+            if states.last() != Some(&state) {
+                states.push(state);
+            }
+        }
+    }
+    Ok(states)
+}
+
+/// The state of a group of the first unit in an answer of `alua list`.
+#[must_use]
+pub fn state_of(list: &Value, group: u16) -> String {
+    let groups = list["units"][0]["groups"].as_array();
+    let found = groups.and_then(|groups| groups.iter().find(|one| one["id"] == group));
+    found.and_then(|one| plain(&one["state"])).unwrap_or_else(|| "nothing".to_owned())
+}
+
 /// Why `alua list` says that there is no ALUA, for each unit.
 #[must_use]
 pub fn reasons_off(answer: &Value) -> Vec<Option<String>> {
@@ -231,6 +262,20 @@ mod tests {
             assert!(said.iter().any(|one| one == want), "{want} is missing in {said:?}");
         }
         assert!(!said.iter().any(|one| one.contains("relative port")), "null states nothing");
+    }
+
+    #[test]
+    fn a_watch_is_read_by_group() {
+        let first = answer().to_string();
+        let text = format!(
+            "{first}\n{}\n{}\n{}\n",
+            json!({"event": "group", "group": 2, "to": "transitioning"}),
+            json!({"event": "group", "group": 1, "to": "standby"}),
+            json!({"event": "group", "group": 2, "to": "offline"}),
+        );
+        assert_eq!(watched(&text, 2).unwrap(), ["standby", "transitioning", "offline"]);
+        assert!(watched("", 2).is_err());
+        assert!(watched("text", 2).is_err());
     }
 
     #[test]

@@ -54,6 +54,49 @@ pub fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<Output>
     Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
 }
 
+/// A program that runs on until it is stopped.
+#[derive(Debug)]
+pub struct Background {
+    child: Child,
+    stdout: Option<thread::JoinHandle<String>>,
+}
+
+impl Background {
+    /// Starts a program.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start(program: &str, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start `{program} {}`", arguments.join(" ")))?;
+        let stdout = child.stdout.take().map(reader);
+        Ok(Self { child, stdout })
+    }
+
+    /// Stops it and gives its standard output.
+    ///
+    /// # Errors
+    ///
+    /// It ended before by itself.
+    pub fn stop(mut self) -> Result<String> {
+        let ended = self.child.try_wait()?;
+        if ended.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        let stdout = self.stdout.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        match ended {
+            None => Ok(stdout),
+            Some(status) => bail!("the program did not run on: {status}: {stdout}"),
+        }
+    }
+}
+
 fn reader(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -87,6 +130,16 @@ mod tests {
         let output = run("sh", &["-c", "echo out; echo err >&2; exit 3"], LIMIT).unwrap();
         assert_eq!((output.status, output.stdout.as_str()), (3, "out\n"));
         assert_eq!(output.said(), "err");
+    }
+
+    #[test]
+    fn a_program_in_the_background_is_read_and_stopped() {
+        let program = Background::start("sh", &["-c", "echo one; exec sleep 30"]).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(program.stop().unwrap(), "one\n");
+        let program = Background::start("true", &[]).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        assert!(program.stop().is_err());
     }
 
     #[test]

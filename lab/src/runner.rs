@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::command::{self, LIMIT, Output};
+use crate::command::{self, Background, LIMIT, Output};
 use crate::facts::{Comparison, Disagreement, Statement, compare};
 use crate::report::Outcome;
 use crate::scenario::{Change, Scenario, State, Step};
@@ -19,6 +19,11 @@ use crate::{answer, peers, sysfs};
 /// How long the stock handler may take to see a change: it looks every two seconds while a group
 /// is in transition.
 const SETTLE: Duration = Duration::from_secs(8);
+
+/// How long a watch looks at the state before it changes.
+const BEFORE: Duration = Duration::from_millis(1500);
+/// How long a watch may take to see the last change.
+const AFTER: Duration = Duration::from_millis(3000);
 
 /// A scenario at work.
 struct Run<'a> {
@@ -333,38 +338,40 @@ impl Run<'_> {
 
     fn watch(&self, group: u16, state: State, want: &[State]) -> Result<Vec<String>> {
         let unit = self.target.places().first().context("there is no path")?.unit.clone();
+        let watcher = Background::start(self.alua, &["list", "--watch=1", "--json"])?;
         let done = AtomicBool::new(false);
-        let mut seen: Vec<String> = Vec::new();
-        thread::scope(|scope| -> Result<()> {
+        let mut polled: Vec<String> = Vec::new();
+        let changed = thread::scope(|scope| -> Result<()> {
             let writer = scope.spawn(|| {
-                thread::sleep(Duration::from_millis(300));
+                thread::sleep(BEFORE);
                 let result = Lio::set_state(&unit, group, state);
                 done.store(true, Ordering::Release);
                 result
             });
             loop {
                 let last = done.load(Ordering::Acquire);
-                let list = self.list()?;
-                let name = list["units"][0]["groups"].as_array().and_then(|groups| {
-                    let of = groups.iter().find(|one| one["id"] == group)?;
-                    of["state"].as_str().map(str::to_owned)
-                });
-                let name = name.unwrap_or_else(|| "nothing".to_owned());
-                if seen.last() != Some(&name) {
-                    seen.push(name);
+                let seen = answer::state_of(&self.list()?, group);
+                if polled.last() != Some(&seen) {
+                    polled.push(seen);
                 }
                 if last {
                     break;
                 }
-                thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(50));
             }
             writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?
-        })?;
+        });
+        thread::sleep(AFTER);
+        let watched = answer::watched(&watcher.stop()?, group)?;
+        changed?;
         let want: Vec<&str> = want.iter().map(|state| state.name()).collect();
-        if seen == want {
-            return Ok(Vec::new());
+        let mut wrong = Vec::new();
+        for (by, seen) in [("alua list", polled), ("alua list --watch", watched)] {
+            if seen != want {
+                wrong.push(format!("{by} had to show group {group} as {want:?}, not {seen:?}"));
+            }
         }
-        Ok(vec![format!("group {group} had to be seen as {want:?}, and was as {seen:?}")])
+        Ok(wrong)
     }
 
     fn test_unit_ready(&self, port: u16, exit: i32) -> Result<Vec<String>> {

@@ -202,8 +202,8 @@ pub enum Step {
         /// The new value.
         preferred: bool,
     },
-    /// As `set-state`, with `alua list` called over and over meanwhile: the states of that group
-    /// that it shows, each once, in order.
+    /// As `set-state` in one unit, with `alua list --watch` running and `alua list` called over and
+    /// over meanwhile: the states of that group that each of them shows, each once, in order.
     Watch {
         /// Which group.
         group: u16,

@@ -172,12 +172,15 @@ impl Lio {
     ///
     /// In an extended report LIO (seen with 6.12) leaves the four bytes that the extended header
     /// has more out of the RETURN DATA LENGTH and out of the transfer: the last port of the last
-    /// group is missing in it. Where `alua` states all ports of that group but the last, it stated
-    /// all that came. A length-only report is whole, and is held against the peers as it is.
+    /// group is missing in it. Where `alua rtpg` states all ports of that group but the last, it
+    /// stated all that came. `alua list` knows the port from its path, and a short report is whole:
+    /// these are held against the peers as they are.
     pub fn complete(&self, said: &mut [Statement], peers: &[Statement]) {
         let lasts: Vec<String> = self.units.iter().filter_map(last_ports).collect();
-        for statement in said.iter_mut().filter(|one| !one.source.ends_with("--short")) {
-            if !lasts.contains(&statement.fact) {
+        for statement in said {
+            let extended =
+                statement.source.starts_with("alua rtpg") && !statement.source.ends_with("--short");
+            if !extended || !lasts.contains(&statement.fact) {
                 continue;
             }
             let full = peers.iter().find(|peer| peer.fact == statement.fact);
@@ -379,10 +382,11 @@ mod tests {
             lio.complete(&mut said, &peers);
             said[0].value.clone()
         };
-        assert_eq!(completed("alua list", 2, "3"), "3 4");
-        assert_eq!(completed("alua list", 2, ""), "");
-        assert_eq!(completed("alua list", 2, "4"), "4");
-        assert_eq!(completed("alua list", 1, "1"), "1");
+        assert_eq!(completed("alua rtpg sda", 2, "3"), "3 4");
+        assert_eq!(completed("alua rtpg sda", 2, ""), "");
+        assert_eq!(completed("alua rtpg sda", 2, "4"), "4");
+        assert_eq!(completed("alua rtpg sda", 1, "1"), "1");
         assert_eq!(completed("alua rtpg sda --short", 2, "3"), "3");
+        assert_eq!(completed("alua list", 2, "3"), "3");
     }
 }
