@@ -257,9 +257,7 @@ impl Run<'_> {
         if !self.alua_off {
             peers.extend(self.target.statements()?);
         }
-        for (place, _) in &places {
-            peers.extend(peers::statements(place, !self.alua_off)?);
-        }
+        peers.extend(self.ask_peers(&places)?);
         self.add_settled_sysfs(&mut peers, &places)?;
         if let Some(list) = list {
             let mut said = answer::statements(list, &places)?;
@@ -272,6 +270,25 @@ impl Run<'_> {
             peers.extend(said);
         }
         Ok(compare(&peers))
+    }
+
+    /// What sg3_utils say of each path; the guest's two processors share the work.
+    fn ask_peers(&self, places: &[(Place, String)]) -> Result<Vec<Statement>> {
+        let alua = !self.alua_off;
+        let ask = |part: &[(Place, String)]| -> Result<Vec<Statement>> {
+            let mut said = Vec::new();
+            for (place, _) in part {
+                said.extend(peers::statements(place, alua)?);
+            }
+            Ok(said)
+        };
+        let (one, two) = places.split_at(places.len() / 2);
+        thread::scope(|scope| {
+            let one = scope.spawn(|| ask(one));
+            let mut said = ask(two)?;
+            said.extend(one.join().map_err(|_| anyhow::anyhow!("asking sg3_utils panicked"))??);
+            Ok(said)
+        })
     }
 
     /// Adds what sysfs says. The stock handler learns of changes late: where sysfs differs from

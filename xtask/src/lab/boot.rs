@@ -153,3 +153,29 @@ fn kill(child: &mut Child) {
     // It may have ended just now.
     let _ = child.kill();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).stdin(Stdio::null());
+        shell
+    }
+
+    #[test]
+    fn a_guest_that_says_nothing_any_more_is_cut_off_and_its_console_is_kept() {
+        let mut guest = shell("echo booting; echo 'lab: one ...'; exec sleep 60");
+        let boot = watch(&mut guest, Duration::from_millis(700), false).unwrap();
+        assert!(boot.hung);
+        assert_eq!(boot.last_lines(), "booting\nlab: one ...");
+    }
+
+    #[test]
+    fn a_guest_that_ends_by_itself_is_not_hung() {
+        let boot = watch(&mut shell("echo bye; exit 3"), Duration::from_secs(30), false).unwrap();
+        assert!(!boot.hung);
+        assert_eq!(boot.console, "bye\nQEMU ended with exit status: 3\n");
+    }
+}

@@ -41,6 +41,7 @@ pub(super) fn run(names: &[String]) -> Result<()> {
     let share = Share::new()?;
     let start = Instant::now();
     let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut console = String::new();
     while !todo.is_empty() {
         share.prepare(RUN, &todo)?;
         let boot = boot::boot(&image, &share.folder)?;
@@ -49,7 +50,8 @@ pub(super) fn run(names: &[String]) -> Result<()> {
             // The guest died in the scenario after the last that has an outcome.
             done.push(died(&todo[done.len()], &boot));
         }
-        save_console(&boot)?;
+        console.push_str(&boot.console);
+        save("console.log", &console)?;
         todo.drain(..done.len());
         outcomes.extend(done);
     }
@@ -85,15 +87,15 @@ fn died(scenario: &str, boot: &Boot) -> Outcome {
     }
 }
 
-fn save_console(boot: &Boot) -> Result<()> {
-    let file = super::cache()?.join("console.log");
-    fs::write(&file, &boot.console).with_context(|| file.display().to_string())
+/// Keeps a file of the last run in the cache; gives its place.
+fn save(name: &str, text: &str) -> Result<PathBuf> {
+    let file = super::cache()?.join(name);
+    fs::write(&file, text).with_context(|| file.display().to_string())?;
+    Ok(file)
 }
 
 fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
-    let file = super::cache()?.join("results.json");
-    fs::write(&file, serde_json::to_string_pretty(outcomes)?)
-        .with_context(|| file.display().to_string())?;
+    let file = save("results.json", &serde_json::to_string_pretty(outcomes)?)?;
     println!(
         "\n{:<26} {:<7} {:>8} {:>8} {:>9} {:>8}",
         "scenario", "result", "seconds", "agreed", "commands", "list ms"
