@@ -93,6 +93,10 @@ transcripts! {
     no_such_unit: ["show", "naa.600", "--array", "demo"];
     no_such_array: ["list", "--array", "nonsense"];
     script_without_array: ["list", "--script", "x.toml"];
+    decode_sg_rtpg: ["decode", "rtpg", "tests/dumps/sg_rtpg-H.txt"];
+    decode_sg_vpd: ["decode", "page83", "tests/dumps/sg_vpd-di-HH.txt"];
+    decode_sg_inq: ["decode", "inquiry", "tests/dumps/sg_inq-HHH.txt"];
+    decode_sense_of_c: ["decode", "sense", "tests/dumps/sense.c"];
     demo: ["demo"];
 }
 

@@ -100,7 +100,11 @@ pub(crate) fn explain(
         .filter_map(|other| PathView::of(session, other, now))
         .collect();
     let mut steps = to_do(gate, cause, session.managed(), &path, &alternatives);
-    steps.extend(own.iter().map(|problem| problem.message.clone()));
+    let said =
+        |message: &String| steps.contains(message) || path.gate_reason.as_ref() == Some(message);
+    let more: Vec<String> =
+        own.iter().map(|problem| problem.message.clone()).filter(|m| !said(m)).collect();
+    steps.extend(more);
     Ok(Explanation {
         schema_version: SCHEMA,
         source: world.source(),
@@ -184,7 +188,10 @@ impl Explanation {
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         let path = &self.path;
-        let _ = write!(out, "{} ({})", paint(STRONG, &path.device), path.hctl);
+        let _ = write!(out, "{}", paint(STRONG, &path.device));
+        if path.device != path.hctl {
+            let _ = write!(out, " ({})", path.hctl);
+        }
         let _ = write!(out, " is a path to {}", self.unit);
         if let Some(port) = path.relative_port {
             let _ = write!(out, ", through port {port}");
@@ -213,6 +220,8 @@ impl Explanation {
         };
         let _ = writeln!(out, "  used?     {}", paint(style, &text));
         if let Some(reason) = &path.gate_reason {
+            let opened = path.health != "not opened";
+            let reason = if opened { reason } else { "its device could not be opened" };
             let _ = writeln!(out, "  because   {reason}");
             if path.health == "failed" {
                 let _ = writeln!(out, "            and its transport failed");

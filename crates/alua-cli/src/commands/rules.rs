@@ -66,9 +66,10 @@ fn rule_of_gate(gate: Gate, cause: Cause) -> Rule {
         (Gate::Refuse(Refusal::StateUnreadable), _) => {
             rule("S7-3", "the access state cannot be read, and I/O was configured not to pass then")
         }
-        (Gate::Refuse(Refusal::NoPath), _) => {
-            rule("linux", "a device that the kernel sends no commands to is no path")
-        }
+        (Gate::Refuse(Refusal::NoPath), _) => rule(
+            "linux",
+            "a device that cannot be opened, or that the kernel sends no commands to, is no path",
+        ),
     }
 }
 
@@ -125,9 +126,9 @@ pub(crate) fn to_do(
     }
     match (gate, cause) {
         (Gate::Pass, _) if path.state.as_deref() == Some("active/non-optimized") => {
-            let better = others.iter().any(|other| {
-                other.usable && other.state.as_deref() == Some("active/optimized")
-            });
+            let better = others
+                .iter()
+                .any(|other| other.usable && other.state.as_deref() == Some("active/optimized"));
             steps.push(if better {
                 "nothing: it is in reserve, a better path is there".to_owned()
             } else {
@@ -166,9 +167,13 @@ pub(crate) fn to_do(
         (Gate::Refuse(Refusal::IdentityUnreadable), _) => {
             steps.push("find out why the target does not answer INQUIRY page 83h".to_owned());
         }
+        // What cannot be opened says itself what to do.
+        (Gate::Refuse(Refusal::NoPath), _) if path.health == "not opened" => {
+            steps.extend(path.gate_reason.clone());
+        }
         (Gate::Refuse(Refusal::NoPath), _) => steps.push(format!(
-            "the device's health is {:?}: look at /sys/bus/scsi/devices/{}/state and the kernel log",
-            path.health, path.hctl
+            "look at /sys/bus/scsi/devices/{}/state, the link and the kernel log",
+            path.hctl
         )),
     }
     steps

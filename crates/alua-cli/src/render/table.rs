@@ -190,11 +190,16 @@ impl Widths {
             |length: fn(&PathView) -> usize| unit.paths.iter().map(length).max().unwrap_or(0);
         Self {
             device: most(|path| path.device.len()),
-            hctl: most(|path| path.hctl.len()),
+            hctl: most(|path| hctl_text(path).len()),
             port: most(|path| port_text(path).len()),
             state: most(|path| state_text(path).len()),
         }
     }
+}
+
+/// The address, unless the device has no other name.
+fn hctl_text(path: &PathView) -> &str {
+    if path.hctl == path.device { "" } else { &path.hctl }
 }
 
 fn port_text(path: &PathView) -> String {
@@ -220,7 +225,7 @@ fn path_line(
         out,
         "{lead}{}  {:hctl$}  {:port$}  {}  {}",
         padded(STRONG, &path.device, width.device),
-        path.hctl,
+        hctl_text(path),
         port_text(path),
         padded(style, state_text(path), width.state),
         paint(health, &path.health),
