@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alua_core::cause::Cause;
 use alua_core::time::Time;
@@ -259,6 +259,10 @@ fn change(unit: &Session, at: Time, event: &Event) -> Option<Change> {
     Some(change)
 }
 
+/// Devices that come or go are looked at when no event came for so long, or after the most.
+const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+
 /// What comes between two readings: uevents of the kernel.
 struct News {
     socket: Option<UeventSocket>,
@@ -289,13 +293,17 @@ impl News {
             world.clock().sleep_until(until);
             return Ok(false);
         };
-        let event =
-            socket.wait(pause).map_err(|error| Error::Output(std::io::Error::other(error)))?;
-        let Some(event) = event else { return Ok(false) };
+        let failed = |error| Error::Output(std::io::Error::other(error));
+        let Some(event) = socket.wait(pause).map_err(failed)? else { return Ok(false) };
         let mut rescan = give(units, &event);
-        // What came together is handled together.
-        while let Ok(Some(event)) = socket.next_event() {
-            rescan |= give(units, &event);
+        let start = Instant::now();
+        while start.elapsed() < SETTLE_MAX {
+            // A disk that comes brings many events, and its node comes last.
+            let settle = if rescan { SETTLE } else { Duration::ZERO };
+            match socket.wait(settle).map_err(failed)? {
+                Some(event) => rescan |= give(units, &event),
+                None => break,
+            }
         }
         Ok(rescan)
     }
