@@ -7,13 +7,12 @@ use alua_core::sense::{Disposition, meaning};
 use alua_core::spc::Status;
 use alua_core::spc::cdb::Cdb;
 use alua_core::spc::target_port_groups::Report;
-use alua_core::time::Time;
 use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{
     ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition, Transport,
 };
 use alua_host::discovery::{Opener, Trouble, Unit};
-use alua_host::driver::{Clock as _, Driver, Limits, OwnedUnit, Record, connect};
+use alua_host::driver::{Driver, Limits, OwnedUnit, Record, connect};
 use alua_host::hctl::Hctl;
 use alua_host::transport::{Data, NotSubmitted, Reply, Request, TransportError};
 
@@ -39,8 +38,6 @@ pub(crate) struct Session {
     ports: BTreeMap<u16, Vec<u16>>,
     /// The group whose last port the last report lacks.
     cut_in: Option<u16>,
-    /// When a path last answered a command of our own, with whatever status.
-    answered: BTreeMap<PathId, Time>,
 }
 
 /// Why a path is not open.
@@ -98,8 +95,8 @@ impl Session {
                 })
             })
             .collect();
-        let (ports, answered) = (BTreeMap::new(), BTreeMap::new());
-        Self { facts, driver: connected.driver, lines, ports, cut_in: None, answered }
+        let ports = BTreeMap::new();
+        Self { facts, driver: connected.driver, lines, ports, cut_in: None }
     }
 
     pub(crate) fn unit(&self) -> &OwnedUnit {
@@ -181,9 +178,6 @@ impl Session {
                 let sense = reply.parsed_sense().and_then(Result::ok);
                 sense.is_some_and(|sense| meaning(&sense).disposition == Disposition::RetryHere)
             });
-            if result.is_ok() {
-                self.answered.insert(id, self.driver.clock().now());
-            }
             let result = first.get_or_insert(result);
             if !again || result.is_err() {
                 break;
@@ -194,10 +188,8 @@ impl Session {
 
     /// Whether the transport of a path failed, and the path has not answered since.
     pub(crate) fn is_down(&self, id: PathId) -> bool {
-        match self.unit().path(id).map(alua_core::unit::Path::transport) {
-            Some(Transport::Failed { at }) => self.answered.get(&id).is_none_or(|seen| *seen < at),
-            _ => false,
-        }
+        let transport = self.unit().path(id).map(alua_core::unit::Path::transport);
+        matches!(transport, Some(Transport::Failed { .. }))
     }
 
     /// After work that was not [`learn`](Self::learn)'s: keeps what the driver's records tell.

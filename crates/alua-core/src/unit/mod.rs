@@ -170,7 +170,11 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     /// those go to [`handle_completion`](Self::handle_completion).
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) -> Meaning {
         let meaning = sense::meaning(sense);
-        self.parts().note_sense(path, sense, &meaning, now);
+        let mut parts = self.parts();
+        if let Some(path) = parts.path_mut(path) {
+            path.transport = Transport::Answered { at: now };
+        }
+        parts.note_sense(path, sense, &meaning, now);
         meaning
     }
 

@@ -3,7 +3,7 @@
 use alua_core::access::Tpgs;
 use alua_core::gate::{Gate, GatePolicy, Hold, Refusal};
 use alua_core::spc::Status;
-use alua_core::unit::{Activated, Config, Event};
+use alua_core::unit::{Activated, Config, Event, Transport};
 
 use crate::harness::*;
 
@@ -116,4 +116,14 @@ fn a_switch_that_was_not_started_does_not_count_towards_the_limit() {
         _ => report(&[(1, if done { AO } else { AN })]),
     });
     assert_eq!(host.result(id), Ok(Activated::Reached));
+}
+
+#[test]
+fn sense_on_io_is_an_answer_of_the_transport() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.unit.handle_transport_failure(paths[0], host.now);
+    host.wait(10);
+    host.meet(paths[0], ATTENTION, 0x29, 0x00);
+    let transport = host.unit.path(paths[0]).unwrap().transport();
+    assert_eq!(transport, Transport::Answered { at: host.now });
 }
