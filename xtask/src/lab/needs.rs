@@ -36,10 +36,10 @@ pub(super) fn for_building() -> Result<()> {
         );
     }
     println!("lab: installing {}", packages.join(" "));
-    run::run(run::command("apt-get").args(["update", "-q"]))?;
+    run::run(run::command("apt-get").args(["update", "-qq"]))?;
     run::run(
         run::command("apt-get")
-            .args(["install", "-y", "-q", "--no-install-recommends", "debian-archive-keyring"])
+            .args(["install", "-y", "-qq", "--no-install-recommends", "debian-archive-keyring"])
             .args(&packages)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
