@@ -121,7 +121,7 @@ pub fn run(units: u32, change: Change, log: bool) -> Result<Run> {
 #[must_use]
 pub fn core_config() -> Config {
     let gate = GatePolicy { pass_transitioning: false, ..GatePolicy::default() };
-    Config { gate, ..Config::default() }
+    Config { gate, attentions_on_every_nexus: true, ..Config::default() }
 }
 
 /// RTPG, STPG and TUR that the driver says it sent.

@@ -1,4 +1,4 @@
-//! `alua activate`: one target port group becomes active/optimized, as a device handler does it.
+//! `alua activate`: one target port group becomes active/optimized, and a report proves it.
 
 use alua_core::access::AccessState;
 use alua_core::unit::Target;
@@ -17,6 +17,7 @@ pub(crate) fn run(global: &Global, args: &Activate) -> Result<Exit, Error> {
     let how = if args.no_wait { Follow::UntilAccepted } else { Follow::ToEnd };
     change::follow(global, &world, session, &[target], how, |session| {
         let (unit, now) = session.driver.unit_mut();
-        unit.activate(args.group, now)
+        // Not the device handler's `activate`: to a person, "live, but not optimized" is a failure.
+        unit.set_states(&[target], false, now)
     })
 }

@@ -148,6 +148,7 @@ fn outcome(
                 Activated::LeftToTarget => "left to target",
                 Activated::ImplicitOnly => "implicit only",
                 Activated::Accepted => "accepted",
+                Activated::StaysLive => "stays live",
                 _ => "done",
             };
             (word, done.to_string(), None)

@@ -48,6 +48,10 @@ pub struct Config {
     /// the last report before another report is read. Needs every sense of the unit's I_T nexuses
     /// to reach [`LogicalUnit::handle_sense`](super::LogicalUnit::handle_sense). Default on.
     pub confirm_old_news: bool,
+    /// Whether a change of any group leaves a unit attention on the I_T nexuses of every group, as
+    /// SPC has it, and not only on those of the group that changed, as LIO does it. Lets old news
+    /// be checked through another group. Default off.
+    pub attentions_on_every_nexus: bool,
 }
 
 impl Default for Config {
@@ -68,6 +72,7 @@ impl Default for Config {
             stpg_per_minute: 8,
             idle_probe_ms: None,
             confirm_old_news: true,
+            attentions_on_every_nexus: false,
         }
     }
 }
@@ -82,12 +87,18 @@ pub const ATTENTIONS_MAX: u8 = 8;
 pub const ATTENTIONS_AT_ONCE: u8 = 4;
 /// Times a command that was not started (not submitted, BUSY, TASK SET FULL) is sent again.
 pub const RESENDS_MAX: u8 = 5;
-/// Readings of page 83h before an identity in doubt counts as unreadable.
+/// Answered readings of page 83h before an identity in doubt counts as unreadable.
 pub const IDENTITY_READS_MAX: u8 = 5;
+/// The same for readings without an answer (BUSY, not submitted, lost), which follow each other
+/// after [`Config::transition_poll_ms`]: more than four minutes, the longest controller switch.
+pub const IDENTITY_UNANSWERED_MAX: u8 = 130;
 /// Length of the buffer for page 83h, in bytes.
 pub const IDENTITY_BYTES: u16 = 4_096;
-/// Reports that an activation reads after its STPG before it says "not reached".
-pub const VERIFICATIONS_MAX: u8 = 3;
+/// Reports that an activation reads after its STPG before it says "not reached": with the default
+/// [`Config::retry_ms`], ten seconds of a target that shows no transition.
+pub const VERIFICATIONS_MAX: u8 = 20;
+/// The same where the groups are live and a device handler asked.
+pub const VERIFICATIONS_LIVE_MAX: u8 = 3;
 /// Paths over which an activation whose STPG got lost sends it.
 pub const STPG_ATTEMPTS_MAX: u8 = 3;
 /// Activations that a unit holds, running and waiting.

@@ -52,7 +52,7 @@ pub enum Event {
     /// Groups of the last report found no place in the storage. Groups that paths name always
     /// have one.
     GroupsNotStored {
-        /// How many.
+        /// How many; told when the number changes.
         count: u16,
     },
     /// One of the driver's own commands met the unit attention that the capacity changed (2A/09):
@@ -112,8 +112,11 @@ impl super::Parts<'_> {
         if let Some(path) = self.state.untold_capacity.take() {
             return Some(Event::CapacityChanged { path });
         }
-        let count = core::mem::take(&mut self.state.untold_groups);
-        (count > 0).then_some(Event::GroupsNotStored { count })
+        let count = self.state.not_stored;
+        if core::mem::replace(&mut self.state.not_stored_told, count) == count {
+            return None;
+        }
+        Some(Event::GroupsNotStored { count })
     }
 
     fn next_path_event(&mut self) -> Option<Event> {

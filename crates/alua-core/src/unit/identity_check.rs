@@ -4,13 +4,13 @@
 //! something clear: the same logical unit (the path is trusted again, perhaps in another group),
 //! or another one (the path must be removed). A page that cannot be read, or that names no logical
 //! unit or group while the target is in flux, is read again; what was known before stays. After
-//! [`IDENTITY_READS_MAX`] tries the path counts as unreadable and is tried slowly.
+//! [`IDENTITY_READS_MAX`] answers, or many more readings without one, the path counts as unreadable and is tried slowly.
 
 use super::command::{Command, CommandKind, Outcome};
-use super::config::IDENTITY_READS_MAX;
+use super::config::{IDENTITY_READS_MAX, IDENTITY_UNANSWERED_MAX};
 use super::machine::{Parts, Role};
 use super::refresh::Reason;
-use super::slots::{IdentityCheck, PathId};
+use super::slots::{IdentityCheck, PathId, Transport};
 use crate::identity::Identity;
 use crate::spc::Status;
 use crate::spc::designator::DeviceIdentification;
@@ -30,12 +30,13 @@ impl Parts<'_> {
         let spacing = self.state.config.retry_ms;
         let Some(path) = self.path_mut(id) else { return };
         // A target that puts every command in doubt has its page read, but not for each of them.
-        let due = path.identity_read.map_or(now, |read| read.after(spacing).max(now));
+        let never = path.identity_read == Time::ZERO;
+        let due = if never { now } else { path.identity_read.after(spacing).max(now) };
         match path.identity {
             // What is being read may be from before the change.
             IdentityCheck::InDoubt { .. } => self.state.identity_again |= being_read,
             IdentityCheck::Verified | IdentityCheck::Unreadable { .. } => {
-                path.identity = IdentityCheck::InDoubt { due, reads: 0 };
+                path.identity = IdentityCheck::InDoubt { due, reads: 0, unanswered: 0 };
                 self.state.identity_again |= being_read;
             }
             IdentityCheck::Changed => {}
@@ -53,9 +54,14 @@ impl Parts<'_> {
         if self.next_identity_time()? > now {
             return None;
         }
+        // The longest due first, so that no path that never answers stands before the others; one
+        // whose transport failed after all of them.
         let (id, _) = (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
-            .find(|(_, path)| due(path.identity).is_some_and(|due| due <= now))?;
+            .filter(|(_, path)| due(path.identity).is_some_and(|due| due <= now))
+            .min_by_key(|(_, path)| {
+                (matches!(path.transport, Transport::Failed { .. }), due(path.identity))
+            })?;
         Some(self.state.send(id, CommandKind::ReadIdentification, Role::Identity, now))
     }
 
@@ -65,21 +71,32 @@ impl Parts<'_> {
         } else {
             self.judge_identity(id, outcome)
         };
-        let (retry, reprobe) = (self.state.config.retry_ms, self.state.config.reprobe_ms);
+        let config = &self.state.config;
+        let (retry, reprobe) = (config.retry_ms, config.reprobe_ms);
+        let patience = config.transition_poll_ms;
         let Some(path) = self.path_mut(id) else { return };
-        let reads = match path.identity {
-            IdentityCheck::InDoubt { reads, .. } => reads.saturating_add(1),
-            IdentityCheck::Unreadable { .. } => IDENTITY_READS_MAX,
+        let answered = is_answer(outcome);
+        let (reads, unanswered) = match path.identity {
+            IdentityCheck::InDoubt { reads, unanswered, .. } if answered => {
+                (reads.saturating_add(1), unanswered)
+            }
+            IdentityCheck::InDoubt { reads, unanswered, .. } => {
+                (reads, unanswered.saturating_add(1))
+            }
+            IdentityCheck::Unreadable { .. } => (IDENTITY_READS_MAX, IDENTITY_UNANSWERED_MAX),
             IdentityCheck::Verified | IdentityCheck::Changed => return,
         };
-        path.identity_read = Some(now);
-        let enough = reads >= IDENTITY_READS_MAX;
+        path.identity_read = now;
+        let enough = reads >= IDENTITY_READS_MAX || unanswered >= IDENTITY_UNANSWERED_MAX;
         path.identity = match reading {
             Reading::Same { .. } => IdentityCheck::Verified,
             Reading::SameWithoutGroup if enough => IdentityCheck::Verified,
             Reading::Other => IdentityCheck::Changed,
             _ if enough => IdentityCheck::Unreadable { due: now.after(reprobe) },
-            _ => IdentityCheck::InDoubt { due: now.after(retry), reads },
+            _ => {
+                let delay = if answered { retry } else { patience };
+                IdentityCheck::InDoubt { due: now.after(delay), reads, unanswered }
+            }
         };
         let (trusted, changed) = (path.is_trusted(), path.identity == IdentityCheck::Changed);
         self.state.untold |= changed;
@@ -126,6 +143,14 @@ impl Parts<'_> {
             _ => Reading::Same { group: found.group, relative_port: found.relative_port },
         }
     }
+}
+
+/// Whether the target said something: a controller that restarts says BUSY, or nothing, for a while.
+const fn is_answer(outcome: &Outcome<'_>) -> bool {
+    matches!(
+        outcome,
+        Outcome::Answered { status, .. } if !matches!(status, Status::Busy | Status::TaskSetFull)
+    )
 }
 
 const fn due(identity: IdentityCheck) -> Option<Time> {

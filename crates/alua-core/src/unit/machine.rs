@@ -40,7 +40,8 @@ pub(super) struct State {
     pub(super) untold: bool,
     /// The last pass failed, and nobody was told.
     pub(super) untold_failure: bool,
-    pub(super) untold_groups: u16,
+    pub(super) not_stored: u16,
+    pub(super) not_stored_told: u16,
     pub(super) untold_capacity: Option<PathId>,
     pub(super) shut_down: bool,
 }
@@ -114,7 +115,8 @@ impl State {
             counters: Counters::default(),
             untold: false,
             untold_failure: false,
-            untold_groups: 0,
+            not_stored: 0,
+            not_stored_told: 0,
             untold_capacity: None,
             shut_down: false,
         }
@@ -303,6 +305,20 @@ impl Parts<'_> {
         true
     }
 
+    /// The transport of a path failed: what is in flight on it is lost.
+    pub(super) fn note_transport_failure(&mut self, id: PathId, now: Time) {
+        let Some(path) = self.path_mut(id) else { return };
+        path.transport = Transport::Failed { at: now };
+        let lost = |flight: &mut Option<InFlight>| flight.take_if(|flight| flight.path == id);
+        if lost(&mut self.state.identity).is_some() {
+            self.complete_identity(id, &Outcome::TransportFailed, now);
+        }
+        lost(&mut self.state.probe);
+        if let Some(flight) = lost(&mut self.state.control) {
+            self.complete_control(flight, &Outcome::TransportFailed, now);
+        }
+    }
+
     pub(super) fn set_managed(&mut self, managed: Result<Managed, AluaOff>, now: Time) {
         if self.state.managed == managed {
             return;
@@ -400,11 +416,18 @@ impl Parts<'_> {
                 }
             }
         }
-        for path in self.paths.iter_mut() {
-            if path.evidence.is_some_and(|own| own.expires <= now) {
-                path.evidence = None;
+        let mut alone = None;
+        for (index, path) in (0..).zip(self.paths.iter_mut()) {
+            if let Some(own) = path.evidence.filter(|own| own.expires <= now) {
+                // Without a group there is nothing that the path stands against.
+                path.evidence = path.group.and_then(|_| own.grown_old(limit_ms));
+                let id = PathId::new(index, path.generation);
+                alone = path.evidence.map(|_| id).or(alone);
                 self.state.untold = true;
             }
+        }
+        if let Some(path) = alone {
+            self.poll_alone(path, now);
         }
         if expired {
             self.state.untold = true;
@@ -418,7 +441,11 @@ impl Parts<'_> {
             Some(Transition::Running { deadline, .. }) if group.used => Some(deadline),
             _ => None,
         });
-        let evidence = self.paths.iter().filter_map(|path| path.evidence.map(|own| own.expires));
+        let evidence = self
+            .paths
+            .iter()
+            .filter_map(|path| path.evidence.map(|own| own.expires))
+            .filter(|expires| *expires != Evidence::NEVER);
         let known = transitions.chain(evidence).min();
         let control = match self.state.control {
             None => self.next_control_time(),
@@ -447,19 +474,44 @@ impl Parts<'_> {
             Some(state) if before.state == Some(state) => {}
             Some(AccessState::Transitioning) => self.note_transition(id, sense, now),
             Some(state) => {
-                let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
                 let expires = now.after(self.state.config.reprobe_ms);
-                if let Some(path) = self.path_mut(id) {
-                    path.evidence = Some(Evidence { state, cause, expires });
-                }
-                self.state.untold = true;
-                self.want_refresh(Reason::Evidence(id), now);
+                self.keep_evidence(id, state, sense, expires, now);
             }
             None if what.recheck.contains(Recheck::STATES) => {
                 self.want_refresh(Reason::Attention(id), now);
             }
             None => {}
         }
+    }
+
+    /// What a path says of itself, against what is known of its group.
+    fn keep_evidence(
+        &mut self,
+        id: PathId,
+        state: AccessState,
+        sense: &Sense,
+        expires: Time,
+        now: Time,
+    ) {
+        let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
+        if let Some(path) = self.path_mut(id) {
+            path.evidence = Some(Evidence { state, cause, expires });
+        }
+        self.state.untold = true;
+        self.want_refresh(Reason::Evidence(id), now);
+    }
+
+    /// Whether a path that says "in transition" said so before, and a report that was read through
+    /// another path a moment ago says that its group is not: then it speaks for itself alone.
+    fn is_overruled(&self, id: PathId, now: Time) -> bool {
+        let Some(path) = self.path(id) else { return false };
+        let group = path.group.and_then(|group| self.group(group));
+        let Some(Cause::Report { path: reader, at }) = group.map(Group::cause) else {
+            return false;
+        };
+        let moment = u64::from(self.state.config.transition_poll_ms).saturating_mul(2);
+        let recent = now.since(at) < moment;
+        path.said_transition && reader != id && recent
     }
 
     fn note_transition(&mut self, id: PathId, sense: &Sense, now: Time) {
@@ -475,6 +527,7 @@ impl Parts<'_> {
             return;
         }
         let before = *path;
+        path.said_transition = false;
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;
@@ -487,14 +540,25 @@ impl Parts<'_> {
         }
     }
 
-    /// Enters a transition because a path said so. False where the path's group is known to be in
-    /// one, or to have outlived one: a target that never leaves it must not start it anew.
+    /// Enters a transition because a path said so: its group's, or its own where its group is known
+    /// to be in none. False where that transition is known, or outlived its limit: a target that
+    /// never leaves it must not start it anew.
     pub(super) fn enter_transition(&mut self, id: PathId, sense: &Sense, now: Time) -> bool {
+        let alone = self.path(id).and_then(|path| path.evidence).is_some_and(|own| own.is_alone());
+        if alone {
+            return false;
+        }
+        if self.is_overruled(id, now) {
+            let deadline = now.after(self.state.transition_ms);
+            self.keep_evidence(id, AccessState::Transitioning, sense, deadline, now);
+            return false;
+        }
         let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
         let deadline = now.after(self.state.transition_ms);
         self.state.untold = true;
         if let Some(path) = self.path_mut(id) {
             path.evidence = None;
+            path.said_transition = true;
         }
         if let Some(group) = self.group_mut_of(id) {
             if group.transition.is_some() {

@@ -184,11 +184,10 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
         self.parts().note_success(path, now);
     }
 
-    /// Takes note that the transport of `path` failed: the path is the last to be asked.
+    /// Takes note that the transport of `path` failed: the path is the last to be asked, and a
+    /// command of the driver that is in flight on it counts as lost; its completion is ignored.
     pub fn handle_transport_failure(&mut self, path: PathId, now: Time) {
-        if let Some(path) = self.parts().path_mut(path) {
-            path.transport = Transport::Failed { at: now };
-        }
+        self.parts().note_transport_failure(path, now);
     }
 
     /// Takes what became of a command. Returns whether the command was awaited; one whose path was
@@ -366,8 +365,11 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
         let Some(path) = self.path(id) else { return Gate::Refuse(Refusal::NoPath) };
         match path.identity {
             IdentityCheck::Verified => match self.access(id) {
-                // No state will ever be known: nothing to wait for.
-                Known { state: None, cause: Cause::AluaOff(_) | Cause::NoGroup } => Gate::Pass,
+                // No state will ever be known, or TEST UNIT READY showed that it is a live one.
+                Known {
+                    state: None,
+                    cause: Cause::AluaOff(_) | Cause::NoGroup | Cause::Ready { .. },
+                } => Gate::Pass,
                 Known { state: None, .. }
                     if !self.state.config.gate.pass_unknown && self.state.refresh.gave_up() =>
                 {

@@ -57,8 +57,8 @@ impl Parts<'_> {
         }
         changed |= self.apply_absence(reading);
         changed |= self.weigh_evidence(reading);
-        self.state.untold_groups = not_stored;
-        self.state.untold |= changed || not_stored > 0;
+        self.state.untold |= changed || not_stored != self.state.not_stored;
+        self.state.not_stored = not_stored;
         changed
     }
 
@@ -122,15 +122,15 @@ impl Parts<'_> {
             let state = self.group(group).and_then(Group::state);
             let older = own.at() <= reading.sent;
             // Read through the path's own group, the report is as near to the truth as the path
-            // is; and that a transition is over is the expected news, not a contradiction.
-            let first_hand = reader == Some(group);
-            let over = own.state == AccessState::Transitioning;
-            if state == Some(own.state) || older && (first_hand || over) {
+            // is; not so for a path that stays in transition when its group has left it.
+            let first_hand =
+                if own.is_alone() { id == reading.path } else { reader == Some(group) };
+            if state == Some(own.state) || older && first_hand {
                 if let Some(path) = self.path_mut(id) {
                     path.evidence = None;
                     changed = true;
                 }
-            } else {
+            } else if !matches!(own.cause, Cause::TransitionExpired { .. }) {
                 contradicts = Some(id);
             }
         }

@@ -1,6 +1,7 @@
 //! What a logical unit keeps for each target port group and each path.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 use crate::access::{AccessState, SupportedStates};
 use crate::cause::{Cause, Known};
@@ -163,34 +164,59 @@ pub struct Path {
     pub(super) relative_port: Option<u16>,
     pub(super) evidence: Option<Evidence>,
     pub(super) identity: IdentityCheck,
-    /// When page 83h was read last.
-    pub(super) identity_read: Option<Time>,
+    /// When page 83h was read last; the start of the clock where it was not.
+    pub(super) identity_read: Time,
     pub(super) transport: Transport,
     /// Tried in the running pass of the refresh.
     pub(super) tried: bool,
     /// Pass of the refresh after which the path last told of a state change.
-    pub(super) attention_after: Option<u32>,
+    pub(super) attention_after: Option<NonZeroU32>,
     pub(super) told: Told,
     pub(super) identity_told: bool,
+    /// A unit attention that waited on it was met, or a report was read through it: one that it
+    /// tells now is newer than that.
+    pub(super) drained: bool,
+    /// It said that it is in transition, and has neither succeeded nor been read through since.
+    pub(super) said_transition: bool,
 }
 
 /// What a path says of its own access state, against or before any report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Evidence {
     pub(super) state: AccessState,
-    /// Always [`Cause::Sense`], which has the time.
+    /// [`Cause::Sense`] or [`Cause::TransitionExpired`], which have the time.
     pub(super) cause: Cause,
     /// When it is dropped, if no report could confirm or overrule it before.
     pub(super) expires: Time,
 }
 
 impl Evidence {
+    /// When that expires which only the path itself can end.
+    pub(super) const NEVER: Time = Time::from_millis(u64::MAX);
+
     /// When the path said it.
     pub(super) const fn at(&self) -> Time {
         match self.cause {
             Cause::Sense { at, .. } => at,
+            Cause::TransitionExpired { since, .. } => since,
             _ => Time::ZERO,
         }
+    }
+
+    /// Whether it is a transition of the path alone, against its group, or what is left of one:
+    /// only the path itself can end that.
+    pub(super) const fn is_alone(&self) -> bool {
+        matches!(self.state, AccessState::Transitioning)
+            || matches!(self.cause, Cause::TransitionExpired { .. })
+    }
+
+    /// What is left of it when it expires: a transition of the path alone that outlived its limit
+    /// counts as standby until the path says otherwise, anything else is dropped.
+    pub(super) fn grown_old(self, limit_ms: u32) -> Option<Self> {
+        let cause = Cause::TransitionExpired { since: self.at(), limit_ms };
+        let expires = Self::NEVER;
+        let standby = Self { state: AccessState::Standby, cause, expires };
+        (self.state == AccessState::Transitioning).then_some(standby)
     }
 }
 
@@ -203,8 +229,10 @@ pub enum IdentityCheck {
     InDoubt {
         /// When the next reading is due.
         due: Time,
-        /// Readings so far.
+        /// Readings so far that the target answered.
         reads: u8,
+        /// Readings so far without an answer: BUSY, not submitted, lost.
+        unanswered: u8,
     },
     /// Page 83h could not be read well within the limit of tries. It is tried again at `due`.
     Unreadable {
@@ -240,12 +268,14 @@ impl Path {
         relative_port: None,
         evidence: None,
         identity: IdentityCheck::Verified,
-        identity_read: None,
+        identity_read: Time::ZERO,
         transport: Transport::Untried,
         tried: false,
         attention_after: None,
         told: Told { state: None, preferred: false },
         identity_told: false,
+        drained: false,
+        said_transition: false,
     };
 
     /// The target port group that the path's page 83h names.

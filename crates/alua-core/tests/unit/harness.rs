@@ -11,7 +11,7 @@ use alua_core::time::Time;
 use alua_core::tpgs::{Managed, evaluate};
 use alua_core::unit::{
     ActivationId, ActivationResult, Command, CommandKind, Config, Event, Group, LogicalUnit,
-    NewPath, Outcome, Path, PathId,
+    NewPath, Outcome, Path, PathId, Target,
 };
 
 pub(crate) use AccessState::{
@@ -242,6 +242,12 @@ impl Host {
         while let Some(event) = self.unit.poll_event() {
             self.events.push(event);
         }
+    }
+
+    /// An administrator asks for a group to become optimized: unlike a device handler's
+    /// `activate`, "live, but not optimized" is a failure.
+    pub(crate) fn switch(&mut self, group: u16) -> ActivationId {
+        self.unit.set_states(&[Target { state: AO, id: group }], false, self.now).unwrap()
     }
 
     /// I/O on `path` meets this sense.

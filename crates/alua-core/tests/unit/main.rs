@@ -24,4 +24,5 @@ mod senses;
 mod series;
 mod smoke;
 mod stpg;
+mod uneven;
 mod worker;

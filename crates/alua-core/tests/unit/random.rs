@@ -181,8 +181,9 @@ impl Life {
         let deadline = self.host.unit.poll_deadline();
         assert!(
             deadline.is_none_or(|deadline| deadline > self.host.now),
-            "a deadline in the past: {deadline:?} at {:?}",
-            self.host.now
+            "a deadline in the past: {deadline:?} at {:?}: {:?}",
+            self.host.now,
+            self.host.unit
         );
     }
 

@@ -193,15 +193,11 @@ fn reg_28_a_page_in_flux_is_read_again_and_the_group_kept() {
 #[test]
 fn reg_28_a_page_that_cannot_be_read_is_given_up_slowly() {
     for answer in [
-        Answer::Failed,
-        Answer::TimedOut,
-        Answer::NotSubmitted,
         Answer::Good(Vec::new()),
         Answer::Good(vec![0, 0x83, 0xff, 0xff]),
         Answer::Good(vec![0, 0x80, 0, 0]),
         Answer::Good(vec![0, 0x83, 0, 0]),
         Answer::Check(ILLEGAL, 0x24, 0),
-        Answer::Status(alua_core::spc::Status::Busy),
     ] {
         let (mut host, paths) = quiet();
         host.meet(paths[0], ATTENTION, 0x3f, 0x03);

@@ -153,13 +153,13 @@ fn d08_the_command_names_its_own_group_only() {
 fn d09_not_submitted_and_busy_are_sent_again_later() {
     for answer in [Answer::NotSubmitted, Answer::Status(Status::Busy)] {
         let (mut host, _) = two_groups();
-        let id = host.unit.activate(2, host.now).unwrap();
+        let id = host.switch(2);
         obedient(&mut host, false, &answer);
         assert_eq!(host.kinds(), ["RTPG", "STPG", "STPG", "RTPG"], "{answer:?}");
         assert_eq!(host.result(id), Ok(Activated::Reached));
 
         let (mut host, _) = two_groups();
-        let id = host.unit.activate(2, host.now).unwrap();
+        let id = host.switch(2);
         host.run_for(60_000, |command| match kind(command) {
             "STPG" => answer.clone(),
             _ => report(&[(1, AO), (2, AN)]),
@@ -176,7 +176,7 @@ fn d09_not_submitted_and_busy_are_sent_again_later() {
 fn d10_a_refusal_is_checked_by_a_report() {
     let refusal = Answer::Check(SenseKey::HardwareError, 0x67, 0x0a);
     let (mut host, _) = two_groups();
-    let id = host.unit.activate(2, host.now).unwrap();
+    let id = host.switch(2);
     host.run_for(60_000, |command| match kind(command) {
         "STPG" => refusal.clone(),
         _ => report(&[(1, AO), (2, AN)]),
@@ -188,7 +188,7 @@ fn d10_a_refusal_is_checked_by_a_report() {
     ));
     // The report is the truth, also where the target did it all the same.
     let (mut host, _) = two_groups();
-    let id = host.unit.activate(2, host.now).unwrap();
+    let id = host.switch(2);
     obedient(&mut host, true, &refusal);
     assert_eq!(host.result(id), Ok(Activated::Reached));
 }
@@ -197,7 +197,7 @@ fn d10_a_refusal_is_checked_by_a_report() {
 fn d10_check_condition_without_sense_and_odd_statuses_end() {
     for status in [Status::CheckCondition, Status::ReservationConflict, Status::TaskAborted] {
         let (mut host, _) = two_groups();
-        let id = host.unit.activate(2, host.now).unwrap();
+        let id = host.switch(2);
         host.run_for(60_000, |command| match kind(command) {
             "STPG" => Answer::Status(status),
             _ => report(&[(1, AO), (2, AN)]),
@@ -245,20 +245,20 @@ fn d10_unit_attentions_and_transitions_on_the_stpg_without_end_end() {
 fn d10_a_lost_stpg_is_sent_over_other_paths_after_a_report() {
     for answer in [Answer::Failed, Answer::TimedOut] {
         let (mut host, _) = two_groups();
-        let id = host.unit.activate(2, host.now).unwrap();
+        let id = host.switch(2);
         obedient(&mut host, false, &answer);
         assert_eq!(host.kinds(), ["RTPG", "STPG", "RTPG", "STPG", "RTPG"]);
         assert_ne!(host.sent[1].path, host.sent[3].path);
         assert_eq!(host.result(id), Ok(Activated::Reached));
         // It had arrived after all.
         let (mut host, _) = two_groups();
-        let id = host.unit.activate(2, host.now).unwrap();
+        let id = host.switch(2);
         obedient(&mut host, true, &answer);
         assert_eq!(host.kinds(), ["RTPG", "STPG", "RTPG"]);
         assert_eq!(host.result(id), Ok(Activated::Reached));
         // It never arrives.
         let (mut host, _) = two_groups();
-        let id = host.unit.activate(2, host.now).unwrap();
+        let id = host.switch(2);
         host.run_for(60_000, |command| match kind(command) {
             "STPG" => answer.clone(),
             _ => report(&[(1, AO), (2, AN)]),
@@ -417,7 +417,7 @@ fn reg_27_stpg_is_limited_per_minute() {
         // Another host pulls it back each time.
         let group = 1 + u16::from(round % 2 == 0);
         let mut states = if group == 2 { [(1, AO), (2, AN)] } else { [(1, AN), (2, AO)] };
-        let id = host.unit.activate(group, host.now).unwrap();
+        let id = host.switch(group);
         host.run(|command| match kind(command) {
             "STPG" => {
                 states = if group == 2 { [(1, AN), (2, AO)] } else { [(1, AO), (2, AN)] };
@@ -436,7 +436,7 @@ fn reg_27_stpg_is_limited_per_minute() {
     }
     assert_eq!((stpgs(&host), limited), (8, 12));
     host.wait(60_001);
-    host.unit.activate(2, host.now).unwrap();
+    host.switch(2);
     host.run(|command| if kind(command) == "STPG" { GOOD } else { report(&[(1, AO), (2, AN)]) });
     assert_eq!(stpgs(&host), 9);
 }
@@ -467,7 +467,7 @@ fn d08_sixteen_groups_fit_into_one_request() {
 fn d10_a_trouble_that_is_over_is_not_held_against_the_next_try() {
     // Lost once, then accepted without effect: the end tells the second, not the first.
     let (mut host, _) = two_groups();
-    let id = host.unit.activate(2, host.now).unwrap();
+    let id = host.switch(2);
     let mut first = Some(Answer::Failed);
     host.run_for(60_000, |command| match kind(command) {
         "STPG" => first.take().unwrap_or(GOOD),

@@ -212,7 +212,7 @@ fn c11_nothing_is_repeated_at_once_but_what_lost_its_turn() {
 #[test]
 fn c13_d11_the_stpg_is_sent_once_and_a_report_proves_it() {
     let (mut host, _) = two_groups();
-    let id = host.unit.activate(2, host.now).unwrap();
+    let id = host.switch(2);
     host.run(|command| match kind(command) {
         "STPG" => GOOD,
         _ => report(&[(1, AO), (2, AN)]),

@@ -2,7 +2,8 @@
 
 use super::super::command::{Command, CommandKind, Outcome, StpgTargets};
 use super::super::config::{
-    ATTENTIONS_MAX, RESENDS_MAX, STPG_ATTEMPTS_MAX, TARGETS_MAX, VERIFICATIONS_MAX,
+    ACTIVATIONS_MAX, ATTENTIONS_MAX, RESENDS_MAX, STPG_ATTEMPTS_MAX, TARGETS_MAX,
+    VERIFICATIONS_LIVE_MAX, VERIFICATIONS_MAX,
 };
 use super::super::machine::{Parts, Role};
 use super::super::refresh::{PassEnd, Reason};
@@ -13,10 +14,13 @@ use super::{
 };
 use crate::access::AccessState;
 use crate::cause::Cause;
-use crate::sense::{Recheck, is_transition, meaning};
+use crate::sense::{Disposition, Recheck, is_transition, meaning};
 use crate::spc::Status;
 use crate::spc::sense::{Sense, SenseKey};
 use crate::time::Time;
+
+/// Turns until nothing is due: more than a queue of activations that all end can need.
+const TURNS_MAX: usize = 4 * ACTIVATIONS_MAX;
 
 enum Next {
     Wait,
@@ -54,6 +58,7 @@ impl Parts<'_> {
             resends: 0,
             verifications: 0,
             trouble: None,
+            avoid: None,
         });
         activations.next = next.wrapping_add(1);
         self.want_refresh(Reason::Activation, now);
@@ -106,11 +111,16 @@ impl Parts<'_> {
         if self.state.control.is_some() || self.state.shut_down {
             return None;
         }
-        self.end_pause(now);
-        self.next_stpg(now)
-            .or_else(|| self.next_refresh_command(now))
-            // A pass that ended without a command makes way.
-            .or_else(|| self.next_stpg(now))
+        // A pass that ends without a command makes way for a switch, and a switch that may not be
+        // sent for a pass; each turn ends one or the other.
+        for _ in 0..TURNS_MAX {
+            self.end_pause(now);
+            let command = self.next_stpg(now).or_else(|| self.next_refresh_command(now));
+            if command.is_some() || self.next_control_time().is_none_or(|due| due > now) {
+                return command;
+            }
+        }
+        None
     }
 
     fn end_pause(&mut self, now: Time) {
@@ -153,13 +163,15 @@ impl Parts<'_> {
         if let Some(until) = self.state.activations.limited_until(limit, now) {
             if !run.request.force {
                 let limited = Err(ActivationError::RateLimited { until });
-                self.state.activations.end(run.id, limited);
+                let live = self.is_live_enough(&run);
+                let result = if live { Ok(Activated::StaysLive) } else { limited };
+                self.state.activations.end(run.id, result);
                 self.advance_activations(now);
                 return None;
             }
         }
         let wanted = self.targets_to_send(&run);
-        let Some(path) = self.path_for_stpg(&wanted) else {
+        let Some(path) = self.path_for_stpg(&wanted, run.avoid) else {
             self.state.activations.end(run.id, Err(ActivationError::NoPath));
             self.advance_activations(now);
             return None;
@@ -175,17 +187,19 @@ impl Parts<'_> {
         StpgTargets::collect(missing.copied())
     }
 
-    /// A path in a group that is to become better first, then any; failed transports last.
-    fn path_for_stpg(&self, wanted: &StpgTargets) -> Option<PathId> {
+    /// A path in a group that is to become better first, then the best of the others; paths that
+    /// speak against their group, and failed transports, last.
+    fn path_for_stpg(&self, wanted: &StpgTargets, avoid: Option<PathId>) -> Option<PathId> {
         (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
             .filter(|(_, path)| path.is_trusted())
-            .min_by_key(|(_, path)| {
+            .min_by_key(|(id, path)| {
+                let avoided = Some(*id) == avoid;
                 let failed = matches!(path.transport, Transport::Failed { .. });
                 let of_target = wanted.as_slice().iter().any(|target| {
                     target.state == AccessState::ActiveOptimized && path.group == Some(target.id)
                 });
-                (failed, !of_target)
+                (avoided || failed, path.evidence.is_some(), !of_target, self.rank(path))
             })
             .map(|(id, _)| id)
     }
@@ -231,6 +245,9 @@ impl Parts<'_> {
                 verify
             }
         };
+        if matches!(run.trouble, Some(Trouble::Transport | Trouble::Path(_))) {
+            run.avoid = Some(path);
+        }
         self.state.activations.put(run);
         if matches!(run.phase, Phase::Verifying { .. } | Phase::Reading { .. }) {
             let taken = matches!(outcome, Outcome::Answered { status: Status::Good, .. });
@@ -265,8 +282,14 @@ impl Parts<'_> {
             run.attentions = run.attentions.saturating_add(1);
             return Phase::Reading { pass: next_pass };
         }
-        run.trouble = Some(Trouble::Refused(sense.into()));
-        run.attempts = STPG_ATTEMPTS_MAX;
+        let what = meaning(sense);
+        if what.disposition == Disposition::RetryElsewhere {
+            self.note_sense(path, sense, &what, now);
+            run.trouble = Some(Trouble::Path(sense.into()));
+        } else {
+            run.trouble = Some(Trouble::Refused(sense.into()));
+            run.attempts = STPG_ATTEMPTS_MAX;
+        }
         Phase::Verifying { pass: next_pass }
     }
 
@@ -292,6 +315,12 @@ impl Parts<'_> {
         let (Phase::Reading { pass } | Phase::Verifying { pass }) = run.phase else {
             return Next::Wait;
         };
+        let targets = run.request.targets.as_slice();
+        let verifying = matches!(run.phase, Phase::Verifying { .. });
+        let read = matches!(self.state.refresh.last_end, Some((last, PassEnd::Read(_))) if !is_before(last, pass));
+        if read && !verifying && targets.iter().all(|target| self.is_there(target)) {
+            return Next::End(Ok(Activated::AlreadyThere));
+        }
         match self.transition_of(run) {
             Some((_, Transition::Running { .. })) => return Next::Wait,
             Some((group, Transition::Expired { .. })) => {
@@ -300,8 +329,7 @@ impl Parts<'_> {
             None => {}
         }
         let Some((last, end)) = self.state.refresh.last_end else { return Next::Wait };
-        // Numbers wrap: "at or after" is a distance in the lower half.
-        if last.wrapping_sub(pass) > u32::MAX / 2 || self.state.refresh.is_in_pass() {
+        if is_before(last, pass) || self.state.refresh.is_in_pass() {
             return Next::Wait;
         }
         match end {
@@ -414,31 +442,43 @@ impl Parts<'_> {
             let unlisted = ActivationError::NotReached { group: missing.id, state: None };
             return Next::End(Err(run.trouble.map_or(unlisted, Into::into)));
         };
+        let live = self.is_live_enough(run);
         if let Some(trouble) = run.trouble {
-            if trouble == Trouble::Transport && run.attempts < STPG_ATTEMPTS_MAX {
+            let of_path = matches!(trouble, Trouble::Transport | Trouble::Path(_));
+            if of_path && run.attempts < STPG_ATTEMPTS_MAX {
                 return Next::Go(Phase::Sending { at: now });
             }
-            return Next::End(Err(trouble.into()));
+            let failed = Err(trouble.into());
+            return Next::End(if live { Ok(Activated::StaysLive) } else { failed });
         }
         run.verifications = run.verifications.saturating_add(1);
-        if run.verifications < VERIFICATIONS_MAX {
+        let enough = if live { VERIFICATIONS_LIVE_MAX } else { VERIFICATIONS_MAX };
+        if run.verifications < enough {
             return Next::Go(self.pause(run.phase, now));
         }
-        Next::End(Err(ActivationError::NotReached { group: group.id, state: group.state }))
+        let missed = ActivationError::NotReached { group: group.id, state: group.state };
+        Next::End(if live { Ok(Activated::StaysLive) } else { Err(missed) })
     }
 
-    /// The transition that stands in the way: one that runs on any group of the unit, for a
-    /// switch moves several groups at once, or one of a target's group that outlived its limit.
+    /// Whether a device handler's request got what it needs: groups that carry I/O, optimized or
+    /// not.
+    fn is_live_enough(&self, run: &Run) -> bool {
+        let live = |target: &Target| {
+            self.group_of_target(target).and_then(Group::state).is_some_and(|state| state.is_live())
+        };
+        run.request.handler && run.request.targets.as_slice().iter().all(live)
+    }
+
+    /// The transition of a target's group, the running ones first.
     fn transition_of(&self, run: &Run) -> Option<(u16, Transition)> {
-        let running = self.groups.iter().find(|group| group.used && group.is_in_transition());
-        let targets = run.request.targets.as_slice().iter();
-        running
-            .or_else(|| {
-                targets
-                    .filter_map(|target| self.group_of_target(target))
-                    .find(|group| group.transition.is_some())
-            })
-            .and_then(|group| Some((group.id, group.transition?)))
+        let transition = |running: bool| {
+            let targets = run.request.targets.as_slice().iter();
+            targets
+                .filter_map(|target| self.group_of_target(target))
+                .find(|group| group.transition.is_some() && group.is_in_transition() == running)
+                .and_then(|group| Some((group.id, group.transition?)))
+        };
+        transition(true).or_else(|| transition(false))
     }
 
     fn is_there(&self, target: &Target) -> bool {
@@ -457,6 +497,12 @@ impl Parts<'_> {
         };
         self.group(id)
     }
+}
+
+/// Whether pass `one` comes before pass `other`. Numbers wrap: "before" is a distance in the upper
+/// half.
+const fn is_before(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other) > u32::MAX / 2
 }
 
 /// Whether the target may have done what was asked, so that the limit per minute counts it.

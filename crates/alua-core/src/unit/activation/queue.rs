@@ -6,6 +6,7 @@ use super::{ActivationError, ActivationId, ActivationResult};
 use crate::cause::SenseCode;
 use crate::spc::Status;
 use crate::time::Time;
+use crate::unit::PathId;
 
 const WINDOW_MS: u16 = 60_000;
 
@@ -47,6 +48,8 @@ pub(super) struct Run {
     pub(super) verifications: u8,
     /// Why the last STPG did not succeed, if it did not.
     pub(super) trouble: Option<Trouble>,
+    /// The path on which the last STPG was lost or refused.
+    pub(super) avoid: Option<PathId>,
 }
 
 /// What can keep an STPG from success: an [`ActivationError`] in a tenth of its bytes.
@@ -56,6 +59,8 @@ pub(super) enum Trouble {
     Transport,
     Status(Status),
     Refused(SenseCode),
+    /// The path refused, not the target.
+    Path(SenseCode),
 }
 
 impl From<Trouble> for ActivationError {
@@ -64,7 +69,7 @@ impl From<Trouble> for ActivationError {
             Trouble::NotSubmitted => Self::NotSubmitted,
             Trouble::Transport => Self::Transport,
             Trouble::Status(status) => Self::Status(status),
-            Trouble::Refused(sense) => Self::Refused(sense),
+            Trouble::Refused(sense) | Trouble::Path(sense) => Self::Refused(sense),
         }
     }
 }

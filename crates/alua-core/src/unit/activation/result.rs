@@ -33,6 +33,10 @@ pub enum Activated {
     /// The target manages its states alone (implicit only), and the groups are live. Nothing was
     /// sent.
     ImplicitOnly,
+    /// The target did not make the groups optimized (it refused, kept them as they are, or was
+    /// asked too often), but they are live: good enough for a device handler, whose caller would
+    /// fail usable paths otherwise.
+    StaysLive,
     /// The target accepted the request, and no report can show its effect: it was about a port
     /// that no path names.
     Accepted,
@@ -129,6 +133,7 @@ impl fmt::Display for Activated {
             Self::Reached => "reached, a report shows it",
             Self::LeftToTarget => "left to the target, which prefers other groups",
             Self::ImplicitOnly => "the target manages its states alone, and the group is live",
+            Self::StaysLive => "the target did not make it optimized, but it is live",
             Self::Accepted => "accepted, but no report can show the effect",
         })
     }

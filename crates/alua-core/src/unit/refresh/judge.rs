@@ -89,6 +89,9 @@ impl Parts<'_> {
             self.go_on(Step::Report(path), now);
         } else if status == Status::Good {
             let cause = Cause::Ready { path, at: now };
+            if let Some(path) = self.path_mut(path) {
+                path.evidence = None;
+            }
             if let Some(group) = self.group_mut_of(path) {
                 group.transition = None;
                 group.state = None;
@@ -124,9 +127,8 @@ impl Parts<'_> {
         } else if refused {
             // The extended header may have been refused for the same reason: ask for it again
             // when something changed.
-            self.state.refresh.unsupported = Some(sense.into());
             self.state.refresh.extended_refused = false;
-            self.end_pass(PassEnd::Failed(RefreshError::Unsupported(sense.into())), now);
+            self.give_up_path(path, RefreshError::Unsupported(sense.into()), now);
         } else {
             self.give_up_path(path, RefreshError::Sense(sense.into()), now);
         }
@@ -167,6 +169,8 @@ impl Parts<'_> {
                 refresh.report = Some(LastReport { path, at: now, pass, format });
                 if let Some(place) = self.path_mut(path) {
                     place.attention_after = None;
+                    place.said_transition = false;
+                    place.drained = true;
                 }
                 self.end_pass(PassEnd::Read(changed), now);
             }

@@ -12,16 +12,17 @@
 //!
 //! # A pass
 //!
-//! 1. A trigger that may be old news is checked first: if any state had changed since the last
-//!    report, the target would hold a unit attention for the I_T nexus through which that report
-//!    was read. TEST UNIT READY there that meets none proves that the report is still true. Only
-//!    where all that is known comes from that report is this worth asking.
+//! 1. A unit attention that may be old news is checked first, on another path of the same group
+//!    whose own attentions were met before: if a state that the attention can tell of had changed
+//!    since the last report, the target would hold a unit attention for that I_T nexus as well.
+//!    TEST UNIT READY there that meets none proves that the report is still true. Only where all
+//!    that is known comes from that report is this worth asking.
 //! 2. The best path is chosen: the one that told, else live before unknown before standby and
 //!    unavailable before offline before transitioning; failed transports last. Paths whose
 //!    identity is in doubt are not asked.
 //! 3. A path in transition is asked by TEST UNIT READY first: many arrays refuse reports in
 //!    transition. "Still in transition" ends the pass; the next one follows after
-//!    `transition_poll_ms`.
+//!    `transition_poll_ms` and asks another path.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -37,10 +38,12 @@
 mod judge;
 mod pass;
 
+use core::num::NonZeroU32;
+
 use super::command::{Command, CommandKind};
 use super::config::{Config, REPORT_BYTES_MAX};
 use super::machine::{Parts, Role};
-use super::slots::{Path, PathId};
+use super::slots::{Path, PathId, Transport};
 use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
 use crate::time::Time;
@@ -80,6 +83,8 @@ enum Phase {
 struct Trigger {
     /// The path that told.
     via: Option<PathId>,
+    /// The group of that path.
+    group: Option<u16>,
     /// Every trigger so far may be old news.
     may_be_old: bool,
     /// No spacing.
@@ -96,6 +101,8 @@ struct Pass {
     growths: u8,
     resends: u8,
     in_transition: bool,
+    /// Every path asked so far refuses reports altogether.
+    all_refuse: bool,
     last_error: RefreshError,
 }
 
@@ -231,6 +238,12 @@ impl Refresh {
         }
     }
 
+    /// Whether the target refuses reports, and said so not long ago.
+    fn refuses(&self, now: Time, config: &Config) -> bool {
+        let recent = |start: Time| now.since(start) < u64::from(config.reprobe_ms);
+        self.unsupported.is_some() && self.last_start.is_some_and(recent)
+    }
+
     /// When a triggered pass that is wanted at `now` may start.
     fn spaced(&self, now: Time) -> Time {
         self.last_start.map_or(now, |start| start.after(self.spacing_ms).max(now))
@@ -245,11 +258,12 @@ impl Refresh {
 }
 
 impl Trigger {
-    const POLL: Self = Self { via: None, may_be_old: false, urgent: false };
+    const POLL: Self = Self { via: None, group: None, may_be_old: false, urgent: false };
 
     fn merge(&mut self, other: Self) {
+        // One witness speaks for one group.
+        self.may_be_old &= other.may_be_old && self.group == other.group;
         self.via = other.via.or(self.via);
-        self.may_be_old &= other.may_be_old;
         self.urgent |= other.urgent;
     }
 }
@@ -261,18 +275,21 @@ impl Parts<'_> {
             return;
         }
         match reason {
-            // No report can confirm or overrule it; it grows old by itself.
-            Reason::Evidence(_) if self.state.refresh.unsupported.is_some() => return,
-            Reason::Evidence(_) | Reason::Transition => {}
+            // A target that refuses reports is asked again now and then, for it may have been in
+            // the middle of an update; evidence grows old by itself.
+            Reason::Evidence(_) if self.state.refresh.refuses(now, &self.state.config) => return,
+            Reason::Transition if self.state.refresh.refuses(now, &self.state.config) => {}
             _ => self.state.refresh.unsupported = None,
         }
+        let via = match reason {
+            Reason::Evidence(path) | Reason::Attention(path) | Reason::Activated(path) => {
+                Some(path)
+            }
+            _ => None,
+        };
         let trigger = Trigger {
-            via: match reason {
-                Reason::Evidence(path) | Reason::Attention(path) | Reason::Activated(path) => {
-                    Some(path)
-                }
-                _ => None,
-            },
+            via,
+            group: via.and_then(|path| self.path(path)).and_then(|path| path.group),
             may_be_old: match reason {
                 Reason::Attention(path) => self.is_first_attention(path),
                 _ => false,
@@ -292,23 +309,40 @@ impl Parts<'_> {
         refresh.join(at, trigger);
     }
 
-    /// Whether a unit attention is the first on `path` since a report that was read through
-    /// another path: it may tell of the change which that report showed.
+    /// Whether a unit attention is the first on `path` since the last report: it may tell of the
+    /// change which that report showed.
     fn is_first_attention(&mut self, path: PathId) -> bool {
-        let Some(report) = self.state.refresh.report else { return false };
-        let usable = self.state.config.confirm_old_news && self.is_all_from(&report);
+        let report = self.state.refresh.report.and_then(|report| NonZeroU32::new(report.pass));
         let Some(place) = self.path_mut(path) else { return false };
-        let first = place.attention_after != Some(report.pass);
-        place.attention_after = Some(report.pass);
-        usable && first && report.path != path
+        let first = place.attention_after != report;
+        place.attention_after = report;
+        place.drained = true;
+        first && report.is_some() && self.state.config.confirm_old_news
     }
 
-    /// Whether what is known is what that report said, and its path can still be asked.
-    fn is_all_from(&self, report: &LastReport) -> bool {
+    /// The path to check old news on: one that would hold a unit attention if a state had changed
+    /// since the last report of which the attention on `told` may tell. `None` where that cannot be
+    /// known, or where what is known is not all from that report.
+    fn witness_of(&self, told: PathId) -> Option<PathId> {
+        let report = self.state.refresh.report?;
         let cause = Cause::Report { path: report.path, at: report.at };
-        self.is_trusted(report.path)
-            && self.paths.iter().all(|path| path.evidence.is_none())
-            && self.groups.iter().all(|group| !group.used || group.cause == cause)
+        let from_report = self.paths.iter().all(|path| path.evidence.is_none())
+            && self.groups.iter().all(|group| !group.used || group.cause == cause);
+        if !from_report {
+            return None;
+        }
+        let group = self.path(told)?.group;
+        (0..self.paths.len())
+            .filter_map(|index| self.path_at(index))
+            .filter(|(id, path)| {
+                let shares = self.state.config.attentions_on_every_nexus || path.group == group;
+                let failed = matches!(path.transport, Transport::Failed { .. });
+                // One that told since the report has no attention left to show.
+                let silent = path.attention_after != NonZeroU32::new(report.pass);
+                path.drained && silent && path.is_trusted() && shares && !failed && *id != told
+            })
+            .min_by_key(|(id, _)| *id != report.path)
+            .map(|(id, _)| id)
     }
 
     pub(super) fn next_refresh_time(&self) -> Option<Time> {

@@ -2,9 +2,9 @@
 
 use super::super::machine::Parts;
 use super::super::slots::{Path, PathId, Transition, Transport};
-use super::{LastReport, Pass, PassEnd, Phase, Step, Trigger};
+use super::{Pass, PassEnd, Phase, Step, Trigger};
 use crate::access::AccessState;
-use crate::cause::RefreshError;
+use crate::cause::{Cause, RefreshError};
 use crate::time::Time;
 
 /// A spacing that was not needed for this many times its length is forgotten, unless the last
@@ -31,8 +31,7 @@ impl Parts<'_> {
             refresh.changes = 0;
         }
         refresh.last_start = Some(now);
-        let report = refresh.report;
-        let Some(step) = self.first_step(trigger, report) else {
+        let Some(step) = self.first_step(trigger) else {
             let error = match self.state.refresh.unsupported {
                 Some(sense) => RefreshError::Unsupported(sense),
                 None if self.is_any_identity_in_doubt() => RefreshError::IdentityInDoubt,
@@ -49,18 +48,18 @@ impl Parts<'_> {
             growths: 0,
             resends: 0,
             in_transition: false,
+            all_refuse: true,
             last_error: RefreshError::NoPath,
         });
     }
 
-    fn first_step(&self, trigger: Trigger, report: Option<LastReport>) -> Option<Step> {
+    fn first_step(&self, trigger: Trigger) -> Option<Step> {
         // A pass that failed may have taken the unit attention with it.
         let last = self.state.refresh.last_end;
         let holds = matches!(last, Some((_, PassEnd::Read(_) | PassEnd::OldNews)));
-        let checked =
-            report.filter(|report| trigger.may_be_old && holds && self.is_all_from(report));
-        match checked {
-            Some(report) => Some(Step::CheckNews(report.path)),
+        let told = trigger.via.filter(|_| trigger.may_be_old && holds);
+        match told.and_then(|told| self.witness_of(told)) {
+            Some(witness) => Some(Step::CheckNews(witness)),
             None => self.next_step(trigger.via),
         }
     }
@@ -72,7 +71,7 @@ impl Parts<'_> {
             (0..self.paths.len())
                 .filter_map(|index| self.path_at(index))
                 .filter(|(_, path)| self.may_ask(path))
-                .min_by_key(|(_, path)| self.rank(path))
+                .min_by_key(|(id, path)| (self.rank(path), self.turn(*id, path)))
                 .map(|(id, _)| id)
         };
         let id = told.or_else(best)?;
@@ -87,13 +86,27 @@ impl Parts<'_> {
         let in_transition = || {
             path.group.and_then(|id| self.group(id)).is_some_and(|group| group.transition.is_some())
         };
+        let alone = path.evidence.is_some_and(|own| own.is_alone());
+        let may_be_over = alone || in_transition();
         !path.tried
             && path.is_trusted()
-            && (self.state.refresh.unsupported.is_none() || in_transition())
+            && (self.state.refresh.unsupported.is_none() || may_be_over)
+    }
+
+    /// The order among paths in transition: each pass begins with another, so that one that never
+    /// leaves it does not stand before those that did.
+    fn turn(&self, id: PathId, path: &Path) -> usize {
+        if self.known(path).0.state != Some(AccessState::Transitioning) {
+            return 0;
+        }
+        let places = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
+        let first = self.state.refresh.pass.checked_rem(places).unwrap_or(0);
+        let first = usize::try_from(first).unwrap_or(0);
+        id.index().checked_sub(first).unwrap_or(id.index().saturating_add(self.paths.len()))
     }
 
     /// How well a path suits a report; less is better.
-    fn rank(&self, path: &Path) -> u8 {
+    pub(in crate::unit) fn rank(&self, path: &Path) -> u8 {
         let by_state = match self.known(path).0.state {
             Some(state) if state.is_live() => 0,
             None => 1,
@@ -110,6 +123,7 @@ impl Parts<'_> {
     pub(super) fn give_up_path(&mut self, path: PathId, error: RefreshError, now: Time) {
         if let Some(pass) = self.state.refresh.pass_mut() {
             pass.last_error = error;
+            pass.all_refuse &= matches!(error, RefreshError::Unsupported(_));
         }
         self.move_on(path, now);
     }
@@ -127,8 +141,9 @@ impl Parts<'_> {
             path.tried = true;
         }
         let Some(pass) = self.state.refresh.pass_mut() else { return };
-        pass.resends = 0;
+        (pass.resends, pass.attentions, pass.growths) = (0, 0, 0);
         let (in_transition, error) = (pass.in_transition, pass.last_error);
+        let all_refuse = pass.all_refuse;
         // The path that told may have told of the transition: the best of the others then.
         let via = pass.via.filter(|_| !in_transition);
         match self.next_step(via) {
@@ -140,6 +155,9 @@ impl Parts<'_> {
             Some(step) => self.go_on(step, now),
             None if in_transition => self.end_pass(PassEnd::InTransition, now),
             None => {
+                if let (RefreshError::Unsupported(sense), true) = (error, all_refuse) {
+                    self.state.refresh.unsupported = Some(sense);
+                }
                 let end = if self.supports_only_optimized() {
                     PassEnd::Ignored
                 } else {
@@ -174,7 +192,6 @@ impl Parts<'_> {
                 refresh.changes = refresh.changes.saturating_add(1);
                 refresh.spacing_ms = config.spacing_min_ms;
             }
-            PassEnd::InTransition => {}
             _ => {
                 let doubled = refresh.spacing_ms.saturating_mul(2);
                 refresh.spacing_ms = doubled.min(config.spacing_max_ms);
@@ -201,6 +218,12 @@ impl Parts<'_> {
         self.advance_activations(now);
     }
 
+    /// Looks slowly at a path whose own transition outlived its limit.
+    pub(in crate::unit) fn poll_alone(&mut self, path: PathId, now: Time) {
+        let trigger = Trigger { via: Some(path), ..Trigger::POLL };
+        self.state.refresh.join(now.after(self.state.config.reprobe_ms), trigger);
+    }
+
     /// Enters the next pass that time alone asks for.
     fn schedule_poll(&mut self, end: PassEnd, now: Time) {
         let config = &self.state.config;
@@ -224,6 +247,14 @@ impl Parts<'_> {
         }
         if let Some(delay) = delay {
             self.state.refresh.join(now.after(delay), Trigger::POLL);
+        }
+        let expired = |cause| matches!(cause, Cause::TransitionExpired { .. });
+        let alone =
+            (0..self.paths.len()).filter_map(|index| self.path_at(index)).find(|(_, path)| {
+                path.is_trusted() && path.evidence.is_some_and(|own| expired(own.cause))
+            });
+        if let Some(path) = alone.map(|(id, _)| id) {
+            self.poll_alone(path, now);
         }
     }
 }
