@@ -38,7 +38,7 @@
 //! | `alua_bus_detach` | [`unit::LogicalUnit::remove_path`] |
 //! | `optimize_stpg` | [`unit::Config::optimize`] |
 //! | `ALUA_FAILOVER_TIMEOUT` | [`unit::Config::transition_ms`], and apart from it [`unit::Config::command_timeout_ms`] |
-//! | `SCSI_DH_*` | [`unit::ActivationResult`] |
+//! | `SCSI_DH_*` | nothing: [`unit::ActivationResult`] is typed, a kernel module maps it |
 //!
 //! # Contract
 //!

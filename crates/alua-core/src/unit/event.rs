@@ -6,6 +6,7 @@ use super::slots::{Path, PathId};
 use super::{LogicalUnit, Slots};
 use crate::access::AccessState;
 use crate::cause::{Cause, RefreshError};
+use crate::gate::Gate;
 
 /// Something that a consumer may have to act on. Changes between two calls of
 /// [`LogicalUnit::poll_event`] are told as one, from the state told last to the state now.
@@ -37,6 +38,14 @@ pub enum Event {
         preferred: bool,
         /// What the state rests on.
         cause: Cause,
+    },
+    /// What becomes of ordinary I/O on a path changed: what was held can be sent, or must be judged
+    /// anew. Told first when the path is added.
+    Gate {
+        /// The path.
+        path: PathId,
+        /// The gate now.
+        gate: Gate,
     },
     /// Another logical unit answers on the path. Nothing may be sent down it for this unit; remove
     /// it.
@@ -142,6 +151,13 @@ impl super::Parts<'_> {
                     preferred,
                     cause: known.cause,
                 });
+            }
+            let gate = super::machine::gate_of(self.state, self.groups, path);
+            if path.gate_told != Some(gate) {
+                if let Some(path) = self.path_mut(id) {
+                    path.gate_told = Some(gate);
+                }
+                return Some(Event::Gate { path: id, gate });
             }
         }
         None

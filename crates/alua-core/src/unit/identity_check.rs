@@ -28,6 +28,7 @@ impl Parts<'_> {
     pub(super) fn doubt_identity(&mut self, id: PathId, now: Time) {
         let being_read = self.state.identity.is_some_and(|flight| flight.path == id);
         let spacing = self.state.config.retry_ms;
+        self.state.untold = true;
         let Some(path) = self.path_mut(id) else { return };
         // A target that puts every command in doubt has its page read, but not for each of them.
         let never = path.identity_read == Time::ZERO;
@@ -98,8 +99,8 @@ impl Parts<'_> {
                 IdentityCheck::InDoubt { due: now.after(delay), reads, unanswered }
             }
         };
-        let (trusted, changed) = (path.is_trusted(), path.identity == IdentityCheck::Changed);
-        self.state.untold |= changed;
+        let trusted = path.is_trusted();
+        self.state.untold = true;
         if let Reading::Same { group, relative_port } = reading {
             self.move_to_group(id, group, relative_port);
         }

@@ -9,6 +9,7 @@ use super::slots::{Evidence, Group, IdentityCheck, Path, PathId, Transition, Tra
 use super::{AddPathError, NewPath};
 use crate::access::AccessState;
 use crate::cause::{Cause, Known};
+use crate::gate::{Gate, Hold, Refusal, gate};
 use crate::identity::UnitName;
 use crate::sense::{Meaning, Recheck, meaning};
 use crate::spc::Status;
@@ -175,6 +176,27 @@ pub(super) fn known(state: &State, groups: &[Group], path: &Path) -> (Known, boo
         (Ok(_), None, None) => Known { state: None, cause: Cause::NoGroup },
     };
     (known, preferred)
+}
+
+/// What becomes of ordinary I/O for `path`.
+pub(super) fn gate_of(state: &State, groups: &[Group], path: &Path) -> Gate {
+    let policy = state.config.gate;
+    match path.identity {
+        IdentityCheck::Verified => match known(state, groups, path).0 {
+            // No state will ever be known, or TEST UNIT READY showed that it is a live one.
+            Known {
+                state: None,
+                cause: Cause::AluaOff(_) | Cause::NoGroup | Cause::Ready { .. },
+            } => Gate::Pass,
+            Known { state: None, .. } if !policy.pass_unknown && state.refresh.gave_up() => {
+                Gate::Refuse(Refusal::StateUnreadable)
+            }
+            known => gate(known.state, policy),
+        },
+        IdentityCheck::InDoubt { .. } => Gate::Hold(Hold::IdentityInDoubt),
+        IdentityCheck::Unreadable { .. } => Gate::Refuse(Refusal::IdentityUnreadable),
+        IdentityCheck::Changed => Gate::Refuse(Refusal::IdentityChanged),
+    }
 }
 
 impl Parts<'_> {

@@ -8,8 +8,11 @@
 //! - **Inputs**: [`add_path`](LogicalUnit::add_path), [`remove_path`](LogicalUnit::remove_path),
 //!   [`handle_sense`](LogicalUnit::handle_sense) for the sense of any command on any path,
 //!   [`handle_success`](LogicalUnit::handle_success),
+//!   [`handle_transport_failure`](LogicalUnit::handle_transport_failure),
 //!   [`handle_completion`](LogicalUnit::handle_completion) for the driver's own commands,
-//!   [`activate`](LogicalUnit::activate), [`refresh`](LogicalUnit::refresh),
+//!   [`activate`](LogicalUnit::activate), [`set_states`](LogicalUnit::set_states),
+//!   [`refresh`](LogicalUnit::refresh), [`reread_identity`](LogicalUnit::reread_identity),
+//!   [`set_managed`](LogicalUnit::set_managed), [`set_optimize`](LogicalUnit::set_optimize),
 //!   [`shut_down`](LogicalUnit::shut_down).
 //! - **Outputs**, after any input and when the deadline has come, in this order:
 //!   [`poll_command`](LogicalUnit::poll_command) until it returns `None`, then
@@ -55,7 +58,7 @@ pub use slots::{Group, IdentityCheck, Path, PathId, Transition, Transport};
 
 use crate::access::AccessState;
 use crate::cause::{Cause, Known, RefreshError};
-use crate::gate::{Gate, Hold, Refusal, gate};
+use crate::gate::{Gate, Refusal};
 use crate::identity::UnitName;
 use crate::sense::{self, Meaning};
 use crate::spc::sense::Sense;
@@ -166,8 +169,10 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     }
 
     /// Takes note of sense data that any command on `path` got, and tells what it means for that
-    /// command. To be called for every CHECK CONDITION, but not for the driver's own commands:
-    /// those go to [`handle_completion`](Self::handle_completion).
+    /// command. To be called for every CHECK CONDITION. The driver's own commands go to
+    /// [`handle_completion`](Self::handle_completion); a shell that cannot tell them apart (a
+    /// kernel's `check_sense`) may hand their sense in here as well, which costs at most one more
+    /// refresh.
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) -> Meaning {
         let meaning = sense::meaning(sense);
         let mut parts = self.parts();
@@ -300,9 +305,8 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
         self.state.refresh.failure()
     }
 
-    /// Whether a refresh runs or is due, an activation runs, or an identity is being read: whether
-    /// something will still change without a new input. A transition that is polled and a slow
-    /// re-probe count.
+    /// Whether a refresh runs or is due (the polls of a transition and slow re-probes count), an
+    /// activation runs, or a command of the driver is in flight.
     pub fn is_busy(&self) -> bool {
         self.state.is_busy()
     }
@@ -363,24 +367,7 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     /// What becomes of ordinary I/O for a path now.
     pub fn gate(&self, id: PathId) -> Gate {
         let Some(path) = self.path(id) else { return Gate::Refuse(Refusal::NoPath) };
-        match path.identity {
-            IdentityCheck::Verified => match self.access(id) {
-                // No state will ever be known, or TEST UNIT READY showed that it is a live one.
-                Known {
-                    state: None,
-                    cause: Cause::AluaOff(_) | Cause::NoGroup | Cause::Ready { .. },
-                } => Gate::Pass,
-                Known { state: None, .. }
-                    if !self.state.config.gate.pass_unknown && self.state.refresh.gave_up() =>
-                {
-                    Gate::Refuse(Refusal::StateUnreadable)
-                }
-                known => gate(known.state, self.state.config.gate),
-            },
-            IdentityCheck::InDoubt { .. } => Gate::Hold(Hold::IdentityInDoubt),
-            IdentityCheck::Unreadable { .. } => Gate::Refuse(Refusal::IdentityUnreadable),
-            IdentityCheck::Changed => Gate::Refuse(Refusal::IdentityChanged),
-        }
+        machine::gate_of(&self.state, self.groups.as_ref(), path)
     }
 
     fn parts(&mut self) -> Parts<'_> {

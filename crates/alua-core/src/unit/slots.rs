@@ -5,6 +5,7 @@ use core::num::NonZeroU32;
 
 use crate::access::{AccessState, SupportedStates};
 use crate::cause::{Cause, Known};
+use crate::gate::Gate;
 use crate::spc::target_port_groups::StatusCode;
 use crate::time::Time;
 
@@ -173,6 +174,8 @@ pub struct Path {
     pub(super) attention_after: Option<NonZeroU32>,
     pub(super) told: Told,
     pub(super) identity_told: bool,
+    /// What consumers were last told of the gate.
+    pub(super) gate_told: Option<Gate>,
     /// A unit attention that waited on it was met, or a report was read through it: one that it
     /// tells now is newer than that.
     pub(super) drained: bool,
@@ -243,7 +246,8 @@ pub enum IdentityCheck {
     Changed,
 }
 
-/// How the path's transport did the last time the driver used it.
+/// How the path's transport did the last time that the driver heard of it: by a command of its own,
+/// or from its consumer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Transport {
     /// Not used yet.
@@ -274,6 +278,7 @@ impl Path {
         attention_after: None,
         told: Told { state: None, preferred: false },
         identity_told: false,
+        gate_told: None,
         drained: false,
         said_transition: false,
     };
@@ -296,7 +301,7 @@ impl Path {
         self.identity
     }
 
-    /// How the path's transport did the last time the driver used it.
+    /// How the path's transport did the last time that the driver heard of it.
     #[must_use]
     pub const fn transport(&self) -> Transport {
         self.transport

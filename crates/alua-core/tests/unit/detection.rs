@@ -162,7 +162,7 @@ fn a16_r11_a_new_group_is_unknown_not_optimized() {
     assert_eq!(host.unit.group(1).unwrap().supported(), None);
     assert_eq!(host.path_state(paths[0]), None);
     host.drain();
-    assert_eq!(host.events, [], "unknown is not news");
+    assert_eq!(host.news(), [], "unknown is not news");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a17_a_path_to_a_known_group_needs_none() {
     host.run(|_| panic!("the state is known"));
     assert_eq!(host.path_state(late), Some(AO));
     assert!(matches!(
-        host.events[..],
+        host.news()[..],
         [Event::Path { path, from: None, to: Some(AO), .. }] if path == late
     ));
 }

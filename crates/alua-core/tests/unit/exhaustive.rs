@@ -6,7 +6,7 @@
 //! target turns good, and the unit must come to rest knowing everything, with every activation
 //! ended once. A count of the distinct (state, event) pairs shows that the walk went somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alua_core::access::{AccessState, Tpgs};
 use alua_core::cause::RefreshError;
@@ -76,18 +76,21 @@ struct World {
     activations: Vec<ActivationId>,
     ended: Vec<ActivationId>,
     history: Vec<Act>,
+    /// The gates as events told them.
+    gates: BTreeMap<PathId, Gate>,
 }
 
 impl World {
     fn new() -> Self {
         let (mut host, _) = Host::with_paths(Tpgs::Both, Config::default(), &[1, 2]);
-        host.events.clear();
+        host.drain();
         Self {
             host,
             in_flight: Vec::new(),
             activations: Vec::new(),
             ended: Vec::new(),
             history: Vec::new(),
+            gates: BTreeMap::new(),
         }
     }
 
@@ -185,6 +188,9 @@ impl World {
             self.in_flight.push(command);
         }
         for event in std::mem::take(&mut self.host.events) {
+            if let Event::Gate { path, gate } = event {
+                self.gates.insert(path, gate);
+            }
             if let Event::Activation { id, .. } = event {
                 assert!(self.activations.contains(&id), "{id:?} was asked for");
                 assert!(!self.ended.contains(&id), "{id:?} ends once");
@@ -234,6 +240,11 @@ impl World {
             if path.identity() != IdentityCheck::Verified {
                 assert_ne!(unit.gate(id), Gate::Pass, "no I/O while in doubt");
             }
+            assert_eq!(
+                self.gates.get(&id),
+                Some(&unit.gate(id)),
+                "every gate is told: {history:?}"
+            );
         }
     }
 

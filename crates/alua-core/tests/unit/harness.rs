@@ -250,6 +250,12 @@ impl Host {
         self.unit.set_states(&[Target { state: AO, id: group }], false, self.now).unwrap()
     }
 
+    /// What was told of states and ends, without what follows from it for the gates.
+    pub(crate) fn news(&self) -> Vec<Event> {
+        let of_gate = |event: &&Event| matches!(event, Event::Gate { .. });
+        self.events.iter().filter(|event| !of_gate(event)).copied().collect()
+    }
+
     /// I/O on `path` meets this sense.
     pub(crate) fn meet(&mut self, path: PathId, key: SenseKey, asc: u8, ascq: u8) {
         self.unit.handle_sense(path, &sense(key, asc, ascq), self.now);

@@ -217,7 +217,7 @@ fn success_overrules_older_evidence_where_no_report_can_be_read() {
     host.events.clear();
     host.unit.handle_success(paths[0], host.now);
     host.drain();
-    assert!(matches!(host.events[..], [Event::Path { from: Some(SBY), to: None, .. }]));
+    assert!(matches!(host.news()[..], [Event::Path { from: Some(SBY), to: None, .. }]));
     host.run_for(10, |_| GOOD);
     assert_eq!(host.path_state(paths[0]), None, "ready, and no report tells more");
     assert_eq!(host.unit.gate(paths[0]), Gate::Pass);

@@ -2,8 +2,8 @@
 //! It must not cost the others.
 
 use alua_core::access::Tpgs;
-use alua_core::gate::{Gate, GatePolicy};
-use alua_core::unit::{Activated, Config, Transition};
+use alua_core::gate::{Gate, GatePolicy, Hold};
+use alua_core::unit::{Activated, Config, Event, Transition};
 
 use crate::harness::*;
 
@@ -197,4 +197,19 @@ fn d10_a_path_that_refuses_a_switch_does_not_speak_for_its_sibling() {
         _ => report(&[(1, AN), (2, if done { AO } else { SBY })]),
     });
     assert_eq!(host.result(id), Ok(Activated::Reached));
+}
+
+/// What holds I/O must say when it lets go: nothing else would wake the I/O.
+#[test]
+fn x18_n10_a_gate_that_opens_is_told() {
+    let (mut host, paths) = Host::known(Tpgs::Both, Config::default(), &[1], &[(1, AO)]);
+    host.meet(paths[0], ATTENTION, 0x3f, 0x05);
+    let held = Gate::Hold(Hold::IdentityInDoubt);
+    assert!(host.events.contains(&Event::Gate { path: paths[0], gate: held }));
+    host.events.clear();
+    host.run(|command| match kind(command) {
+        "INQUIRY" => Answer::Good(page83(1, Some(1), Some(1))),
+        _ => report(&[(1, AO)]),
+    });
+    assert!(host.events.contains(&Event::Gate { path: paths[0], gate: Gate::Pass }));
 }

@@ -40,6 +40,7 @@ impl Parts<'_> {
             self.end_pass(PassEnd::Failed(error), now);
             return;
         };
+        self.state.untold |= !self.state.config.gate.pass_unknown;
         self.state.refresh.phase = Phase::Pass(Pass {
             via: trigger.via,
             step,
@@ -187,6 +188,8 @@ impl Parts<'_> {
         let refresh = &mut self.state.refresh;
         refresh.phase = Phase::Idle;
         refresh.last_end = Some((refresh.pass, end));
+        self.state.untold |= !config.gate.pass_unknown;
+        let refresh = &mut self.state.refresh;
         match end {
             PassEnd::Read(true) if refresh.changes < CHANGES_AT_ONCE => {
                 refresh.changes = refresh.changes.saturating_add(1);
