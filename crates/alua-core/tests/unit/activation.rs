@@ -3,6 +3,7 @@
 
 use alua_core::access::{AccessState, Tpgs};
 use alua_core::gate::{Gate, Refusal};
+use alua_core::spc::Status;
 use alua_core::tpgs::AluaOff;
 use alua_core::unit::{
     ACTIVATIONS_MAX, Activated, ActivationError, ActivationRefused, AddPathError, Config, Event,
@@ -179,7 +180,7 @@ fn f17_a_path_is_removed_at_every_moment_of_a_refresh() {
             for _ in 0..steps {
                 if let Some(command) = host.next() {
                     if steps > 1 {
-                        host.answer(&command, &Answer::Status(alua_core::spc::Status::Busy));
+                        host.answer(&command, &Answer::Status(Status::Busy));
                     }
                 }
             }
@@ -296,4 +297,48 @@ fn g18_a_transition_on_an_implicit_only_target_is_waited_for() {
         _ => report(&[(1, AO), (2, AN)]),
     });
     assert_eq!(host.result(id), Ok(Activated::AlreadyThere));
+}
+
+/// A device handler's caller fails the path of every activation that fails: a group that carries
+/// I/O is success, whatever became of the wish to have it optimized.
+#[test]
+fn d10_d11_g09_a_device_handler_is_content_with_a_live_group() {
+    let answers = [
+        GOOD,
+        Answer::Check(ILLEGAL, 0x24, 0x00),
+        Answer::Check(ILLEGAL, 0x67, 0x0a),
+        Answer::Status(Status::ReservationConflict),
+    ];
+    for answer in answers {
+        for (state, content) in [(AN, true), (SBY, false)] {
+            let known = [(1, AO), (2, state)];
+            let (mut host, _) = Host::known(Tpgs::Both, Config::default(), &[1, 2], &known);
+            let id = host.unit.activate(2, host.now).unwrap();
+            host.run_for(30_000, |command| match kind(command) {
+                "STPG" => answer.clone(),
+                _ => report(&known),
+            });
+            match host.result(id) {
+                Ok(Activated::StaysLive) => assert!(content, "{answer:?}"),
+                Err(_) => assert!(!content, "{answer:?}"),
+                other => panic!("{answer:?}, {state}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn reg_27_the_limit_per_minute_does_not_fail_a_live_group() {
+    let config = Config { stpg_per_minute: 1, ..Config::default() };
+    let known = [(1, AO), (2, AN)];
+    let (mut host, _) = Host::known(Tpgs::Both, config, &[1, 2], &known);
+    for _ in 0..3 {
+        let id = host.unit.activate(2, host.now).unwrap();
+        host.run_for(5_000, |command| match kind(command) {
+            "STPG" => GOOD,
+            _ => report(&known),
+        });
+        assert_eq!(host.result(id), Ok(Activated::StaysLive));
+    }
+    assert_eq!(host.unit.counters().stpg, 1);
 }
