@@ -55,6 +55,13 @@ pub(crate) struct Change<'a> {
     pub(crate) except: Option<u32>,
 }
 
+/// Whom a change concerns: bits of controllers' views and of groups.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    views: u64,
+    groups: u64,
+}
+
 impl Array {
     /// Which of a unit's views the controller sees.
     pub(crate) fn view_of(&self, unit: usize, controller: usize) -> usize {
@@ -77,7 +84,7 @@ impl Array {
 
     /// Changes states, at once or through a transition, and tells the nexuses.
     pub(crate) fn change(&mut self, change: &Change<'_>) {
-        let mut views = 0_u64;
+        let mut told = Told::default();
         let slow = change.transition != Transition::Takes(Duration::ZERO);
         let episode = self.units[change.unit].episode + 1;
         for &(group, to) in change.targets {
@@ -109,7 +116,8 @@ impl Array {
                 access.state = to;
             }
             access.changed_by = change.by;
-            views |= 1 << view.min(63);
+            told.views |= 1 << view.min(63);
+            told.groups |= 1 << group.min(63);
             let (now, id) = (access.state, self.groups[group].id);
             let name = &self.units[change.unit].name;
             self.trace.note(
@@ -118,7 +126,7 @@ impl Array {
                 format_args!("{name} g{id} {from} -> {now}"),
             );
         }
-        if views == 0 {
+        if told.views == 0 {
             return;
         }
         self.units[change.unit].episode = episode;
@@ -140,7 +148,7 @@ impl Array {
         } else {
             SenseCode::STATE_CHANGED
         };
-        self.tell_views(change.unit, views, code, change.except);
+        self.tell_nexuses(change.unit, told, code, change.except);
     }
 
     /// The end of a transition.
@@ -152,7 +160,7 @@ impl Array {
         quiet: bool,
         except: Option<u32>,
     ) {
-        let mut views = 0_u64;
+        let mut told = Told::default();
         let mut pending = std::mem::take(&mut self.units[unit].pending);
         pending.retain(|pending| {
             if pending.episode != episode {
@@ -160,26 +168,31 @@ impl Array {
             }
             let access = &mut self.units[unit].views[pending.view][pending.group];
             access.state = if fails { pending.from } else { pending.to };
-            views |= 1 << pending.view.min(63);
+            told.views |= 1 << pending.view.min(63);
+            told.groups |= 1 << pending.group.min(63);
             let (now, id) = (access.state, self.groups[pending.group].id);
             let name = &self.units[unit].name;
             self.trace.note(self.clock.now(), "state", format_args!("{name} g{id} -> {now}"));
             false
         });
         self.units[unit].pending = pending;
-        if views == 0 || quiet {
+        if told.views == 0 || quiet {
             return;
         }
         let code = if fails { SenseCode::TRANSITION_FAILED } else { SenseCode::STATE_CHANGED };
-        self.tell_views(unit, views, code, except);
+        self.tell_nexuses(unit, told, code, except);
     }
 
-    /// A unit attention on every nexus whose controller shares one of the views.
-    fn tell_views(&mut self, unit: usize, views: u64, code: SenseCode, except: Option<u32>) {
+    /// A unit attention on every nexus whose controller shares one of the views; of the changed
+    /// groups only, where the configuration says so.
+    fn tell_nexuses(&mut self, unit: usize, told: Told, code: SenseCode, except: Option<u32>) {
         let split = self.units[unit].views.len() > 1;
+        let all_groups = !self.alua.attention_to_changed_group;
         self.establish(unit, code, |array, nexus| {
-            let controller = array.ports[array.nexuses[nexus].port].controller;
-            Some(nexus as u32) != except && (!split || views & 1 << controller.min(63) != 0)
+            let port = &array.ports[array.nexuses[nexus].port];
+            Some(nexus as u32) != except
+                && (!split || told.views & 1 << port.controller.min(63) != 0)
+                && (all_groups || told.groups & 1 << port.group.min(63) != 0)
         });
     }
 

@@ -167,6 +167,18 @@ fn the_extended_header_can_be_left_out_of_the_length() {
 }
 
 #[test]
+fn a_change_can_be_told_to_the_group_that_changed_only() {
+    for (setting, other) in [("false", "CHECK CONDITION 6/2a/06"), ("true", "GOOD")] {
+        let mut array = array(&format!("[alua]\nattention_to_changed_group = {setting}"));
+        let first = array.connect("host", 1).unwrap();
+        let second = array.connect("host", 2).unwrap();
+        apply(&mut array, "do = \"set-state\"\ngroup = 2\nstate = \"active/optimized\"");
+        assert_eq!(said(&mut array, first, &[0; 6]), other);
+        assert_eq!(said(&mut array, second, &[0; 6]), "CHECK CONDITION 6/2a/06");
+    }
+}
+
+#[test]
 fn without_tpgs_neither_command_is_there() {
     for (tpgs, rtpg, stpg_is) in [
         ("none", false, "CHECK CONDITION 5/24/00"),

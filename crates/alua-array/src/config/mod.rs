@@ -125,6 +125,9 @@ pub struct AluaSettings {
     pub attention_at_start: bool,
     /// `attention_to_requester`: 2A/06 also to the nexus that sent STPG.
     pub attention_to_requester: bool,
+    /// `attention_to_changed_group`: 2A/06 only on the nexuses of the groups that changed, as LIO
+    /// does it, not on those of every group.
+    pub attention_to_changed_group: bool,
     /// `stpg`: what becomes of SET TARGET PORT GROUPS.
     pub stpg: StpgBehaviour,
     /// `stpg_demotes`: whether making one group optimized puts the other optimized groups in
@@ -163,6 +166,7 @@ impl Default for AluaSettings {
             rtpg_in_transition: true,
             attention_at_start: false,
             attention_to_requester: false,
+            attention_to_changed_group: false,
             stpg: StpgBehaviour::Accepted,
             stpg_demotes: true,
             extended_header: ExtendedHeader::Accepted,

@@ -174,6 +174,11 @@ pub(crate) fn alua(mut table: Table<'_>, base: &AluaSettings) -> Result<AluaSett
             base.attention_to_requester,
             Field::bool,
         )?,
+        attention_to_changed_group: t.or(
+            "attention_to_changed_group",
+            base.attention_to_changed_group,
+            Field::bool,
+        )?,
         stpg: t.or("stpg", base.stpg, |field| {
             field.choice(&[
                 ("accepted", StpgBehaviour::Accepted),
