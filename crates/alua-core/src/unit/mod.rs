@@ -39,6 +39,7 @@ mod activation;
 mod command;
 mod config;
 mod event;
+mod evidence;
 mod identity_check;
 mod machine;
 mod probe;

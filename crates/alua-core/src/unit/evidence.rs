@@ -1,0 +1,133 @@
+//! What paths say of themselves: by the sense that commands meet, and by success.
+//!
+//! A path's word is weighed against what is known of its group. It becomes the path's own evidence,
+//! or moves the group into a transition; either way a refresh follows, and the report decides
+//! (`report`, `docs/decisions/evidence.md`).
+
+use super::machine::Parts;
+use super::refresh::Reason;
+use super::slots::{Evidence, Group, IdentityCheck, PathId, Transition, Transport};
+use crate::access::AccessState;
+use crate::cause::Cause;
+use crate::sense::{Meaning, Recheck};
+use crate::spc::sense::Sense;
+use crate::time::Time;
+
+impl Parts<'_> {
+    /// Takes note of what sense data says about states and identity.
+    pub(super) fn note_sense(&mut self, id: PathId, sense: &Sense, what: &Meaning, now: Time) {
+        let Some(path) = self.path(id) else { return };
+        let (before, _) = self.known(path);
+        if what.recheck.contains(Recheck::IDENTITY) {
+            self.doubt_identity(id, now);
+        }
+        let untrusted = !self.is_trusted(id);
+        let changed = self.path(id).is_none_or(|path| path.identity == IdentityCheck::Changed);
+        if self.state.managed.is_err() || changed || untrusted && what.state.is_some() {
+            // Perhaps another logical unit's state.
+            return;
+        }
+        match what.state {
+            Some(state) if before.state == Some(state) => {}
+            Some(AccessState::Transitioning) => self.note_transition(id, sense, now),
+            Some(state) => {
+                let expires = now.after(self.state.config.reprobe_ms);
+                self.keep_evidence(id, state, sense, expires, now);
+            }
+            None if what.recheck.contains(Recheck::STATES) => {
+                self.want_refresh(Reason::Attention(id), now);
+            }
+            None => {}
+        }
+    }
+
+    /// What a path says of itself, against what is known of its group.
+    fn keep_evidence(
+        &mut self,
+        id: PathId,
+        state: AccessState,
+        sense: &Sense,
+        expires: Time,
+        now: Time,
+    ) {
+        let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
+        if let Some(path) = self.path_mut(id) {
+            path.evidence = Some(Evidence { state, cause, expires });
+        }
+        self.state.untold = true;
+        self.want_refresh(Reason::Evidence(id), now);
+    }
+
+    /// Whether a path that says "in transition" said so before, and a report that was read through
+    /// another path a moment ago says that its group is not: then it speaks for itself alone.
+    fn is_overruled(&self, id: PathId, now: Time) -> bool {
+        let Some(path) = self.path(id) else { return false };
+        let group = path.group.and_then(|group| self.group(group));
+        let Some(Cause::Report { path: reader, at }) = group.map(Group::cause) else {
+            return false;
+        };
+        let moment = u64::from(self.state.config.transition_poll_ms).saturating_mul(2);
+        let recent = now.since(at) < moment;
+        path.said_transition && reader != id && recent
+    }
+
+    fn note_transition(&mut self, id: PathId, sense: &Sense, now: Time) {
+        if self.enter_transition(id, sense, now) {
+            self.want_refresh(Reason::Transition, now);
+        }
+    }
+
+    pub(super) fn note_success(&mut self, id: PathId, now: Time) {
+        let Some(path) = self.path_mut(id) else { return };
+        path.transport = Transport::Answered { at: now };
+        if !path.is_trusted() {
+            return;
+        }
+        let before = *path;
+        path.said_transition = false;
+        // Newer than what the path said before.
+        let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
+        self.state.untold |= overruled;
+        if self.state.managed.is_err() {
+            return;
+        }
+        let (known, _) = self.known(&before);
+        if known.state.is_some_and(|state| !state.is_live()) {
+            self.want_refresh(Reason::Evidence(id), now);
+        }
+    }
+
+    /// Enters a transition because a path said so: its group's, or its own where its group is known
+    /// to be in none. False where that transition is known, or outlived its limit: a target that
+    /// never leaves it must not start it anew.
+    pub(super) fn enter_transition(&mut self, id: PathId, sense: &Sense, now: Time) -> bool {
+        let alone = self.path(id).and_then(|path| path.evidence).is_some_and(|own| own.is_alone());
+        if alone {
+            return false;
+        }
+        if self.is_overruled(id, now) {
+            let deadline = now.after(self.state.transition_ms);
+            self.keep_evidence(id, AccessState::Transitioning, sense, deadline, now);
+            return false;
+        }
+        let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
+        let deadline = now.after(self.state.transition_ms);
+        self.state.untold = true;
+        if let Some(path) = self.path_mut(id) {
+            path.evidence = None;
+            path.said_transition = true;
+        }
+        if let Some(group) = self.group_mut_of(id) {
+            if group.transition.is_some() {
+                return false;
+            }
+            group.transition = Some(Transition::Running { since: now, deadline });
+            group.state = Some(AccessState::Transitioning);
+            group.cause = cause;
+        } else if let Some(path) = self.path_mut(id) {
+            let state = AccessState::Transitioning;
+            path.evidence = Some(Evidence { state, cause, expires: deadline });
+        }
+        true
+    }
+}
