@@ -105,13 +105,12 @@ impl Parts<'_> {
         if alone {
             return false;
         }
+        let deadline = now.after(self.state.transition_ms);
         if self.is_overruled(id, now) {
-            let deadline = now.after(self.state.transition_ms);
             self.keep_evidence(id, AccessState::Transitioning, sense, deadline, now);
             return false;
         }
         let cause = Cause::Sense { path: id, sense: sense.into(), at: now };
-        let deadline = now.after(self.state.transition_ms);
         self.state.untold = true;
         if let Some(path) = self.path_mut(id) {
             path.evidence = None;

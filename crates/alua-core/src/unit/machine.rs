@@ -6,7 +6,7 @@ use super::command::{Command, CommandId, CommandKind, Outcome};
 use super::config::Config;
 use super::refresh::{Reason, Refresh, Step};
 use super::slots::{Evidence, Group, IdentityCheck, Path, PathId, Transition, Transport};
-use super::{AddPathError, NewPath};
+use super::{ActivationError, AddPathError, NewPath};
 use crate::access::AccessState;
 use crate::cause::{Cause, Known};
 use crate::gate::{Gate, Hold, Refusal, gate};
@@ -160,9 +160,14 @@ impl State {
             CommandKind::SetTargetPortGroups(_) => &mut counters.stpg,
             CommandKind::ReadIdentification => &mut counters.identity_reads,
         };
-        *counter = counter.saturating_add(1);
+        count(counter);
         Command { id, path, kind, timeout_ms: self.config.command_timeout_ms }
     }
+}
+
+/// One more of what a counter counts.
+pub(super) const fn count(counter: &mut u32) {
+    *counter = counter.saturating_add(1);
 }
 
 /// The access state that counts for `path`, what it rests on, and the preference of its group.
@@ -197,6 +202,11 @@ pub(super) fn gate_of(state: &State, groups: &[Group], path: &Path) -> Gate {
         IdentityCheck::Unreadable { .. } => Gate::Refuse(Refusal::IdentityUnreadable),
         IdentityCheck::Changed => Gate::Refuse(Refusal::IdentityChanged),
     }
+}
+
+/// Takes the command in flight that is lost with `path`, if it is on that path.
+fn lose(flight: &mut Option<InFlight>, path: PathId) -> Option<InFlight> {
+    flight.take_if(|flight| flight.path == path)
 }
 
 impl Parts<'_> {
@@ -310,18 +320,14 @@ impl Parts<'_> {
         let Some(path) = self.path_mut(id) else { return false };
         let generation = path.generation.wrapping_add(1);
         *path = Path { generation, ..Path::FREE };
-        let lost = |flight: &Option<InFlight>| flight.filter(|flight| flight.path == id);
-        if lost(&self.state.identity).is_some() {
-            self.state.identity = None;
+        if lose(&mut self.state.identity, id).is_some() {
             self.state.identity_again = false;
         }
-        if lost(&self.state.probe).is_some() {
-            self.state.probe = None;
-        }
+        lose(&mut self.state.probe, id);
         if !self.paths.iter().any(|path| path.used) {
-            self.end_without_paths();
-        } else if let Some(flight) = lost(&self.state.control) {
-            self.state.control = None;
+            self.stop(ActivationError::NoPath);
+            self.forget_groups();
+        } else if let Some(flight) = lose(&mut self.state.control, id) {
             self.complete_control(flight, &Outcome::TransportFailed, now);
         }
         true
@@ -331,12 +337,11 @@ impl Parts<'_> {
     pub(super) fn note_transport_failure(&mut self, id: PathId, now: Time) {
         let Some(path) = self.path_mut(id) else { return };
         path.transport = Transport::Failed { at: now };
-        let lost = |flight: &mut Option<InFlight>| flight.take_if(|flight| flight.path == id);
-        if lost(&mut self.state.identity).is_some() {
+        if lose(&mut self.state.identity, id).is_some() {
             self.complete_identity(id, &Outcome::TransportFailed, now);
         }
-        lost(&mut self.state.probe);
-        if let Some(flight) = lost(&mut self.state.control) {
+        lose(&mut self.state.probe, id);
+        if let Some(flight) = lose(&mut self.state.control, id) {
             self.complete_control(flight, &Outcome::TransportFailed, now);
         }
     }
@@ -351,34 +356,29 @@ impl Parts<'_> {
             self.want_refresh(Reason::Asked, now);
             return;
         }
-        for group in self.groups.iter_mut().filter(|group| group.used) {
-            *group = Group { told: group.told, ..Group::new(group.id) };
-        }
+        self.forget_groups();
         for path in self.paths.iter_mut() {
             path.evidence = None;
         }
-        self.forget_control();
-        self.state.refresh.stop();
-        self.state.activations.end_all(super::ActivationError::AluaOff);
+        self.stop(ActivationError::AluaOff);
     }
 
     pub(super) fn shut_down(&mut self) {
         self.state.shut_down = true;
-        self.forget_control();
         self.state.identity = None;
         self.state.probe = None;
-        self.state.refresh.stop();
-        self.state.activations.end_all(super::ActivationError::ShutDown);
+        self.stop(ActivationError::ShutDown);
     }
 
-    fn forget_control(&mut self) {
+    /// Ends the refresh and every activation, and forgets the command of theirs that is in flight.
+    fn stop(&mut self, error: ActivationError) {
         self.state.control = None;
+        self.state.refresh.stop();
+        self.state.activations.end_all(error);
     }
 
-    fn end_without_paths(&mut self) {
-        self.forget_control();
-        self.state.refresh.stop();
-        self.state.activations.end_all(super::ActivationError::NoPath);
+    /// Forgets what is known of every group, but not what was told of it.
+    fn forget_groups(&mut self) {
         for group in self.groups.iter_mut().filter(|group| group.used) {
             *group = Group { told: group.told, ..Group::new(group.id) };
         }

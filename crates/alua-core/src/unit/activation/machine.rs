@@ -5,7 +5,7 @@ use super::super::config::{
     ACTIVATIONS_MAX, ATTENTIONS_MAX, RESENDS_MAX, STPG_ATTEMPTS_MAX, TARGETS_MAX,
     VERIFICATIONS_LIVE_MAX, VERIFICATIONS_MAX,
 };
-use super::super::machine::{Parts, Role};
+use super::super::machine::{Parts, Role, count};
 use super::super::refresh::{PassEnd, Reason};
 use super::super::slots::{Group, PathId, Transition, Transport};
 use super::queue::{Phase, Request, Run, Slot, Trouble};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::access::AccessState;
 use crate::cause::Cause;
-use crate::sense::{Disposition, Recheck, is_transition, meaning};
+use crate::sense::{Disposition, Recheck, meaning};
 use crate::spc::Status;
 use crate::spc::sense::{Sense, SenseKey};
 use crate::time::Time;
@@ -41,8 +41,7 @@ impl Parts<'_> {
             Request { targets: StpgTargets::collect(targets.iter().copied()), force, handler };
         let activations = &mut self.state.activations;
         if let Some(id) = activations.joinable(&request) {
-            let coalesced = &mut self.state.counters.coalesced;
-            *coalesced = coalesced.saturating_add(1);
+            count(&mut self.state.counters.coalesced);
             return Ok(id);
         }
         let next = activations.next;
@@ -269,10 +268,11 @@ impl Parts<'_> {
 
     fn judge_stpg_sense(&mut self, run: &mut Run, path: PathId, sense: &Sense, now: Time) -> Phase {
         let next_pass = self.state.refresh.pass.wrapping_add(1);
-        if meaning(sense).recheck.contains(Recheck::IDENTITY) {
+        let what = meaning(sense);
+        if what.recheck.contains(Recheck::IDENTITY) {
             self.doubt_identity(path, now);
         }
-        let in_transition = is_transition(sense);
+        let in_transition = what.state == Some(AccessState::Transitioning);
         if in_transition {
             self.enter_transition(path, sense, now);
         }
@@ -282,7 +282,6 @@ impl Parts<'_> {
             run.attentions = run.attentions.saturating_add(1);
             return Phase::Reading { pass: next_pass };
         }
-        let what = meaning(sense);
         if what.disposition == Disposition::RetryElsewhere {
             self.note_sense(path, sense, &what, now);
             run.trouble = Some(Trouble::Path(sense.into()));
@@ -315,10 +314,12 @@ impl Parts<'_> {
         let (Phase::Reading { pass } | Phase::Verifying { pass }) = run.phase else {
             return Next::Wait;
         };
-        let targets = run.request.targets.as_slice();
-        let verifying = matches!(run.phase, Phase::Verifying { .. });
-        let read = matches!(self.state.refresh.last_end, Some((last, PassEnd::Read(_))) if !is_before(last, pass));
-        if read && !verifying && targets.iter().all(|target| self.is_there(target)) {
+        let read = match self.state.refresh.last_end {
+            Some((last, PassEnd::Read(_))) => !is_before(last, pass),
+            _ => false,
+        };
+        let reading = matches!(run.phase, Phase::Reading { .. });
+        if read && reading && self.are_all_there(run) {
             return Next::End(Ok(Activated::AlreadyThere));
         }
         match self.transition_of(run) {
@@ -367,10 +368,10 @@ impl Parts<'_> {
 
     /// A fresh report is there: is anything to be sent?
     fn judge_need(&self, run: &Run, now: Time) -> Next {
-        let targets = run.request.targets.as_slice();
-        if targets.iter().all(|target| self.is_there(target)) {
+        if self.are_all_there(run) {
             return Next::End(Ok(Activated::AlreadyThere));
         }
+        let targets = run.request.targets.as_slice();
         let explicit = self.state.managed.is_ok_and(|managed| managed.tpgs().has_explicit());
         let mut send = false;
         for target in targets.iter().filter(|target| !self.is_there(target)) {
@@ -479,6 +480,10 @@ impl Parts<'_> {
                 .and_then(|group| Some((group.id, group.transition?)))
         };
         transition(true).or_else(|| transition(false))
+    }
+
+    fn are_all_there(&self, run: &Run) -> bool {
+        run.request.targets.as_slice().iter().all(|target| self.is_there(target))
     }
 
     fn is_there(&self, target: &Target) -> bool {

@@ -8,7 +8,8 @@
 //!
 //! A trigger during a pass is kept as `again`: one more pass behind the running one, whatever the
 //! number of triggers. A pass belongs to the unit, not to a path: it moves on to another path when
-//! one fails, and ends only when every path was tried.
+//! one fails, and ends without a report only when every path was tried or those left are in
+//! transition.
 //!
 //! # A pass
 //!
@@ -42,7 +43,7 @@ use core::num::NonZeroU32;
 
 use super::command::{Command, CommandKind};
 use super::config::{Config, REPORT_BYTES_MAX};
-use super::machine::{Parts, Role};
+use super::machine::{Parts, Role, count};
 use super::slots::{Path, PathId, Transport};
 use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
@@ -298,8 +299,7 @@ impl Parts<'_> {
         };
         let refresh = &mut self.state.refresh;
         if refresh.is_wanted() {
-            let coalesced = &mut self.state.counters.coalesced;
-            *coalesced = coalesced.saturating_add(1);
+            count(&mut self.state.counters.coalesced);
         }
         let at = if trigger.urgent {
             now

@@ -1,6 +1,6 @@
 //! The course of a pass: where it starts, which path is asked next, how it ends.
 
-use super::super::machine::Parts;
+use super::super::machine::{Parts, count};
 use super::super::slots::{Path, PathId, Transition, Transport};
 use super::{Pass, PassEnd, Phase, Step, Trigger};
 use crate::access::AccessState;
@@ -32,12 +32,15 @@ impl Parts<'_> {
         }
         refresh.last_start = Some(now);
         let Some(step) = self.first_step(trigger) else {
-            let error = match self.state.refresh.unsupported {
-                Some(sense) => RefreshError::Unsupported(sense),
-                None if self.is_any_identity_in_doubt() => RefreshError::IdentityInDoubt,
-                None => RefreshError::NoPath,
+            let end = match self.state.refresh.unsupported {
+                Some(_) if self.supports_only_optimized() => PassEnd::Ignored,
+                Some(sense) => PassEnd::Failed(RefreshError::Unsupported(sense)),
+                None if self.is_any_identity_in_doubt() => {
+                    PassEnd::Failed(RefreshError::IdentityInDoubt)
+                }
+                None => PassEnd::Failed(RefreshError::NoPath),
             };
-            self.end_pass(PassEnd::Failed(error), now);
+            self.end_pass(end, now);
             return;
         };
         self.state.untold |= !self.state.config.gate.pass_unknown;
@@ -179,17 +182,10 @@ impl Parts<'_> {
 
     pub(super) fn end_pass(&mut self, end: PassEnd, now: Time) {
         let config = self.state.config;
-        let end = match end {
-            PassEnd::Failed(RefreshError::Unsupported(_)) if self.supports_only_optimized() => {
-                PassEnd::Ignored
-            }
-            end => end,
-        };
+        self.state.untold |= !config.gate.pass_unknown;
         let refresh = &mut self.state.refresh;
         refresh.phase = Phase::Idle;
         refresh.last_end = Some((refresh.pass, end));
-        self.state.untold |= !config.gate.pass_unknown;
-        let refresh = &mut self.state.refresh;
         match end {
             PassEnd::Read(true) if refresh.changes < CHANGES_AT_ONCE => {
                 refresh.changes = refresh.changes.saturating_add(1);
@@ -201,13 +197,9 @@ impl Parts<'_> {
             }
         }
         match end {
-            PassEnd::OldNews => {
-                let old = &mut self.state.counters.old_news;
-                *old = old.saturating_add(1);
-            }
+            PassEnd::OldNews => count(&mut self.state.counters.old_news),
             PassEnd::Failed(_) => {
-                let failures = &mut self.state.counters.refresh_failures;
-                *failures = failures.saturating_add(1);
+                count(&mut self.state.counters.refresh_failures);
                 self.state.untold_failure = true;
                 self.state.untold = true;
             }
