@@ -17,7 +17,7 @@ use crate::run;
 /// The release that everything in the guest comes from.
 const RELEASE: &str = "trixie";
 /// The size of the disk; the file is sparse.
-const DISK: &str = "3G";
+const DISK: &str = "4G";
 
 /// What goes into the hash beside the files of `lab/`.
 const SOURCE: &str = include_str!("image.rs");
