@@ -14,6 +14,8 @@
 //! | [`mod@unit`] | the logical unit: its groups, its paths, the refresh and the activation. The driver proper |
 //! | [`sense`] | what each sense code means, in one table for every consumer |
 //! | [`gate`] | what may go down a path in which state |
+//! | [`mod@select`] | which path carries the next I/O |
+//! | [`failover`] | what a failed I/O means for the request, the path and the blocks |
 //! | [`tpgs`], [`identity`] | whether a device takes part, who it is, and in which group a path is |
 //! | [`access`], [`cause`], [`time`] | the states, what they rest on, and the caller's clock |
 //! | [`spc`] | the bytes: CDBs, INQUIRY, page 83h, RTPG, STPG, sense data, referrals; both directions |
@@ -83,8 +85,10 @@
 
 pub mod access;
 pub mod cause;
+pub mod failover;
 pub mod gate;
 pub mod identity;
+pub mod select;
 pub mod sense;
 pub mod spc;
 pub mod time;

@@ -1,0 +1,313 @@
+//! Which path carries the next I/O.
+//!
+//! Two steps, both pure. [`standing`] turns what is known of one path into its [`Standing`]: live in
+//! a class, waiting for something that ends by itself, or out; it changes only when something is
+//! learned, so a consumer keeps it. [`pick`] chooses among the live paths for one request, and runs
+//! for each.
+//!
+//! # Rules
+//!
+//! 1. A path of a better class goes before one of a worse class: optimized before non-optimized and
+//!    LBA-dependent, whatever the policy (I11). Standby, unavailable and offline are never used.
+//! 2. Between paths of the best class the [`Policy`] decides.
+//! 3. [`Policy::ServiceTime`] alone may leave the class, and only where the optimized paths are
+//!    measurably worse: see [`OUTRUN_NUM`].
+//! 4. No live path: the request waits where a path stands in [`Standing::Waits`], else nothing is
+//!    left to wait for but the consumer's own limit ([`outlook`]).
+
+use core::fmt;
+
+use crate::access::AccessState;
+use crate::gate::{Gate, Hold, Refusal};
+
+/// What a path is good for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Standing {
+    /// I/O may be sent.
+    Live(Class),
+    /// No I/O now, and what is in the way ends by itself.
+    Waits(Hold),
+    /// No I/O until something changes.
+    Out(Out),
+}
+
+/// How good a live path is; less is better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Class(u8);
+
+impl Class {
+    /// The class as a small number, 0 for the best.
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        self.0
+    }
+
+    /// Whether it is one of the classes of active/optimized paths.
+    #[must_use]
+    pub const fn is_optimized(self) -> bool {
+        self.0 & OPTIMIZED_MASK == 0
+    }
+
+    /// The same path when it is used only where no other is live: while a path that came back
+    /// proves itself, or because an administrator chose another one.
+    #[must_use]
+    pub const fn deferred(self) -> Self {
+        Self(self.0 | DEFERRED_MASK)
+    }
+
+    /// Whether it is [`deferred`](Self::deferred).
+    #[must_use]
+    pub const fn is_deferred(self) -> bool {
+        self.0 & DEFERRED_MASK != 0
+    }
+}
+
+const OPTIMIZED_MASK: u8 = 0b100;
+const DEFERRED_MASK: u8 = 0b1_0000;
+
+/// Why a path is out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Out {
+    /// The gate refuses: by the access state or the path's identity.
+    Refused(Refusal),
+    /// The consumer holds it out: see [`Health`].
+    Health(Health),
+}
+
+/// What the consumer says of a path, apart from ALUA.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Health {
+    /// Nothing is wrong.
+    #[default]
+    Good,
+    /// Its transport failed.
+    Failed,
+    /// It answers TEST UNIT READY and fails I/O, again and again.
+    Unsteady,
+    /// Its capacity is not the unit's.
+    OtherSize,
+    /// An administrator took it out.
+    ByHand,
+}
+
+/// What the PREF bit counts for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Preference {
+    /// Nothing.
+    Ignore,
+    /// Between paths in the same state, the preferred go first. Default.
+    #[default]
+    WithinState,
+    /// A preferred path goes before every other, even a non-optimized one before an optimized one
+    /// (an array that prefers a group wants I/O there, and moves the unit when it comes).
+    AboveState,
+}
+
+/// The standing of a path in `state`, with the gate that the unit has for it.
+#[must_use]
+pub const fn standing(
+    state: Option<AccessState>,
+    preferred: bool,
+    gate: Gate,
+    health: Health,
+    preference: Preference,
+) -> Standing {
+    if !matches!(health, Health::Good) {
+        return Standing::Out(Out::Health(health));
+    }
+    match gate {
+        Gate::Hold(hold) => Standing::Waits(hold),
+        Gate::Refuse(refusal) => Standing::Out(Out::Refused(refusal)),
+        Gate::Pass => {
+            let optimized = matches!(state, Some(AccessState::ActiveOptimized));
+            Standing::Live(class(optimized, preferred, preference))
+        }
+    }
+}
+
+/// The class of a live path.
+#[must_use]
+pub const fn class(optimized: bool, preferred: bool, preference: Preference) -> Class {
+    let state = if optimized { 0 } else { OPTIMIZED_MASK };
+    Class(match preference {
+        Preference::Ignore => state,
+        Preference::WithinState => state | if preferred { 0 } else { 1 },
+        Preference::AboveState => state | if preferred { 0 } else { 0b1000 },
+    })
+}
+
+/// What a unit's paths, taken together, are good for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outlook {
+    /// A path is live.
+    Live,
+    /// None is, and one will be judged anew by itself.
+    Waits(Hold),
+    /// None is, and nothing ends by itself. The access state or the health of some path may yet
+    /// change: the consumer's limit for that counts from here.
+    Nothing,
+}
+
+/// The outlook over the paths of a unit. A transition counts before other holds.
+pub fn outlook(standings: impl Iterator<Item = Standing>) -> Outlook {
+    let mut found = Outlook::Nothing;
+    for standing in standings {
+        match standing {
+            Standing::Live(_) => return Outlook::Live,
+            Standing::Waits(hold) => {
+                if !matches!(found, Outlook::Waits(Hold::Transitioning)) {
+                    found = Outlook::Waits(hold);
+                }
+            }
+            Standing::Out(_) => {}
+        }
+    }
+    found
+}
+
+/// How the next path is chosen among equals.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Policy {
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest commands in flight. Default.
+    #[default]
+    QueueDepth,
+    /// The one that is expected to answer first: commands in flight times the time that one takes.
+    ServiceTime,
+    /// The nearest to where the request comes from, then one after the other.
+    Affinity,
+}
+
+impl Policy {
+    /// Every policy.
+    pub const ALL: [Self; 4] =
+        [Self::RoundRobin, Self::QueueDepth, Self::ServiceTime, Self::Affinity];
+
+    /// The name that a person gives and reads.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::QueueDepth => "queue-depth",
+            Self::ServiceTime => "service-time",
+            Self::Affinity => "affinity",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One path, as [`pick`] sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// The class; `None` for a path that is not live, or has no room for another command.
+    pub class: Option<Class>,
+    /// Commands in flight.
+    pub in_flight: u32,
+    /// What one command takes, smoothed, in nanoseconds; 0 where that was never measured.
+    pub service_ns: u32,
+    /// How far it is; 0 for the nearest.
+    pub distance: u8,
+}
+
+impl Candidate {
+    /// A place without a path.
+    pub const NONE: Self = Self { class: None, in_flight: 0, service_ns: 0, distance: 0 };
+
+    const fn cost(&self) -> u64 {
+        (self.in_flight as u64).saturating_add(1).saturating_mul(self.service_ns as u64)
+    }
+}
+
+/// A worse class is used where its expected time is less than this part of what the best class
+/// takes: two thirds in numbers of [`OUTRUN_DEN`].
+pub const OUTRUN_NUM: u64 = 2;
+/// See [`OUTRUN_NUM`].
+pub const OUTRUN_DEN: u64 = 3;
+/// The best class must take at least this long, in nanoseconds, before a worse one is looked at:
+/// below it the difference is noise.
+pub const OUTRUN_FLOOR_NS: u64 = 1_000_000;
+
+/// Why [`pick`] chose as it did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Why {
+    /// It is of the best class that is live, and the policy's choice there.
+    Best,
+    /// It is of a worse class, and expected to be faster ([`Policy::ServiceTime`]).
+    Outruns,
+}
+
+/// The path for the next request: its place in `paths`. `after` is the place of the path chosen
+/// last, for the policies that take turns. `None`: none is live.
+#[must_use]
+pub fn pick(paths: &[Candidate], policy: Policy, after: usize) -> Option<(usize, Why)> {
+    let best = best_class(paths)?;
+    let chosen = first_by(paths, after, |it| (it.class == Some(best)).then(|| key(policy, it)))?;
+    if policy == Policy::ServiceTime {
+        if let Some(other) = outruns(paths, after, best, chosen) {
+            return Some((other, Why::Outruns));
+        }
+    }
+    Some((chosen, Why::Best))
+}
+
+fn best_class(paths: &[Candidate]) -> Option<Class> {
+    let mut best: Option<Class> = None;
+    for class in paths.iter().filter_map(|it| it.class) {
+        if best.is_none_or(|so_far| class < so_far) {
+            best = Some(class);
+        }
+    }
+    best
+}
+
+const fn key(policy: Policy, it: &Candidate) -> u64 {
+    match policy {
+        Policy::RoundRobin => 0,
+        Policy::QueueDepth => it.in_flight as u64,
+        Policy::ServiceTime => it.cost(),
+        Policy::Affinity => it.distance as u64,
+    }
+}
+
+/// The place with the least key; of equals the first after `after`, going round.
+fn first_by(
+    paths: &[Candidate],
+    after: usize,
+    key: impl Fn(&Candidate) -> Option<u64>,
+) -> Option<usize> {
+    let mut least: Option<(bool, u64, usize)> = None;
+    for (place, it) in paths.iter().enumerate() {
+        let Some(key) = key(it) else { continue };
+        let earlier = place <= after;
+        let better = match least {
+            None => true,
+            Some((was_earlier, least, _)) => key < least || key == least && was_earlier && !earlier,
+        };
+        if better {
+            least = Some((earlier, key, place));
+        }
+    }
+    least.map(|(_, _, place)| place)
+}
+
+/// A measured path of a worse class that is expected to answer well before the chosen one.
+fn outruns(paths: &[Candidate], after: usize, best: Class, chosen: usize) -> Option<usize> {
+    let cost = paths.get(chosen)?.cost();
+    if cost < OUTRUN_FLOOR_NS {
+        return None;
+    }
+    let measured = |it: &Candidate| {
+        let worse = it.class.is_some_and(|class| class > best);
+        (worse && it.service_ns > 0).then(|| it.cost())
+    };
+    let other = first_by(paths, after, measured)?;
+    let least = paths.get(other)?.cost();
+    let faster = least.saturating_mul(OUTRUN_DEN) < cost.saturating_mul(OUTRUN_NUM);
+    faster.then_some(other)
+}
