@@ -1,4 +1,12 @@
 //! Path selection: the policies by hand, the rules over every combination of states.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
 
 use alua_core::access::AccessState as S;
 use alua_core::gate::{Gate, GatePolicy, Hold, Refusal, gate};
