@@ -1,0 +1,253 @@
+//! A request's way to a path, or to a queue.
+//!
+//! `admit` takes it in and puts it behind writes that it overlaps; `dispatch` sends it, lets it wait
+//! or fails it; `wake` sends those that waited, oldest first.
+
+use alua_core::select::{self, Outlook, Policy, Why};
+
+use crate::action::{Action, IoId, Send};
+use crate::engine::{Command, Engine};
+use crate::order::overlap;
+use crate::request::{Entry, Operation, Request, RequestError, RequestId, Stage};
+use crate::table::{Chain, Key};
+use crate::time::Time;
+
+/// One request in so many goes the other way, where [`Policy::ServiceTime`] lives on measurements
+/// of both.
+const TRIAL_TURNS: u32 = 64;
+
+impl Engine {
+    /// Takes a request in; `None` where there is no room.
+    pub(crate) fn admit(&mut self, request: Request, now: Time) -> Option<Key> {
+        let key = self.requests.insert(Entry {
+            request,
+            stage: Stage::Waiting,
+            submitted: now,
+            done: 0,
+            attempts: 0,
+            avoid: None,
+            flushing: false,
+        })?;
+        if request.operation.changes() {
+            let met = self.stripes.enter(&request);
+            self.changing.push(&mut self.orders, key.place());
+            if met && self.is_behind(key.place(), &request) {
+                self.counters.ordered += 1;
+                self.enqueue(key, Stage::Ordered);
+                return Some(key);
+            }
+        }
+        // Whoever waits for a path goes first.
+        if self.waiting.is_empty() || self.gives_up {
+            self.dispatch(key, now);
+        } else {
+            self.counters.waited += 1;
+            self.enqueue(key, Stage::Waiting);
+        }
+        Some(key)
+    }
+
+    /// Whether an earlier unfinished request changes a block of the one in `place`.
+    fn is_behind(&self, place: usize, request: &Request) -> bool {
+        self.changing
+            .iter(&self.orders)
+            .take_while(|&other| other != place)
+            .filter_map(|other| self.entry_at(other))
+            .any(|other| overlap(&other.request, request))
+    }
+
+    fn entry_at(&self, place: usize) -> Option<&Entry> {
+        self.requests.key_at(place).and_then(|key| self.requests.get(key))
+    }
+
+    /// A request that changed blocks is complete: those that waited for it alone go on.
+    pub(crate) fn release_ordered(&mut self) {
+        let mut next = self.ordered.first();
+        while let Some(place) = next {
+            next = Chain::next(&self.queues, place);
+            let Some(key) = self.requests.key_at(place) else { continue };
+            let Some(request) = self.requests.get(key).map(|entry| entry.request) else { continue };
+            if !self.is_behind(place, &request) {
+                self.ordered.remove(&mut self.queues, place);
+                self.set_stage(key, Stage::Waiting);
+                self.waiting.push(&mut self.queues, place);
+                self.kick = true;
+            }
+        }
+    }
+
+    pub(crate) fn set_stage(&mut self, key: Key, stage: Stage) {
+        if let Some(entry) = self.requests.get_mut(key) {
+            entry.stage = stage;
+        }
+    }
+
+    /// Puts a request that stands in no queue into the one of `stage`.
+    pub(crate) fn enqueue(&mut self, key: Key, stage: Stage) {
+        self.set_stage(key, stage);
+        let queue = match stage {
+            Stage::Ordered => &mut self.ordered,
+            Stage::Waiting => &mut self.waiting,
+            Stage::Delayed(_) => &mut self.delayed,
+            Stage::Sent(_) | Stage::InDoubt(_) => return,
+        };
+        queue.push(&mut self.queues, key.place());
+    }
+
+    /// Sends a request that stands in no queue, lets it wait, or fails it.
+    pub(crate) fn dispatch(&mut self, key: Key, now: Time) {
+        if self.send(key, now) {
+            return;
+        }
+        if self.gives_up && self.outlook == Outlook::Nothing {
+            self.complete(key, Err(RequestError::NoPath), None, now);
+            return;
+        }
+        self.counters.waited += 1;
+        self.enqueue(key, Stage::Waiting);
+    }
+
+    /// Sends a request down the best path; false where none is live, or has room.
+    fn send(&mut self, key: Key, now: Time) -> bool {
+        if !self.commands.has_room() {
+            return false;
+        }
+        let avoid = self.requests.get(key).and_then(|entry| entry.avoid);
+        let Some(place) = self.choose_but(avoid) else { return false };
+        let Some(entry) = self.requests.get_mut(key) else { return true };
+        let part = part_of(entry);
+        let offset = entry.done;
+        let command = Command {
+            path: place,
+            request: Some(key),
+            sent: now,
+            changes: part.operation.changes(),
+            doubt: None,
+            lost: false,
+            returned: false,
+        };
+        let Some(io) = self.commands.insert(command) else { return false };
+        entry.stage = Stage::Sent(io);
+        let path = &mut self.paths[place];
+        path.flight.push(&mut self.flights, io.place());
+        path.counters.sent += 1;
+        let id = path.id(place);
+        self.load_changed(place);
+        self.act(Action::Send(Send { io: IoId(io), id: RequestId(key), path: id, part, offset }));
+        true
+    }
+
+    /// As [`Self::choose`], another path than `avoid` where one is live.
+    fn choose_but(&mut self, avoid: Option<u16>) -> Option<usize> {
+        let Some(avoid) = avoid.map(usize::from) else { return self.choose() };
+        let class = self.candidates[avoid].class.take();
+        let other = self.choose();
+        self.candidates[avoid].class = class;
+        other.or_else(|| self.choose())
+    }
+
+    /// The place of the path for the next command.
+    fn choose(&mut self) -> Option<usize> {
+        let policy = self.config.policy;
+        let (mut place, why) = select::pick(&self.candidates, policy, self.chosen)?;
+        self.turns = self.turns.wrapping_add(1);
+        if policy == Policy::ServiceTime && self.turns % TRIAL_TURNS == 0 {
+            place = self.trial(place, why).unwrap_or(place);
+        }
+        self.chosen = place;
+        Some(place)
+    }
+
+    /// The other way, so that its time is known: where a worse class outruns the best, the best;
+    /// where the best is slow, a worse one that was never measured.
+    fn trial(&self, chosen: usize, why: Why) -> Option<usize> {
+        if why == Why::Outruns {
+            return select::pick(&self.candidates, Policy::QueueDepth, chosen).map(|(it, _)| it);
+        }
+        if u64::from(self.candidates[chosen].service_ns) < select::OUTRUN_FLOOR_NS {
+            return None;
+        }
+        let class = self.candidates[chosen].class;
+        let worse = self.candidates.iter().enumerate().filter(|(_, it)| it.class > class);
+        worse.min_by_key(|(_, it)| (it.service_ns, it.in_flight)).map(|(place, _)| place)
+    }
+
+    /// The number of commands in flight on a path changed.
+    pub(crate) fn load_changed(&mut self, place: usize) {
+        let path = &self.paths[place];
+        let in_flight = path.flight.len();
+        let candidate = &mut self.candidates[place];
+        candidate.in_flight = in_flight;
+        let had_room = candidate.class.is_some();
+        candidate.class = path.class.filter(|_| in_flight < self.config.limits.commands_per_path);
+        if !had_room && candidate.class.is_some() && !self.waiting.is_empty() {
+            self.kick = true;
+        }
+    }
+
+    /// Sends what waits, oldest first, as far as there is a way; fails it where there will be none.
+    pub(crate) fn wake(&mut self, now: Time) {
+        let fails = self.gives_up && self.outlook == Outlook::Nothing;
+        while let Some(key) = self.waiting.first().and_then(|it| self.requests.key_at(it)) {
+            self.waiting.remove(&mut self.queues, key.place());
+            if self.send(key, now) {
+                continue;
+            }
+            if fails {
+                self.complete(key, Err(RequestError::NoPath), None, now);
+                continue;
+            }
+            self.waiting.push_front(&mut self.queues, key.place());
+            break;
+        }
+    }
+
+    /// Sends a request again after a try that did not do it. `counted` tries are limited.
+    pub(crate) fn again(&mut self, key: Key, counted: bool, later: bool, now: Time) {
+        let Some(entry) = self.requests.get_mut(key) else { return };
+        self.counters.retries += 1;
+        if counted {
+            entry.attempts += 1;
+            if entry.attempts >= self.config.attempts_max {
+                self.complete(key, Err(RequestError::Exhausted), None, now);
+                return;
+            }
+        }
+        if later {
+            self.enqueue(key, Stage::Delayed(now.after(self.config.busy_ms)));
+        } else {
+            // Sent when everything that was learned has been taken in.
+            self.enqueue(key, Stage::Waiting);
+            self.kick = true;
+        }
+    }
+
+    /// Requests whose moment is over.
+    pub(crate) fn end_delays(&mut self, now: Time) {
+        while let Some(key) = self.delayed.first().and_then(|it| self.requests.key_at(it)) {
+            match self.requests.get(key).map(|entry| entry.stage) {
+                Some(Stage::Delayed(until)) if until > now => break,
+                _ => {}
+            }
+            self.delayed.remove(&mut self.queues, key.place());
+            self.dispatch(key, now);
+        }
+    }
+
+    pub(crate) fn next_delay(&self) -> Option<Time> {
+        match self.delayed.first().and_then(|it| self.entry_at(it))?.stage {
+            Stage::Delayed(until) => Some(until),
+            _ => None,
+        }
+    }
+}
+
+/// What is to be sent for a request next.
+fn part_of(entry: &Entry) -> Request {
+    let request = entry.request;
+    if entry.flushing {
+        return Request { operation: Operation::Flush, lba: 0, blocks: 0 };
+    }
+    let done = entry.done;
+    Request { lba: request.lba + u64::from(done), blocks: request.blocks - done, ..request }
+}

@@ -1,0 +1,572 @@
+//! The engine: its state, its inputs and its outputs.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use alua_core::access::AccessState;
+use alua_core::failover::IoOutcome;
+use alua_core::identity::UnitName;
+use alua_core::select::{Candidate, Class, Outlook};
+use alua_core::spc::sense::Sense;
+use alua_core::tpgs::{AluaOff, Managed};
+use alua_core::unit::{self, Group, LogicalUnit};
+
+use crate::action::{Action, ControlId, ControlName, Event, FenceAnswer, FenceId, IoId, PathId};
+use crate::config::{Config, EVENTS_MAX, PATHS_MAX};
+use crate::control::Activating;
+use crate::order::Stripes;
+use crate::path::{Path, PathTraits};
+use crate::request::{Entry, Operation, Request, RequestError, RequestId, SubmitError};
+use crate::table::{Chain, Key, Links, Table};
+use crate::time::Time;
+
+/// The size of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// Logical blocks.
+    pub blocks: u64,
+    /// Bytes in one.
+    pub block_size: u32,
+}
+
+/// A path that joins. Everything in it must have been read from the path just now.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPath<'a> {
+    /// Who answers on it, and through which port: from page 83h.
+    pub identity: unit::NewPath<'a>,
+    /// The size that it tells: from READ CAPACITY.
+    pub geometry: Geometry,
+    /// What its transport can do.
+    pub traits: PathTraits,
+}
+
+/// Why a path was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddPathError {
+    /// The driver core refuses it.
+    Core(unit::AddPathError),
+    /// It tells another size than the unit has.
+    OtherSize {
+        /// The size that it tells.
+        path: Geometry,
+        /// The size that the unit has.
+        unit: Geometry,
+    },
+    /// As many paths as there is room for are there, or were and have commands out.
+    Full(u16),
+}
+
+impl fmt::Display for AddPathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core(error) => error.fmt(f),
+            Self::OtherSize { path, unit } => write!(
+                f,
+                "the path tells {} blocks of {} bytes, the logical unit has {} of {}",
+                path.blocks, path.block_size, unit.blocks, unit.block_size
+            ),
+            Self::Full(places) => write!(f, "all {places} places for paths are taken"),
+        }
+    }
+}
+
+impl std::error::Error for AddPathError {}
+
+/// An I/O command that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command {
+    pub(crate) path: usize,
+    /// The request that waits for it; `None` where that has moved on.
+    pub(crate) request: Option<Key>,
+    pub(crate) sent: Time,
+    /// It changes blocks, so that it must be over before its request goes on.
+    pub(crate) changes: bool,
+    /// It was given up and may yet be carried out, since then.
+    pub(crate) doubt: Option<Time>,
+    /// It was given up, and stands in the chain of the lost.
+    pub(crate) lost: bool,
+    /// It has come back.
+    pub(crate) returned: bool,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Requests taken.
+    pub submitted: u64,
+    /// Requests that did what they should.
+    pub good: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests that were sent again, once or more often.
+    pub retries: u64,
+    /// Requests that waited for a path.
+    pub waited: u64,
+    /// Requests that waited for an overlapping one.
+    pub ordered: u64,
+    /// Writes that were in doubt.
+    pub doubts: u64,
+    /// Of those, the ones that the bounded wait ended.
+    pub doubts_outwaited: u64,
+    /// The longest time from submission to completion, in nanoseconds.
+    pub slowest_ns: u64,
+    /// Events that found no room and were dropped.
+    pub events_lost: u64,
+    /// Things handed back that nobody awaited.
+    pub strays: u64,
+}
+
+/// The storage of the driver core's unit.
+pub(crate) type Unit = LogicalUnit<Box<[Group]>, Box<[unit::Path]>>;
+
+/// The engine of one logical unit. See the [crate's documentation](crate) for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) geometry: Geometry,
+    pub(crate) unit: Unit,
+    /// The place of the engine's path for each place of the core's.
+    pub(crate) of_core: Vec<Option<u16>>,
+    pub(crate) paths: Vec<Path>,
+    pub(crate) candidates: Vec<Candidate>,
+    /// The path chosen last.
+    pub(crate) chosen: usize,
+    /// I/O sent, for what is done once in a while.
+    pub(crate) turns: u32,
+    pub(crate) requests: Table<Entry>,
+    /// Through `waiting`, `delayed` and `ordered`.
+    pub(crate) queues: Links,
+    pub(crate) waiting: Chain,
+    pub(crate) delayed: Chain,
+    pub(crate) ordered: Chain,
+    /// Through `changing`: every unfinished request that changes blocks, oldest first.
+    pub(crate) orders: Links,
+    pub(crate) changing: Chain,
+    pub(crate) stripes: Stripes,
+    pub(crate) commands: Table<Command>,
+    /// Through the chains of the paths.
+    pub(crate) flights: Links,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) outlook: Outlook,
+    /// The best class that is live.
+    pub(crate) class: Option<Class>,
+    /// Since when there is nothing to wait for.
+    pub(crate) nothing_since: Option<Time>,
+    /// The limit for that is over.
+    pub(crate) gives_up: bool,
+    /// When the states are looked at again because requests wait, and what the next look waits.
+    pub(crate) poll: Option<(Time, u32)>,
+    pub(crate) activating: Activating,
+    /// The only path or group that is used while it works.
+    pub(crate) chosen_by_hand: Option<Switch>,
+    /// Standings have to be found anew.
+    pub(crate) stale: bool,
+    /// Something may have opened a way for requests that wait.
+    pub(crate) kick: bool,
+    /// A step of a fence may be due.
+    pub(crate) fencing: bool,
+    /// The driver core has something to say.
+    pub(crate) core_dirty: bool,
+    /// When the driver core wants to be asked again.
+    pub(crate) core_deadline: Option<Time>,
+    pub(crate) stopped: Option<bool>,
+    /// The latest time that was given in.
+    pub(crate) last_time: Time,
+    pub(crate) counters: Counters,
+}
+
+/// What an administrator switched to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Switch {
+    /// One path.
+    Path(PathId),
+    /// The paths of one target port group.
+    Group(u16),
+}
+
+impl Engine {
+    /// An engine without paths. `name` and `managed` are those of the driver core's
+    /// [`LogicalUnit::new`].
+    ///
+    /// # Panics
+    ///
+    /// Limits of 0, more than [`PATHS_MAX`] paths, or more than 65,535 requests.
+    #[must_use]
+    pub fn new(
+        mut config: Config,
+        name: Option<UnitName>,
+        managed: Result<Managed, AluaOff>,
+        geometry: Geometry,
+    ) -> Self {
+        let limits = config.limits;
+        assert!(limits.paths > 0 && limits.paths <= PATHS_MAX, "limits.paths");
+        assert!(limits.requests > 0 && limits.requests <= 65_535, "limits.requests");
+        assert!(limits.groups > 0 && limits.commands_per_path > 0, "limits");
+        assert!(limits.blocks_per_request > 0, "limits.blocks_per_request");
+        // Lost reads keep a place while their request goes on.
+        let commands = limits.requests * 2;
+        config.core.gate.pass_transitioning = false;
+        let groups = vec![Group::default(); usize::from(limits.groups)].into_boxed_slice();
+        let paths = vec![unit::Path::default(); usize::from(limits.paths)].into_boxed_slice();
+        let places = usize::from(limits.paths);
+        let actions = places * 8 + limits.requests as usize * 2;
+        Self {
+            unit: LogicalUnit::new(name, managed, config.core, groups, paths),
+            geometry,
+            of_core: vec![None; places],
+            paths: (0..places).map(|_| Path::free(0)).collect(),
+            candidates: vec![Candidate::NONE; places],
+            chosen: 0,
+            turns: 0,
+            requests: Table::new(limits.requests),
+            queues: Links::new(limits.requests),
+            waiting: Chain::EMPTY,
+            delayed: Chain::EMPTY,
+            ordered: Chain::EMPTY,
+            orders: Links::new(limits.requests),
+            changing: Chain::EMPTY,
+            stripes: Stripes::new(),
+            commands: Table::new(commands),
+            flights: Links::new(commands),
+            actions: VecDeque::with_capacity(actions),
+            events: VecDeque::with_capacity(EVENTS_MAX),
+            outlook: Outlook::Nothing,
+            class: None,
+            nothing_since: None,
+            gives_up: false,
+            poll: None,
+            activating: Activating::default(),
+            chosen_by_hand: None,
+            stale: true,
+            kick: false,
+            fencing: false,
+            core_dirty: false,
+            core_deadline: None,
+            stopped: None,
+            last_time: Time::ZERO,
+            counters: Counters::default(),
+            config,
+        }
+    }
+
+    /// Adds a path. It is used as soon as its access state is known.
+    ///
+    /// # Errors
+    ///
+    /// See [`AddPathError`]. Nothing was changed then.
+    pub fn add_path(&mut self, new: NewPath<'_>, now: Time) -> Result<PathId, AddPathError> {
+        if new.geometry != self.geometry {
+            return Err(AddPathError::OtherSize { path: new.geometry, unit: self.geometry });
+        }
+        let place = self.paths.iter().position(Path::is_free);
+        let place = place.ok_or(AddPathError::Full(self.config.limits.paths))?;
+        let core = self.unit.add_path(new.identity, now.core()).map_err(AddPathError::Core)?;
+        let generation = self.paths[place].generation.wrapping_add(1);
+        self.paths[place] = Path {
+            core: Some(core),
+            traits: new.traits,
+            blocks: new.geometry.blocks,
+            ..Path::free(generation)
+        };
+        self.of_core[core.index()] = Some(place as u16);
+        self.core_dirty = true;
+        self.stale = true;
+        self.settle(now);
+        Ok(self.paths[place].id(place))
+    }
+
+    /// Removes a path. What was sent down it is still to be handed back. `nexus_ended`: the target
+    /// has confirmed that the path's nexus is over, so that nothing of it can reach the medium.
+    /// Returns whether there was such a path.
+    pub fn remove_path(&mut self, path: PathId, nexus_ended: bool, now: Time) -> bool {
+        let Some(place) = self.place(path) else { return false };
+        let Some(core) = self.paths[place].core.take() else { return false };
+        self.unit.remove_path(core, now.core());
+        self.of_core[core.index()] = None;
+        self.core_dirty = true;
+        self.give_up_flight(place, now);
+        if nexus_ended {
+            self.end_doubts(place, now, "the nexus was ended", now);
+        }
+        self.stale = true;
+        self.settle(now);
+        true
+    }
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    ///
+    /// It was not taken; there will be no completion.
+    pub fn submit(&mut self, request: Request, now: Time) -> Result<RequestId, SubmitError> {
+        if self.stopped.is_some() {
+            return Err(SubmitError::Stopped);
+        }
+        if request.operation != Operation::Flush {
+            if request.blocks == 0 || request.blocks > self.config.limits.blocks_per_request {
+                return Err(SubmitError::Length);
+            }
+            let end = request.lba.checked_add(u64::from(request.blocks));
+            if end.is_none_or(|end| end > self.geometry.blocks) {
+                return Err(SubmitError::OutOfRange);
+            }
+        }
+        let key = self.admit(request, now).ok_or(SubmitError::Full)?;
+        self.counters.submitted += 1;
+        self.settle(now);
+        Ok(RequestId(key))
+    }
+
+    /// Takes what became of an I/O command.
+    pub fn handle_io(&mut self, io: IoId, outcome: &IoOutcome<'_>, now: Time) {
+        self.came_back(io.0, outcome, now);
+        self.settle(now);
+    }
+
+    /// Takes what became of a control command.
+    pub fn handle_control(&mut self, id: ControlId, outcome: &unit::Outcome<'_>, now: Time) {
+        match id.0 {
+            ControlName::Core(id) => {
+                self.unit.handle_completion(id, outcome, now.core());
+                self.core_dirty = true;
+            }
+            ControlName::Probe(path, number) => self.probed(path, number, outcome, now),
+            ControlName::Capacity(path, number) => self.capacity_read(path, number, outcome, now),
+        }
+        self.settle(now);
+    }
+
+    /// Takes the answer to a fence step.
+    pub fn handle_fence(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {
+        self.fence_answered(id, answer, now);
+        self.settle(now);
+    }
+
+    /// Takes note of sense data that a command outside the engine got on a path.
+    pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) {
+        if let Some(place) = self.place(path) {
+            self.note_sense(place, sense, now);
+        }
+        self.settle(now);
+    }
+
+    /// The transport of a path says that it is down. Commands in flight may still come back.
+    pub fn handle_path_down(&mut self, path: PathId, now: Time) {
+        if let Some(place) = self.place(path) {
+            self.link_lost(place, now);
+        }
+        self.settle(now);
+    }
+
+    /// The transport of a path says that it is up again: it is looked at now.
+    pub fn handle_path_up(&mut self, path: PathId, now: Time) {
+        if let Some(place) = self.place(path) {
+            self.look_now(place, now);
+        }
+        self.settle(now);
+    }
+
+    /// Lets time pass.
+    pub fn handle_time(&mut self, now: Time) {
+        self.tick(now);
+        self.settle(now);
+    }
+
+    /// The next thing to do; `None` when everything was handed out.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next event; `None` when all were told.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_time`](Self::handle_time) must be called, at the latest.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Time> {
+        self.deadline()
+    }
+
+    /// Takes a path out until [`restore_path`](Self::restore_path), whatever its state. Returns
+    /// whether there is such a path.
+    pub fn fail_path(&mut self, path: PathId, now: Time) -> bool {
+        self.set_by_hand(path, true, now)
+    }
+
+    /// Undoes [`fail_path`](Self::fail_path), and forgives what the path did before.
+    pub fn restore_path(&mut self, path: PathId, now: Time) -> bool {
+        self.set_by_hand(path, false, now)
+    }
+
+    fn set_by_hand(&mut self, path: PathId, out: bool, now: Time) -> bool {
+        let Some(place) = self.place(path) else { return false };
+        self.paths[place].by_hand = out;
+        if !out {
+            self.paths[place].strikes = Default::default();
+            self.look_now(place, now);
+        }
+        self.stale = true;
+        self.settle(now);
+        true
+    }
+
+    /// Uses only this path, or this group's paths, while one of them is live; `None` undoes it.
+    /// Returns whether there is such a path or group.
+    pub fn switch(&mut self, to: Option<Switch>, now: Time) -> bool {
+        let known = match to {
+            None => true,
+            Some(Switch::Path(path)) => self.place(path).is_some(),
+            Some(Switch::Group(group)) => self.unit.group(group).is_some(),
+        };
+        if known {
+            self.chosen_by_hand = to;
+            self.stale = true;
+            self.settle(now);
+        }
+        known
+    }
+
+    /// Asks the array to make a group optimized. The result comes as [`Event::ActivationEnded`].
+    ///
+    /// # Errors
+    ///
+    /// The driver core does not take it.
+    pub fn activate(&mut self, group: u16, now: Time) -> Result<(), unit::ActivationRefused> {
+        self.start_activation(group, now)?;
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Takes no more requests. [`Event::Stopped`] comes when those that are there are complete.
+    pub fn stop(&mut self, now: Time) {
+        self.stopped.get_or_insert(false);
+        self.settle(now);
+    }
+
+    /// The size of the device.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The driver core's unit.
+    #[must_use]
+    pub const fn unit(&self) -> &LogicalUnit<Box<[Group]>, Box<[unit::Path]>> {
+        &self.unit
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The most I/O commands that can be out at a time, those that were given up included.
+    #[must_use]
+    pub const fn commands_max(&self) -> usize {
+        self.config.limits.requests as usize * 2
+    }
+
+    /// Requests that are not complete.
+    #[must_use]
+    pub const fn pending(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether nothing is out: no request, no command, nothing in doubt.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.commands.is_empty() && self.actions.is_empty()
+    }
+
+    /// The paths, in the order of their places.
+    pub fn paths(&self) -> impl Iterator<Item = PathId> {
+        let known = self.paths.iter().enumerate().filter(|(_, path)| path.core.is_some());
+        known.map(|(place, path)| path.id(place))
+    }
+
+    /// The access state that counts for a path.
+    #[must_use]
+    pub fn access_state(&self, path: PathId) -> Option<AccessState> {
+        let core = self.place(path).and_then(|place| self.paths[place].core)?;
+        self.unit.access(core).state
+    }
+
+    /// The place of a path that is there.
+    pub(crate) fn place(&self, path: PathId) -> Option<usize> {
+        let known = self.paths.get(path.index())?;
+        (known.generation == path.generation && known.core.is_some()).then_some(path.index())
+    }
+
+    /// Brings everything into a known shape after an input: the driver core is asked, standings are
+    /// found anew where they may have changed, and requests that wait are sent where they can.
+    pub(crate) fn settle(&mut self, now: Time) {
+        self.last_time = now;
+        loop {
+            if self.core_dirty {
+                self.drive_core(now);
+            }
+            if self.stale {
+                self.find_standings(now);
+            }
+            if self.fencing {
+                self.advance_fences(now);
+            }
+            if self.kick {
+                self.kick = false;
+                self.wake(now);
+            }
+            if !self.core_dirty && !self.stale && !self.fencing && !self.kick {
+                break;
+            }
+        }
+        self.watch_waiters(now);
+        if self.stopped == Some(false) && self.requests.is_empty() {
+            self.stopped = Some(true);
+            self.tell(Event::Stopped);
+        }
+        debug_assert!(self.actions.len() <= self.actions.capacity(), "I14");
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
+            self.counters.events_lost += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// Ends a request.
+    pub(crate) fn complete(
+        &mut self,
+        key: Key,
+        result: Result<(), RequestError>,
+        by: Option<Key>,
+        now: Time,
+    ) {
+        let Some(entry) = self.requests.remove(key) else { return };
+        match result {
+            Ok(()) => self.counters.good += 1,
+            Err(_) => self.counters.failed += 1,
+        }
+        self.counters.slowest_ns = self.counters.slowest_ns.max(now.since(entry.submitted));
+        self.act(Action::Complete { id: RequestId(key), result, by: by.map(IoId) });
+        if entry.request.operation.changes() {
+            self.changing.remove(&mut self.orders, key.place());
+            self.stripes.leave(&entry.request);
+            self.release_ordered();
+        }
+    }
+}

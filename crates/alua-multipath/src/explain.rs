@@ -1,0 +1,146 @@
+//! Why a path is used or not: what a status command, a log and a trace say.
+
+use alua_core::access::AccessState;
+use alua_core::cause::Cause;
+use alua_core::gate::{Hold, Refusal};
+use alua_core::select::{Health, Out, Outlook, Standing};
+
+use crate::action::PathId;
+use crate::engine::{Counters, Engine, Geometry, Switch};
+use crate::path::PathCounters;
+use crate::time::Time;
+
+/// A path as it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathView {
+    /// The path.
+    pub id: PathId,
+    /// Its target port group.
+    pub group: Option<u16>,
+    /// Its relative target port.
+    pub relative_port: Option<u16>,
+    /// Its access state.
+    pub state: Option<AccessState>,
+    /// What the state rests on.
+    pub cause: Cause,
+    /// The PREF bit of its group.
+    pub preferred: bool,
+    /// What it is good for.
+    pub standing: Standing,
+    /// Whether the next I/O may go down it.
+    pub used: bool,
+    /// Live, and behind others: it came back a moment ago, or another was chosen by hand.
+    pub deferred: bool,
+    /// Failed commands that count against it.
+    pub strikes: u8,
+    /// When it is tried again, if it was taken out for these.
+    pub out_until: Option<Time>,
+    /// I/O commands in flight.
+    pub in_flight: u32,
+    /// Writes of unknown outcome on it.
+    pub doubts: u32,
+    /// What one command takes, smoothed, in nanoseconds; 0 where that was never measured.
+    pub service_ns: u32,
+    /// What was sent down it.
+    pub counters: PathCounters,
+}
+
+/// A unit as it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnitView {
+    /// Its size.
+    pub geometry: Geometry,
+    /// What its paths are good for.
+    pub outlook: Outlook,
+    /// What was switched to by hand.
+    pub switched: Option<Switch>,
+    /// Since when there is no path to wait for.
+    pub no_path_since: Option<Time>,
+    /// That is over: requests fail.
+    pub gives_up: bool,
+    /// Requests that are not complete.
+    pub pending: usize,
+    /// Of those, the ones that wait for a path.
+    pub waiting: u32,
+    /// Of those, the ones that wait for an overlapping one.
+    pub ordered: u32,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+impl Engine {
+    /// A path as it stands; `None` where there is no such path.
+    #[must_use]
+    pub fn view(&self, id: PathId) -> Option<PathView> {
+        let place = self.place(id)?;
+        let path = &self.paths[place];
+        let core = path.core?;
+        let known = self.unit.access(core);
+        let candidate = &self.candidates[place];
+        Some(PathView {
+            id,
+            group: self.unit.path(core).and_then(|path| path.group()),
+            relative_port: self.unit.path(core).and_then(|path| path.relative_port()),
+            state: known.state,
+            cause: known.cause,
+            preferred: self.unit.is_preferred(core),
+            standing: path.standing,
+            used: path.class.is_some() && path.class == self.class,
+            deferred: path.class.is_some_and(|class| class.is_deferred()),
+            strikes: path.strikes.count,
+            out_until: path.strikes.until,
+            in_flight: candidate.in_flight,
+            doubts: path.doubts,
+            service_ns: candidate.service_ns,
+            counters: path.counters,
+        })
+    }
+
+    /// The unit as it stands.
+    #[must_use]
+    pub fn view_unit(&self) -> UnitView {
+        UnitView {
+            geometry: self.geometry,
+            outlook: self.outlook,
+            switched: self.chosen_by_hand,
+            no_path_since: self.nothing_since,
+            gives_up: self.gives_up,
+            pending: self.requests.len(),
+            waiting: self.waiting.len(),
+            ordered: self.ordered.len(),
+            counters: self.counters,
+        }
+    }
+}
+
+impl PathView {
+    /// Why I/O goes down the path or not, in words.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.standing {
+            Standing::Live(_) if self.used && self.deferred => "nothing better is live",
+            Standing::Live(_) if self.used => "it is one of the best paths",
+            Standing::Live(_) if self.deferred => {
+                "it came back a moment ago, or another path was chosen by hand"
+            }
+            Standing::Live(_) => "a better path is live",
+            Standing::Waits(Hold::Transitioning) => "its group is in transition",
+            Standing::Waits(Hold::StateUnknown) => "its access state is being read",
+            Standing::Waits(Hold::IdentityInDoubt) => "its identity is being read again",
+            Standing::Out(Out::Refused(refusal)) => match refusal {
+                Refusal::State(_) => "its access state lets no I/O pass",
+                Refusal::IdentityChanged => "another logical unit answers on it",
+                Refusal::IdentityUnreadable => "its identity cannot be read",
+                Refusal::StateUnreadable => "its access state cannot be read",
+                Refusal::NoPath => "it is gone",
+            },
+            Standing::Out(Out::Health(health)) => match health {
+                Health::Failed => "its transport failed",
+                Health::Unsteady => "it answers and fails I/O, again and again",
+                Health::OtherSize => "it tells another size than the unit has",
+                Health::ByHand => "it was taken out by hand",
+                Health::Good => "nothing is wrong with it",
+            },
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The steps that keep the rule of [`crate::fence`].
+
+use crate::action::{Action, Event, FenceAnswer, FenceId, FenceKind, FenceStep, IoId};
+use crate::engine::Engine;
+use crate::fence::{Phase, proof};
+use crate::path::{Link, Round};
+use crate::table::Key;
+use crate::time::Time;
+
+impl Engine {
+    /// A command that changes blocks was given up.
+    pub(crate) fn doubt(&mut self, io: Key, now: Time) {
+        let Some(command) = self.commands.get_mut(io) else { return };
+        command.doubt = Some(now);
+        let path = &mut self.paths[command.path];
+        path.doubts += 1;
+        self.counters.doubts += 1;
+        if path.fence == Phase::Idle {
+            path.fence = Phase::Due(now);
+            path.round = Round::default();
+        }
+        self.fencing = true;
+    }
+
+    /// A command is not in doubt any more; its request goes on as the caller sees fit.
+    pub(crate) fn clear_doubt(&mut self, io: Key, by: &'static str, now: Time) {
+        let Some(command) = self.commands.get_mut(io) else { return };
+        if command.doubt.take().is_none() {
+            return;
+        }
+        let place = command.path;
+        self.paths[place].doubts -= 1;
+        self.paths[place].fenced += 1;
+        if self.paths[place].doubts == 0 {
+            self.fence_over(place, Some(by), now);
+        }
+    }
+
+    fn fence_over(&mut self, place: usize, by: Option<&'static str>, _now: Time) {
+        let path = &mut self.paths[place];
+        if !matches!(path.fence, Phase::Step { .. }) {
+            path.fence = Phase::Idle;
+        }
+        let writes = std::mem::take(&mut path.fenced);
+        if std::mem::take(&mut path.fence_told) {
+            let path = path.id(place);
+            self.tell(Event::FenceEnded { path, by, writes });
+        }
+    }
+
+    /// A command is over: its request is sent again.
+    fn end_doubt(&mut self, io: Key, by: &'static str, now: Time) {
+        self.clear_doubt(io, by, now);
+        let request = self.commands.get_mut(io).and_then(|command| command.request.take());
+        self.forget_lost(io);
+        if let Some(request) = request {
+            self.again(request, true, false, now);
+        }
+    }
+
+    /// Every command of a path that was sent by `until` is over.
+    pub(crate) fn end_doubts(&mut self, place: usize, until: Time, by: &'static str, now: Time) {
+        for io in self.doubts_of(place) {
+            if self.commands.get(io).is_some_and(|command| command.sent <= until) {
+                self.end_doubt(io, by, now);
+            }
+        }
+    }
+
+    /// The commands in doubt on a path, oldest first.
+    fn doubts_of(&self, place: usize) -> Vec<Key> {
+        let lost = self.paths[place].lost.iter(&self.flights);
+        lost.filter_map(|it| self.commands.key_at(it))
+            .filter(|&io| self.commands.get(io).is_some_and(|command| command.doubt.is_some()))
+            .collect()
+    }
+
+    /// Ends what has been in doubt for so long that it counts as over.
+    fn outwait(&mut self, place: usize, now: Time) {
+        let wait = self.config.fence.wait_ms;
+        for io in self.doubts_of(place) {
+            let since = self.commands.get(io).and_then(|command| command.doubt);
+            if since.is_some_and(|since| since.after(wait) <= now) {
+                self.counters.doubts_outwaited += 1;
+                self.end_doubt(io, "the time is over", now);
+            }
+        }
+    }
+
+    /// Takes the steps that are due on every path.
+    pub(crate) fn advance_fences(&mut self, now: Time) {
+        self.fencing = false;
+        for place in 0..self.paths.len() {
+            if self.paths[place].doubts > 0 {
+                self.outwait(place, now);
+            }
+            if let Phase::Due(at) = self.paths[place].fence
+                && at <= now
+                && self.paths[place].doubts > 0
+            {
+                self.next_step(place, now);
+            }
+        }
+    }
+
+    fn next_step(&mut self, place: usize, now: Time) {
+        if !self.paths[place].fence_told {
+            let writes = self.paths[place].doubts;
+            self.paths[place].fence_told = true;
+            let path = self.paths[place].id(place);
+            self.tell(Event::FenceStarted { path, writes });
+        }
+        if let Some(kind) = self.choose_step(place) {
+            let number = self.paths[place].number();
+            let path = self.paths[place].id(place);
+            self.paths[place].fence = Phase::Step { kind, number, since: now };
+            let id = FenceId { path, number };
+            let timeout_ms = self.config.fence.step_timeout_ms;
+            self.act(Action::Fence(FenceStep { id, path, kind, timeout_ms }));
+        } else {
+            self.paths[place].round = Round::default();
+            self.paths[place].fence = Phase::Due(now.after(self.config.fence.retry_ms));
+        }
+    }
+
+    fn choose_step(&mut self, place: usize) -> Option<FenceKind> {
+        let path = &self.paths[place];
+        let there = path.core.is_some();
+        if there && path.traits.abort_task && path.link != Link::Down && !path.round.aborts_done {
+            let doubts = self.doubts_of(place);
+            let after = self.paths[place].round.aborted;
+            let from = after.and_then(|last| doubts.iter().position(|&io| io == last));
+            let next = doubts.get(from.map_or(0, |at| at + 1)).copied();
+            let round = &mut self.paths[place].round;
+            round.aborted = next;
+            round.aborts_done = next.is_none();
+            if let Some(io) = next {
+                return Some(FenceKind::AbortTask(IoId(io)));
+            }
+        }
+        let path = &mut self.paths[place];
+        if there && path.traits.end_nexus && !path.round.nexus {
+            path.round.nexus = true;
+            return Some(FenceKind::EndNexus);
+        }
+        if !self.config.fence.reset_unit {
+            return None;
+        }
+        let from = self.paths[place].round.reset_after.map_or(0, |last| last + 1);
+        let via = (from..self.paths.len()).find(|&other| {
+            let other = &self.paths[other];
+            other.core.is_some() && other.traits.reset_unit && other.link == Link::Up
+        })?;
+        self.paths[place].round.reset_after = Some(via);
+        Some(FenceKind::ResetUnit { via: self.paths[via].id(via) })
+    }
+
+    pub(crate) fn fence_answered(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {
+        let place = id.path.index();
+        let asked = self.paths.get(place).filter(|path| path.generation == id.path.generation);
+        let Some(Phase::Step { kind, number, since }) = asked.map(|path| path.fence) else {
+            self.counters.strays += 1;
+            return;
+        };
+        if number != id.number {
+            self.counters.strays += 1;
+            return;
+        }
+        self.paths[place].fence = Phase::Due(now);
+        if answer == FenceAnswer::Done {
+            match kind {
+                FenceKind::AbortTask(io) => self.end_doubt(io.0, proof(kind), now),
+                FenceKind::EndNexus | FenceKind::ResetUnit { .. } => {
+                    self.end_doubts(place, since, proof(kind), now);
+                }
+            }
+        }
+        if self.paths[place].doubts == 0 {
+            self.paths[place].fence = Phase::Idle;
+        }
+        self.fencing = true;
+    }
+
+    /// When something is due on the fence of a path.
+    pub(crate) fn next_fence_time(&self, place: usize) -> Option<Time> {
+        let path = &self.paths[place];
+        if path.doubts == 0 {
+            return None;
+        }
+        // The oldest doubt is the first whose time is over.
+        let doubts = path.lost.iter(&self.flights).filter_map(|it| self.commands.key_at(it));
+        let since = doubts.filter_map(|io| self.commands.get(io)?.doubt).min();
+        let over = since.map(|since| since.after(self.config.fence.wait_ms));
+        match path.fence {
+            Phase::Due(at) => over.map(|over| over.min(at)).or(Some(at)),
+            Phase::Idle | Phase::Step { .. } => over,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Native multipath: one block device over all paths of a logical unit, as a state machine.
+//!
+//! Block requests go in, path commands come out; completions and the time go in. On
+//! [`alua_core`], without device handler and daemon. A shell around it owns data, transports and
+//! the clock: a block device in user space, the `alua` command's demo, the simulator.
+//!
+//! # How to drive it
+//!
+//! [`Engine`] follows the core's four verbs. In any order, whenever something happens:
+//! [`Engine::submit`], the `handle_*` inputs, [`Engine::add_path`], [`Engine::remove_path`]. Then
+//! [`Engine::poll_action`] until it returns `None`, [`Engine::poll_event`] likewise, and
+//! [`Engine::poll_deadline`]: at that time, at the latest, [`Engine::handle_time`].
+//!
+//! # Contract
+//!
+//! - **Exactly once.** Each request that was taken is completed once (I5). Each I/O command, control
+//!   and fence step is handed back once, whatever became of it, also after its path was removed.
+//! - **Three outcomes.** A request is sent, waits for something that ends, or fails: see
+//!   [`alua_core::select`] and [`NoPath`].
+//! - **Nothing lost.** What is acknowledged stays: see [`fence`], and [`order`] under it.
+//! - **Buffers.** A request's data must stay until its completion; a command's buffer until the
+//!   command has come back, which may be later (I4).
+//! - **Bounds.** All memory is allocated in [`Engine::new`], by [`Limits`] (I14). A full engine
+//!   refuses requests.
+//! - **Deterministic.** The same inputs give the same outputs. No clock, no random number, no hash.
+//!
+//! # Where to read
+//!
+//! | module | holds |
+//! |---|---|
+//! | `engine` | the machine's state and its inputs and outputs |
+//! | `dispatch` | a request's way to a path, or to a queue |
+//! | `completion` | what comes back |
+//! | [`fence`], `fencing` | the rule of the stale write, and the steps that keep it |
+//! | [`order`] | overlapping writes |
+//! | `standing` | what each path is good for, and when that changes |
+//! | `control` | the driver core's commands, probes, capacity, activation |
+//! | `explain` | why a path is used or not |
+#![forbid(unsafe_code)]
+
+mod action;
+mod completion;
+pub mod config;
+mod control;
+mod dispatch;
+mod engine;
+mod explain;
+pub mod fence;
+mod fencing;
+pub mod order;
+mod path;
+mod request;
+pub mod sbc;
+mod standing;
+mod table;
+mod time;
+
+pub use action::{
+    Action, Control, ControlId, ControlKind, Event, FenceAnswer, FenceId, FenceKind, FenceStep,
+    IoId, PathId, Send,
+};
+pub use config::{Activation, Config, Limits, NoPath};
+pub use engine::{AddPathError, Counters, Engine, Geometry, NewPath, Switch};
+pub use explain::{PathView, UnitView};
+pub use path::{PathCounters, PathTraits};
+pub use request::{Operation, Request, RequestError, RequestId, SubmitError};
+pub use time::Time;
