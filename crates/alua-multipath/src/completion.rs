@@ -1,12 +1,13 @@
 //! What comes back from the paths.
 
-use alua_core::failover::{IoOutcome, Next, PathNews, Verdict, judge};
+use alua_core::failover::{IoOutcome, Next, PathNews, TargetError, Verdict, judge};
 use alua_core::spc::Status;
 use alua_core::spc::sense::Sense;
 
 use crate::action::Event;
 use crate::engine::{Command, Engine};
 use crate::request::{Operation, RequestError, Stage};
+use crate::sabotage::Sabotage;
 use crate::table::Key;
 use crate::time::Time;
 
@@ -68,7 +69,8 @@ impl Engine {
 
     /// Takes a lost command, which has come back and is not in doubt, out of the books.
     pub(crate) fn forget_lost(&mut self, io: Key) {
-        let over = |command: &&Command| command.returned && command.doubt.is_none();
+        let early = self.broken(Sabotage::ForgetCommands);
+        let over = |command: &&Command| (command.returned || early) && command.doubt.is_none();
         let Some(command) = self.commands.get(io).filter(over) else { return };
         self.paths[command.path].lost.remove(&mut self.flights, io.place());
         self.commands.remove(io);
@@ -87,6 +89,10 @@ impl Engine {
         if verdict.next == Next::Done {
             self.paths[place].counters.good += 1;
             self.measure(place, now.since(sent));
+            if self.broken(Sabotage::ReportAlways) {
+                self.unit.refresh(now.core());
+                self.core_dirty = true;
+            }
             if self.paths[place].success_is_news {
                 self.note_success(place, now);
             }
@@ -129,6 +135,9 @@ impl Engine {
     fn go_on(&mut self, request: Key, io: Key, place: usize, verdict: Verdict, now: Time) {
         match verdict.next {
             Next::Done => self.part_done(request, io, now),
+            Next::Fail(TargetError::Reservation) if self.broken(Sabotage::RetryConflict) => {
+                self.again(request, true, false, now);
+            }
             Next::Fail(error) => {
                 self.complete(request, Err(RequestError::Target(error)), None, now);
             }
@@ -175,11 +184,18 @@ impl Engine {
         let request = if changes { command.request } else { command.request.take() };
         self.paths[place].lost.push(&mut self.flights, io.place());
         if let (true, Some(request)) = (changes, request) {
+            if self.broken(Sabotage::AcknowledgeLost) {
+                self.complete(request, Ok(()), None, now);
+                return;
+            }
             self.set_stage(request, Stage::InDoubt(io));
             self.doubt(io, now);
+            if self.broken(Sabotage::NoFence) {
+                self.end_doubt(io, "nothing", now);
+            }
             return;
         }
-        if returned {
+        if returned || self.broken(Sabotage::ForgetCommands) {
             self.forget_lost(io);
         }
         if let Some(request) = request {

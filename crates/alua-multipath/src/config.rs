@@ -37,6 +37,9 @@ pub struct Config {
     pub wait_poll_max_ms: u32,
     /// Room for requests, paths and commands.
     pub limits: Limits,
+    /// How the engine is broken on purpose.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::sabotage::Sabotage>,
 }
 
 /// What becomes of requests when no path is live and nothing ends by itself. A transition is not
@@ -167,6 +170,8 @@ impl Default for Config {
                 commands_per_path: 128,
                 blocks_per_request: 32_768,
             },
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event,
 use crate::config::Activation;
 use crate::engine::Engine;
 use crate::path::{Capacity, Link};
+use crate::sabotage::Sabotage;
 use crate::sbc;
 use crate::time::Time;
 
@@ -185,6 +186,9 @@ impl Engine {
     /// is asked for another state where that is wanted.
     pub(crate) fn watch_waiters(&mut self, now: Time) {
         self.watch_optimized(now);
+        if self.broken(Sabotage::PullAlways) && !self.unit.is_busy() {
+            self.pull(now);
+        }
         if self.waiting.is_empty() || self.outlook == Outlook::Live {
             self.poll = None;
             return;
@@ -196,6 +200,13 @@ impl Engine {
         if self.outlook == Outlook::Nothing && self.config.activation != Activation::Never {
             self.activate_something(now);
         }
+    }
+
+    /// Asks for the first group by force, as no engine may.
+    fn pull(&mut self, now: Time) {
+        let Some(id) = self.unit.groups().map(|group| group.id()).min() else { return };
+        let target = unit::Target { state: AccessState::ActiveOptimized, id };
+        self.core_dirty = self.unit.set_states(&[target], true, now.core()).is_ok();
     }
 
     /// Looks at the states because requests wait.

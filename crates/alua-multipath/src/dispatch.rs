@@ -9,6 +9,7 @@ use crate::action::{Action, IoId, Send};
 use crate::engine::{Command, Engine};
 use crate::order::overlap;
 use crate::request::{Entry, Operation, Request, RequestError, RequestId, Stage};
+use crate::sabotage::Sabotage;
 use crate::table::{Chain, Key};
 use crate::time::Time;
 
@@ -31,7 +32,7 @@ impl Engine {
         if request.operation.changes() {
             let met = self.stripes.enter(&request);
             self.changing.push(&mut self.orders, key.place());
-            if met && self.is_behind(key.place(), &request) {
+            if met && self.is_behind(key.place(), &request) && !self.broken(Sabotage::NoOrder) {
                 self.counters.ordered += 1;
                 self.enqueue(key, Stage::Ordered);
                 return Some(key);
@@ -151,8 +152,12 @@ impl Engine {
         let policy = self.config.policy;
         let (mut place, why) = select::pick(&self.candidates, policy, self.chosen)?;
         self.turns = self.turns.wrapping_add(1);
-        if policy == Policy::ServiceTime && self.turns % TRIAL_TURNS == 0 {
+        if policy == Policy::ServiceTime && self.turns.is_multiple_of(TRIAL_TURNS) {
             place = self.trial(place, why).unwrap_or(place);
+        }
+        if self.broken(Sabotage::WorstFirst) {
+            let live = self.candidates.iter().enumerate().filter(|(_, it)| it.class.is_some());
+            place = live.max_by_key(|(_, it)| it.class).map_or(place, |(worst, _)| worst);
         }
         self.chosen = place;
         Some(place)
@@ -179,7 +184,9 @@ impl Engine {
         let candidate = &mut self.candidates[place];
         candidate.in_flight = in_flight;
         let had_room = candidate.class.is_some();
-        candidate.class = path.class.filter(|_| in_flight < self.config.limits.commands_per_path);
+        let room = in_flight < self.config.limits.commands_per_path
+            || self.config.is_broken(Sabotage::NoLimit);
+        candidate.class = path.class.filter(|_| room);
         if !had_room && candidate.class.is_some() && !self.waiting.is_empty() {
             self.kick = true;
         }
@@ -194,6 +201,10 @@ impl Engine {
                 continue;
             }
             if fails {
+                if self.broken(Sabotage::LoseCompletion) {
+                    self.requests.remove(key);
+                    continue;
+                }
                 self.complete(key, Err(RequestError::NoPath), None, now);
                 continue;
             }

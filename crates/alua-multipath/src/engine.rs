@@ -16,7 +16,7 @@ use crate::config::{Config, EVENTS_MAX, PATHS_MAX};
 use crate::control::Activating;
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
-use crate::request::{Entry, Operation, Request, RequestError, RequestId, SubmitError};
+use crate::request::{Entry, Operation, Request, RequestError, RequestId, Stage, SubmitError};
 use crate::table::{Chain, Key, Links, Table};
 use crate::time::Time;
 
@@ -207,6 +207,10 @@ impl Engine {
         // Lost reads keep a place while their request goes on.
         let commands = limits.requests * 2;
         config.core.gate.pass_transitioning = false;
+        #[cfg(feature = "sabotage")]
+        if config.sabotage == Some(crate::sabotage::Sabotage::EndlessTransition) {
+            config.core.transition_at_least_ms = u32::MAX;
+        }
         let groups = vec![Group::default(); usize::from(limits.groups)].into_boxed_slice();
         let paths = vec![unit::Path::default(); usize::from(limits.paths)].into_boxed_slice();
         let places = usize::from(limits.paths);
@@ -534,6 +538,40 @@ impl Engine {
             self.tell(Event::Stopped);
         }
         debug_assert!(self.actions.len() <= self.actions.capacity(), "I14");
+    }
+
+    /// Whether what the engine keeps twice agrees; for tests.
+    ///
+    /// # Panics
+    ///
+    /// It does not.
+    pub fn check(&self) {
+        let queued = self.waiting.len() + self.delayed.len() + self.ordered.len();
+        let stages = |wanted: fn(&Stage) -> bool| {
+            self.requests.iter().filter(|(_, entry)| wanted(&entry.stage)).count()
+        };
+        let out = stages(|stage| matches!(stage, Stage::Sent(_)));
+        let doubts = stages(|stage| matches!(stage, Stage::InDoubt(_)));
+        assert_eq!(
+            queued as usize + out + doubts,
+            self.requests.len(),
+            "each request is somewhere"
+        );
+        let flight: u32 = self.paths.iter().map(|path| path.flight.len()).sum();
+        let lost: u32 = self.paths.iter().map(|path| path.lost.len()).sum();
+        assert_eq!((flight + lost) as usize, self.commands.len(), "each command is on a path");
+        assert_eq!(flight as usize, out, "each command in flight has its request");
+        let in_doubt: u32 = self.paths.iter().map(|path| path.doubts).sum();
+        assert_eq!(in_doubt as usize, doubts, "each doubt has its request");
+        let changing = self.requests.iter().filter(|(_, it)| it.request.operation.changes());
+        assert_eq!(changing.count(), self.changing.len() as usize, "each change is ordered");
+        for (place, path) in self.paths.iter().enumerate() {
+            assert_eq!(self.candidates[place].in_flight, path.flight.len(), "loads are counted");
+            assert!(
+                path.doubts == 0 || path.fence != crate::fence::Phase::Idle,
+                "doubts are fenced"
+            );
+        }
     }
 
     pub(crate) fn act(&mut self, action: Action) {

@@ -49,7 +49,7 @@ impl Engine {
     }
 
     /// A command is over: its request is sent again.
-    fn end_doubt(&mut self, io: Key, by: &'static str, now: Time) {
+    pub(crate) fn end_doubt(&mut self, io: Key, by: &'static str, now: Time) {
         self.clear_doubt(io, by, now);
         let request = self.commands.get_mut(io).and_then(|command| command.request.take());
         self.forget_lost(io);

@@ -50,6 +50,7 @@ mod fencing;
 pub mod order;
 mod path;
 mod request;
+pub mod sabotage;
 pub mod sbc;
 mod standing;
 mod table;

@@ -49,6 +49,7 @@ impl Stripes {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|&count| count == 0)
     }

@@ -21,6 +21,7 @@ use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event,
 use crate::config::NoPath;
 use crate::engine::{Engine, Switch};
 use crate::path::{Capacity, Link};
+use crate::sabotage::Sabotage;
 use crate::time::Time;
 
 /// How long a decision that there is no path may wait for the driver core to be sure, in
@@ -50,7 +51,7 @@ impl Engine {
             self.class = class;
         }
         self.watch_nothing(now);
-        self.kick |= !self.waiting.is_empty();
+        self.kick |= !self.waiting.is_empty() && !self.broken(Sabotage::NoWake);
     }
 
     fn find_standing(&mut self, place: usize) {
@@ -138,7 +139,10 @@ impl Engine {
     /// Gives up where the limit for having no path is over.
     pub(crate) fn end_patience(&mut self, now: Time) {
         let limit = self.patience_ends();
-        if self.gives_up || limit.is_none_or(|limit| limit > now) {
+        if self.gives_up
+            || limit.is_none_or(|limit| limit > now)
+            || self.broken(Sabotage::NeverGiveUp)
+        {
             return;
         }
         let late = limit.is_some_and(|limit| limit.after(SURE_MS) <= now);
@@ -256,7 +260,9 @@ impl Engine {
             }
             self.paths[place].probe.due = None;
             self.tell(Event::PathAnswers { path: id });
-            self.unit.reread_identity(core, now.core());
+            if !self.broken(Sabotage::TrustReturn) {
+                self.unit.reread_identity(core, now.core());
+            }
             self.note_answer(place, status, sense, now);
             self.stale = true;
             self.fencing = true;
