@@ -1,0 +1,737 @@
+//! A host: the engine, and the shell that carries its actions to the model array.
+//!
+//! The shell keeps the contract of `alua_multipath` to the letter, and the checkers that need to
+//! see each action sit here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
+use alua_core::failover::{IoOutcome, Summary};
+use alua_core::identity::Identity;
+use alua_core::select::{Policy, Standing};
+use alua_core::spc::Status;
+use alua_core::spc::designator::DeviceIdentification;
+use alua_core::tpgs;
+use alua_core::unit::{self, CommandKind};
+use alua_multipath::{
+    Action, Control, ControlId, ControlKind, Engine, FenceAnswer, FenceId, FenceKind, FenceStep,
+    Geometry, IoId, NewPath, Operation, PathId, PathTraits, Request, RequestError, RequestId, Send,
+    Time, sbc,
+};
+
+use crate::check::{Checks, Invariant};
+use crate::options::{BLOCK, GHOST_MS, LUN, Options};
+use crate::trace::Trace;
+
+/// Tags of control commands have this bit, those of I/O commands do not.
+const CONTROL: u64 = 1 << 63;
+
+/// A path of the shell.
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) id: PathId,
+    pub(crate) port: u16,
+    pub(crate) nexus: NexusId,
+}
+
+/// An I/O command that is out.
+#[derive(Debug)]
+struct Out {
+    io: IoId,
+    path: PathId,
+    /// `None`: its path was gone before it was sent.
+    nexus: Option<NexusId>,
+    request: RequestId,
+    part: Request,
+}
+
+/// A command that changes blocks and may yet reach the medium, as far as the shell can know.
+#[derive(Debug)]
+struct Alive {
+    number: u64,
+    path: PathId,
+    nexus: NexusId,
+    part: Request,
+    sent: Time,
+}
+
+/// A control command that is out.
+#[derive(Debug)]
+struct ControlOut {
+    id: ControlId,
+    nexus: NexusId,
+    capacity: usize,
+    report: bool,
+}
+
+/// What a client waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    /// Its number, over the whole run.
+    pub(crate) number: u64,
+    pub(crate) request: Request,
+    pub(crate) submitted: Time,
+    pub(crate) reach: u64,
+    sends: u32,
+    conflict: bool,
+}
+
+/// A request that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) client: Client,
+    pub(crate) result: Result<(), RequestError>,
+    /// The data of a read.
+    pub(crate) data: Vec<u8>,
+}
+
+/// Something that the shell does later.
+#[derive(Clone, Copy, Debug)]
+enum Later {
+    ControlTimeout(u64),
+    FenceAnswer(FenceId, FenceAnswer),
+    /// An I/O command comes back without having been sent.
+    NotSent(IoId),
+    /// An I/O command comes back, ended by a fence.
+    Over(IoId),
+    /// An I/O command comes back, lost with its path.
+    Gone(IoId),
+}
+
+/// A host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) engine: Engine,
+    pub(crate) paths: Vec<Path>,
+    means: (bool, bool, bool),
+    outs: Vec<Option<Out>>,
+    /// The data of commands that came back well, until the actions are taken.
+    data: Vec<Vec<u8>>,
+    controls: BTreeMap<u64, ControlOut>,
+    next_tag: u64,
+    later: BTreeMap<(Time, u64), Later>,
+    sequence: u64,
+    clients: Vec<Option<Client>>,
+    /// By the command's tag.
+    alive: BTreeMap<u64, Alive>,
+    /// The client's number of each changing command ever sent, by its tag.
+    numbers: BTreeMap<u64, u64>,
+    /// Requests that are complete.
+    complete: BTreeSet<u64>,
+    /// Every nexus that it ever made.
+    nexuses: BTreeSet<NexusId>,
+    next_number: u64,
+    pub(crate) ended: VecDeque<Ended>,
+    reports: VecDeque<Time>,
+    stpgs: VecDeque<Time>,
+}
+
+impl Host {
+    pub(crate) fn new(place: usize, options: &Options, array: &Array) -> Self {
+        let config = options.engines[place].clone();
+        let settings = array.config();
+        let unit = &settings.units[0];
+        let managed = tpgs::evaluate(0, settings.alua.tpgs);
+        let geometry = Geometry { blocks: unit.blocks, block_size: BLOCK };
+        let name = format!("h{place}");
+        let requests = config.limits.requests as usize;
+        let engine = Engine::new(config, None, managed, geometry);
+        let commands = engine.commands_max();
+        Self {
+            name,
+            engine,
+            paths: Vec::new(),
+            means: options.means,
+            outs: (0..commands).map(|_| None).collect(),
+            data: vec![Vec::new(); commands],
+            controls: BTreeMap::new(),
+            next_tag: CONTROL,
+            later: BTreeMap::new(),
+            sequence: 0,
+            clients: vec![None; requests],
+            alive: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            complete: BTreeSet::new(),
+            nexuses: BTreeSet::new(),
+            next_number: (place as u64 + 1) << 40,
+            ended: VecDeque::new(),
+            reports: VecDeque::new(),
+            stpgs: VecDeque::new(),
+        }
+    }
+
+    /// Makes a nexus through a port and adds the path.
+    pub(crate) fn add_path(&mut self, array: &mut Array, port: u16, now: Time, trace: &mut Trace) {
+        let Ok(nexus) = array.connect(&self.name, port) else { return };
+        self.nexuses.insert(nexus);
+        let page = inquiry(array, nexus, 0x83);
+        let identity = DeviceIdentification::new(&page).ok();
+        let identity = identity.and_then(|page| Identity::from_page(&page).ok());
+        let Some(identity) = identity else { return };
+        if self.engine.unit().name().is_none() && self.paths.is_empty() {
+            let managed = self.engine.unit().managed();
+            let (config, geometry) = (self.engine.config().clone(), self.engine.geometry());
+            self.engine = Engine::new(config, identity.name.clone(), managed, geometry);
+        }
+        let (abort_task, end_nexus, reset_unit) = self.means;
+        let new = NewPath {
+            identity: unit::NewPath {
+                name: identity.name.as_ref(),
+                group: identity.group,
+                relative_port: identity.relative_port,
+            },
+            geometry: self.engine.geometry(),
+            traits: PathTraits { abort_task, end_nexus, reset_unit, distance: port as u8 % 3 },
+        };
+        match self.engine.add_path(new, now) {
+            Ok(id) => {
+                trace.note(now, &self.name, "path", format_args!("{id} port {port} {nexus} added"));
+                self.paths.push(Path { id, port, nexus });
+            }
+            Err(error) => {
+                trace.note(now, &self.name, "path", format_args!("port {port} refused: {error}"));
+                array.disconnect(nexus);
+            }
+        }
+    }
+
+    /// Removes a path; the target confirms the end of the nexus where its port is up.
+    pub(crate) fn remove_path(
+        &mut self,
+        array: &mut Array,
+        at: usize,
+        now: Time,
+        trace: &mut Trace,
+    ) {
+        let path = self.paths.remove(at);
+        let confirmed = array.is_up(path.port);
+        trace.note(now, &self.name, "path", format_args!("{} removed", path.id));
+        if confirmed {
+            array.disconnect(path.nexus);
+            self.end_nexus(path.nexus);
+        }
+        self.engine.remove_path(path.id, confirmed, now);
+        for at in 0..self.outs.len() {
+            if let Some(out) = &self.outs[at]
+                && out.path == path.id
+            {
+                let io = out.io;
+                self.do_later(now, Later::Gone(io));
+            }
+        }
+    }
+
+    /// What was sent through a nexus is over.
+    fn end_nexus(&mut self, nexus: NexusId) {
+        self.alive.retain(|_, alive| alive.nexus != nexus);
+    }
+
+    fn do_later(&mut self, at: Time, what: Later) {
+        self.sequence += 1;
+        self.later.insert((at, self.sequence), what);
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        request: Request,
+        reach: u64,
+        now: Time,
+        trace: &mut Trace,
+    ) -> Option<u64> {
+        let id = self.engine.submit(request, now).ok()?;
+        self.next_number += 1;
+        let number = self.next_number;
+        let Request { operation, lba, blocks } = request;
+        trace.note(
+            now,
+            &self.name,
+            "submit",
+            format_args!("#{number:x} {operation} {lba}+{blocks}"),
+        );
+        let client = Client { number, request, submitted: now, reach, sends: 0, conflict: false };
+        self.clients[id.index()] = Some(client);
+        Some(number)
+    }
+
+    /// When the host has something to do by itself.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let later = self.later.first_key_value().map(|(&(at, _), _)| at);
+        [later, self.engine.poll_deadline()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn pass_time(&mut self, array: &mut Array, now: Time, trace: &mut Trace) {
+        while let Some((&(at, sequence), _)) = self.later.first_key_value() {
+            if at > now {
+                break;
+            }
+            let Some(what) = self.later.remove(&(at, sequence)) else { break };
+            self.happen(array, what, now, trace);
+        }
+        if self.engine.poll_deadline().is_some_and(|at| at <= now) {
+            self.engine.handle_time(now);
+        }
+    }
+
+    fn happen(&mut self, array: &mut Array, what: Later, now: Time, trace: &mut Trace) {
+        match what {
+            Later::ControlTimeout(tag) => {
+                let Some(control) = self.controls.remove(&tag) else { return };
+                array.abort(control.nexus, tag);
+                trace.note(now, &self.name, "ctl-back", format_args!("{:?} timed out", control.id));
+                self.engine.handle_control(control.id, &unit::Outcome::TimedOut, now);
+            }
+            Later::FenceAnswer(id, answer) => {
+                trace.note(now, &self.name, "fenced", format_args!("{id:?} {answer:?}"));
+                self.engine.handle_fence(id, answer, now);
+            }
+            Later::NotSent(io) => self.come_back(io, &IoOutcome::NotSubmitted, now, trace),
+            Later::Over(io) => {
+                self.come_back(io, &IoOutcome::Summed(Summary::Ended), now, trace);
+            }
+            Later::Gone(io) => self.come_back(io, &IoOutcome::TransportFailed, now, trace),
+        }
+    }
+
+    /// Hands an I/O command back, unless that was done.
+    fn come_back(&mut self, io: IoId, outcome: &IoOutcome<'_>, now: Time, trace: &mut Trace) {
+        let place = &mut self.outs[io.index()];
+        if !place.as_ref().is_some_and(|out| out.io == io) {
+            return;
+        }
+        if let Some(out) = place.take()
+            && let IoOutcome::Answered { status: Status::ReservationConflict, .. } = outcome
+            && let Some(client) = &mut self.clients[out.request.index()]
+        {
+            client.conflict = true;
+        }
+        if !matches!(outcome, IoOutcome::TransportFailed | IoOutcome::TimedOut) {
+            self.alive.remove(&io.to_bits());
+        }
+        let tag = io.to_bits();
+        trace.note(now, &self.name, "back", format_args!("{tag:x} {}", Short(outcome)));
+        self.engine.handle_io(io, outcome, now);
+    }
+
+    /// A completion of the array.
+    pub(crate) fn completed(
+        &mut self,
+        nexus: NexusId,
+        tag: u64,
+        outcome: Outcome,
+        now: Time,
+        trace: &mut Trace,
+    ) {
+        if tag & CONTROL != 0 {
+            self.control_completed(tag, &outcome, now, trace);
+            return;
+        }
+        let io = IoId::from_bits(tag);
+        let Some(out) = self.outs[io.index()].as_ref().filter(|out| out.io == io) else {
+            return;
+        };
+        debug_assert_eq!(out.nexus, Some(nexus));
+        let expected = match out.part.operation {
+            Operation::Read => out.part.blocks as usize * BLOCK as usize,
+            _ => 0,
+        };
+        match outcome {
+            Outcome::Transport(TransportError::NoConnect) => {
+                self.come_back(io, &IoOutcome::NotSubmitted, now, trace);
+            }
+            Outcome::Transport(_) => {
+                self.come_back(io, &IoOutcome::TransportFailed, now, trace);
+            }
+            Outcome::Answered { status, sense, data_in, .. } => {
+                let whole = data_in.len() == expected;
+                let sense = sense.as_ref().map_or(&[][..], |sense| sense.as_bytes());
+                self.data[io.index()] = data_in;
+                self.come_back(io, &IoOutcome::Answered { status, sense, whole }, now, trace);
+            }
+        }
+    }
+
+    fn control_completed(&mut self, tag: u64, outcome: &Outcome, now: Time, trace: &mut Trace) {
+        let Some(control) = self.controls.remove(&tag) else { return };
+        trace.note(now, &self.name, "ctl-back", format_args!("{:?} {outcome}", control.id));
+        let outcome = match outcome {
+            Outcome::Transport(TransportError::NoConnect) => unit::Outcome::NotSubmitted,
+            Outcome::Transport(_) => unit::Outcome::TransportFailed,
+            Outcome::Answered { status, sense, data_in, .. } => unit::Outcome::Answered {
+                status: *status,
+                sense: sense.as_ref().map_or(&[][..], |sense| sense.as_bytes()),
+                data: &data_in[..data_in.len().min(control.capacity)],
+            },
+        };
+        self.engine.handle_control(control.id, &outcome, now);
+    }
+
+    /// Carries out what the engine wants.
+    pub(crate) fn act(
+        &mut self,
+        array: &mut Array,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Send(send) => self.send(array, &send, now, trace, checks),
+                Action::Control(control) => self.control(array, &control, now, trace, checks),
+                Action::Fence(step) => self.fence(array, &step, now, trace),
+                Action::Complete { id, result, by } => {
+                    self.finish(id, result, by, now, trace, checks);
+                }
+            }
+        }
+        while let Some(event) = self.engine.poll_event() {
+            trace.note(now, &self.name, "tell", format_args!("{event:?}"));
+        }
+    }
+
+    fn send(
+        &mut self,
+        array: &mut Array,
+        send: &Send,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        let Send { io, id, path, part, .. } = *send;
+        let tag = io.to_bits();
+        let Some(client) = &mut self.clients[id.index()] else {
+            checks.fail(Invariant::I5, now, format_args!("{tag:x} is sent for nobody"));
+            return;
+        };
+        client.sends += 1;
+        let (number, first, conflict) = (client.number, client.sends == 1, client.conflict);
+        trace.note(
+            now,
+            &self.name,
+            "send",
+            format_args!("{tag:x} #{number:x} {path} {}", part.operation),
+        );
+        if self.outs[io.index()].is_some() {
+            checks.fail(Invariant::I4, now, format_args!("the place of {tag:x} is in use"));
+        }
+        if conflict {
+            checks.fail(
+                Invariant::I13,
+                now,
+                format_args!("#{number:x} met a conflict, is sent again"),
+            );
+        }
+        self.check_choice(path, first, now, checks);
+        if part.operation.changes() {
+            self.check_alone(tag, number, path, &part, now, checks);
+        }
+        let Some(at) = self.paths.iter().position(|known| known.id == path) else {
+            self.outs[io.index()] = Some(Out { io, path, nexus: None, request: id, part });
+            self.do_later(now, Later::NotSent(io));
+            return;
+        };
+        let nexus = self.paths[at].nexus;
+        self.outs[io.index()] = Some(Out { io, path, nexus: Some(nexus), request: id, part });
+        if part.operation.changes() {
+            let alive = Alive { number, path, nexus, part, sent: now };
+            self.alive.insert(tag, alive);
+            self.numbers.insert(tag, number);
+        }
+        let cdb = sbc::cdb(&part);
+        let data = data_out(&part, number);
+        let capacity = match part.operation {
+            Operation::Read => part.blocks as usize * BLOCK as usize,
+            _ => 0,
+        };
+        if array.submit(nexus, LUN, tag, cdb.as_bytes(), &data, capacity).is_err() {
+            self.do_later(now, Later::NotSent(io));
+        }
+    }
+
+    /// I11 and I14, by the states that the engine itself knows.
+    fn check_choice(&self, path: PathId, first: bool, now: Time, checks: &mut Checks) {
+        let Some(chosen) = self.engine.view(path) else { return };
+        let config = self.engine.config();
+        let limit = config.limits.commands_per_path;
+        if chosen.in_flight > limit {
+            checks.fail(
+                Invariant::I14,
+                now,
+                format_args!("{} in flight on {path}", chosen.in_flight),
+            );
+        }
+        let Standing::Live(class) = chosen.standing else {
+            // It may have gone out since, in the same moment.
+            return;
+        };
+        if chosen.state.is_some_and(|state| !state.is_live()) {
+            checks.fail(Invariant::I11, now, format_args!("{path} is {:?}", chosen.state));
+        }
+        if !first || config.policy == Policy::ServiceTime {
+            return;
+        }
+        for other in self.engine.paths().filter_map(|other| self.engine.view(other)) {
+            let Standing::Live(theirs) = other.standing else { continue };
+            let better = theirs < class && !other.deferred && other.in_flight < limit;
+            if better && !chosen.deferred {
+                let id = other.id;
+                checks.fail(Invariant::I11, now, format_args!("{path} is used, {id} is better"));
+            }
+        }
+    }
+
+    /// I3: nothing that may yet change these blocks is alive.
+    fn check_alone(
+        &mut self,
+        tag: u64,
+        number: u64,
+        path: PathId,
+        part: &Request,
+        now: Time,
+        checks: &mut Checks,
+    ) {
+        self.alive.retain(|_, alive| alive.sent.after(GHOST_MS) > now);
+        for (other, alive) in &self.alive {
+            let apart = part.lba >= alive.part.lba + u64::from(alive.part.blocks)
+                || alive.part.lba >= part.lba + u64::from(part.blocks);
+            if !apart {
+                checks.fail(
+                    Invariant::I3,
+                    now,
+                    format_args!(
+                        "{tag:x} of #{number:x} on {path}: {other:x} of #{:x} on {} is not over",
+                        alive.number, alive.path
+                    ),
+                );
+            }
+        }
+    }
+
+    fn control(
+        &mut self,
+        array: &mut Array,
+        control: &Control,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        let (report, stpg) = match control.kind {
+            ControlKind::Core(command) => (
+                matches!(command.kind, CommandKind::ReportTargetPortGroups { .. }),
+                matches!(command.kind, CommandKind::SetTargetPortGroups(_)),
+            ),
+            _ => (false, false),
+        };
+        trace.note(
+            now,
+            &self.name,
+            "ctl",
+            format_args!("{:?} {} {}", control.id, control.path, kind(control)),
+        );
+        if report {
+            if self.controls.values().any(|out| out.report) {
+                checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
+            }
+            checks.window(Invariant::I8, &mut self.reports, now, 1_000, 80, "reports in a second");
+        }
+        if stpg {
+            let most = usize::from(self.engine.config().core.stpg_per_minute) + 1;
+            checks.window(Invariant::I9, &mut self.stpgs, now, 60_000, most, "STPG in a minute");
+        }
+        self.next_tag += 1;
+        let tag = self.next_tag;
+        let known = self.paths.iter().find(|known| known.id == control.path);
+        let Some(nexus) = known.map(|known| known.nexus) else {
+            self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now);
+            return;
+        };
+        let cdb = control.cdb();
+        let mut list = [0; unit::DATA_OUT_MAX];
+        let length = match control.kind {
+            ControlKind::Core(command) => command.write_data_out(&mut list).unwrap_or(0),
+            _ => 0,
+        };
+        let capacity = control.data_in_len() as usize;
+        match array.submit(nexus, LUN, tag, cdb.as_bytes(), &list[..length], capacity) {
+            Ok(()) => {
+                self.controls.insert(tag, ControlOut { id: control.id, nexus, capacity, report });
+                self.do_later(now.after(control.timeout_ms), Later::ControlTimeout(tag));
+            }
+            Err(_) => self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now),
+        }
+    }
+
+    fn fence(&mut self, array: &mut Array, step: &FenceStep, now: Time, trace: &mut Trace) {
+        trace.note(now, &self.name, "fence", format_args!("{:?} {:?}", step.id, step.kind));
+        let at = self.paths.iter().position(|known| known.id == step.path);
+        let result = match step.kind {
+            FenceKind::AbortTask(io) => at.map_or(FunctionResult::NoAnswer, |at| {
+                let nexus = self.paths[at].nexus;
+                array.abort(nexus, io.to_bits())
+            }),
+            FenceKind::EndNexus => self.renew(array, at),
+            FenceKind::ResetUnit { via } => {
+                let via = self.paths.iter().find(|known| known.id == via);
+                via.map_or(FunctionResult::NoAnswer, |via| array.reset_unit(via.nexus, LUN))
+            }
+        };
+        let done = matches!(result, FunctionResult::Complete | FunctionResult::NoSuchTask);
+        if done {
+            self.fenced(step, now);
+        }
+        let answer = if done { FenceAnswer::Done } else { FenceAnswer::Failed };
+        let mute = result == FunctionResult::NoAnswer;
+        let at = if mute { now.after(step.timeout_ms) } else { now.after(1) };
+        self.do_later(at, Later::FenceAnswer(step.id, answer));
+    }
+
+    /// Session reinstatement: the old nexus ends at the target.
+    fn renew(&mut self, array: &mut Array, at: Option<usize>) -> FunctionResult {
+        let Some(at) = at else { return FunctionResult::NoAnswer };
+        match array.connect(&self.name, self.paths[at].port) {
+            Ok(nexus) => {
+                self.nexuses.insert(nexus);
+                let old = std::mem::replace(&mut self.paths[at].nexus, nexus);
+                self.end_nexus(old);
+                FunctionResult::Complete
+            }
+            Err(_) => FunctionResult::Transport(TransportError::NoConnect),
+        }
+    }
+
+    /// A step was done: what it ended is over, and comes back.
+    fn fenced(&mut self, step: &FenceStep, now: Time) {
+        let back: Vec<IoId> = match step.kind {
+            FenceKind::AbortTask(io) => vec![io],
+            FenceKind::EndNexus => {
+                let outs = self.outs.iter().flatten();
+                outs.filter(|out| out.path == step.path).map(|out| out.io).collect()
+            }
+            FenceKind::ResetUnit { .. } => self.outs.iter().flatten().map(|out| out.io).collect(),
+        };
+        match step.kind {
+            FenceKind::AbortTask(io) => {
+                self.alive.remove(&io.to_bits());
+            }
+            FenceKind::EndNexus => {
+                let path = step.path;
+                self.alive.retain(|_, alive| alive.path != path);
+            }
+            FenceKind::ResetUnit { .. } => self.alive.clear(),
+        }
+        for io in back {
+            self.do_later(now.after(1), Later::Over(io));
+        }
+    }
+
+    fn finish(
+        &mut self,
+        id: RequestId,
+        result: Result<(), RequestError>,
+        by: Option<IoId>,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        let Some(client) = self.clients[id.index()].take() else {
+            checks.fail(Invariant::I5, now, format_args!("a request is completed twice"));
+            return;
+        };
+        let number = client.number;
+        trace.note(now, &self.name, "done", format_args!("#{number:x} {result:?}"));
+        if let Some((tag, _)) = self
+            .alive
+            .iter()
+            .find(|(_, alive)| alive.number == number && alive.sent.after(GHOST_MS) > now)
+        {
+            checks.fail(
+                Invariant::I3,
+                now,
+                format_args!("#{number:x} is complete, {tag:x} of it is not over"),
+            );
+        }
+        self.complete.insert(number);
+        let data = match by {
+            Some(io) => std::mem::take(&mut self.data[io.index()]),
+            None => Vec::new(),
+        };
+        self.ended.push_back(Ended { client, result, data });
+    }
+
+    /// The client's number of a changing command, and whether its request is complete.
+    pub(crate) fn writer(&self, tag: u64) -> Option<(u64, bool)> {
+        let number = *self.numbers.get(&tag)?;
+        Some((number, self.complete.contains(&number)))
+    }
+
+    /// Whether the host made a nexus.
+    pub(crate) fn owns(&self, nexus: NexusId) -> bool {
+        self.nexuses.contains(&nexus)
+    }
+
+    /// Whether the host has a path through a nexus.
+    pub(crate) fn has(&self, nexus: NexusId) -> bool {
+        self.paths.iter().any(|path| path.nexus == nexus)
+            || self.outs.iter().flatten().any(|out| out.nexus == Some(nexus))
+            || self.controls.values().any(|out| out.nexus == nexus)
+    }
+
+    /// The clients that wait.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().flatten()
+    }
+}
+
+fn kind(control: &Control) -> String {
+    match control.kind {
+        ControlKind::Core(command) => command.kind.to_string(),
+        ControlKind::Probe => "TEST UNIT READY (probe)".to_owned(),
+        ControlKind::Capacity => "READ CAPACITY".to_owned(),
+    }
+}
+
+/// The data of a request: each block begins with its version and its address.
+fn data_out(part: &Request, number: u64) -> Vec<u8> {
+    match part.operation {
+        Operation::Write { .. } => {
+            let mut data = vec![0; part.blocks as usize * BLOCK as usize];
+            for (block, lba) in data.chunks_exact_mut(BLOCK as usize).zip(part.lba..) {
+                block[..8].copy_from_slice(&number.to_le_bytes());
+                block[8..16].copy_from_slice(&lba.to_le_bytes());
+            }
+            data
+        }
+        Operation::WriteZeroes { .. } => vec![0; BLOCK as usize],
+        Operation::Discard => sbc::unmap_list(part).to_vec(),
+        Operation::Read | Operation::Flush => Vec::new(),
+    }
+}
+
+/// INQUIRY for a page, at once.
+fn inquiry(array: &mut Array, nexus: NexusId, page: u8) -> Vec<u8> {
+    let cdb = [0x12, 1, page, 0x10, 0, 0];
+    let second = std::time::Duration::from_secs(1);
+    let done = array.execute(nexus, LUN, CONTROL, &cdb, &[], 4096, second);
+    done.ok().flatten().map(|done| done.outcome.data().to_vec()).unwrap_or_default()
+}
+
+/// An outcome in short.
+struct Short<'a>(&'a IoOutcome<'a>);
+
+impl std::fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IoOutcome::Answered { status, sense, whole } => {
+                write!(f, "{status}")?;
+                if let Ok(sense) = alua_core::spc::sense::Sense::parse(sense) {
+                    write!(f, " {:?} {:02x}/{:02x}", sense.key, sense.asc, sense.ascq)?;
+                }
+                if *whole { Ok(()) } else { f.write_str(" short") }
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// Used by the world's own commands.
+pub(crate) const RIVAL_TAG: u64 = CONTROL - 1;

@@ -1,0 +1,119 @@
+//! `cargo xtask sim`: runs seeds of the simulation.
+
+use std::process::ExitCode;
+
+use alua_sim::{LEGEND, Options, Sabotage, Search, negative_control, run, search};
+use clap::Parser;
+
+/// Runs the multipath engine on the model array under faults, from seeds.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask sim")]
+struct Args {
+    /// Run this seed alone
+    #[arg(long, conflicts_with_all = ["seed_start", "seeds", "controls"])]
+    seed: Option<u64>,
+    /// Print the trace of the seed
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// The first seed of a search
+    #[arg(long, default_value_t = 0)]
+    seed_start: u64,
+    /// How many seeds
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// Run each seed twice and compare the traces
+    #[arg(long)]
+    twice: bool,
+    /// Run the negative controls: an engine that is broken on purpose has to be caught
+    #[arg(long)]
+    controls: bool,
+    /// Threads; all cores without it
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+/// Seeds within which a negative control must be caught.
+const CONTROL_SEEDS: u64 = 400;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(seed) = args.seed {
+        return one(seed, args.trace);
+    }
+    if args.controls {
+        return controls(args.seed_start);
+    }
+    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into));
+    println!("seeds {} to {}", args.seed_start, args.seed_start.wrapping_add(args.seeds - 1));
+    let summary = search(Search {
+        start: args.seed_start,
+        count: args.seeds,
+        twice: args.twice,
+        jobs: jobs.unwrap_or(1),
+        progress: true,
+    });
+    print!("{}", summary.stalls.table());
+    let seeds = summary.seeds.max(1) as f64;
+    println!(
+        "{} seeds in {:.1} s ({:.0} a minute): per seed {:.0} requests, {:.1} fault events, {:.1} \
+         virtual seconds; {} requests failed for want of a path or by a reservation",
+        summary.seeds,
+        summary.time.as_secs_f64(),
+        seeds * 60.0 / summary.time.as_secs_f64(),
+        summary.requests as f64 / seeds,
+        summary.events as f64 / seeds,
+        summary.virtual_secs / seeds,
+        summary.failed
+    );
+    for (seed, found) in &summary.bad {
+        println!("\nseed {seed}:");
+        for what in found.iter().take(3) {
+            println!("    {what}");
+        }
+        println!("    replay: cargo xtask sim --seed {seed} --trace");
+    }
+    println!("{} passed, {} failed", summary.seeds - summary.bad.len() as u64, summary.bad.len());
+    if summary.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(seed: u64, trace: bool) -> ExitCode {
+    let report = run(Options::new(seed), trace);
+    if trace {
+        println!("{LEGEND}\n");
+        for line in &report.trace {
+            println!("{line}");
+        }
+    }
+    println!(
+        "seed {seed}: {} requests, {} failed, {} fault events, {:.3} virtual seconds, trace {:016x}",
+        report.requests,
+        report.failed,
+        report.events,
+        report.virtual_ns as f64 / 1e9,
+        report.digest
+    );
+    for violation in &report.violations {
+        println!("{violation}");
+    }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn controls(start: u64) -> ExitCode {
+    let mut missed = 0;
+    for how in Sabotage::ALL {
+        match negative_control(how, start, CONTROL_SEEDS) {
+            Some((seed, turns, caught)) => {
+                println!(
+                    "I{:<2} {how:?}: caught after {turns} seeds ({seed}): {caught}",
+                    how.invariant()
+                );
+            }
+            None => {
+                missed += 1;
+                println!("I{:<2} {how:?}: NOT CAUGHT in {CONTROL_SEEDS} seeds", how.invariant());
+            }
+        }
+    }
+    println!("{} passed, {missed} failed", Sabotage::ALL.len() - missed);
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,757 @@
+//! A run: the array, the hosts, their clients and the faults, under one clock.
+//!
+//! # Phases
+//!
+//! 1. **Safety**: requests and fault events, until both are used up. Every answer is checked.
+//! 2. **Liveness**: one controller is healed for good, with a group that is active/optimized; what
+//!    else is broken stays so. Every request must end well within a bound (I6).
+//! 3. **Finale**: in some seeds every path is lost, or every group enters a transition that never
+//!    ends; requests must end all the same, with an error if need be (I7, I10).
+//! 4. **Reckoning**: everything is healed, every block is read and compared, the paths are removed,
+//!    and nothing may be left.
+
+use std::collections::BTreeMap;
+
+use alua_array::{Array, Event, NexusId, Transition};
+use alua_core::access::AccessState;
+use alua_core::failover::TargetError;
+use alua_multipath::{NoPath, Operation, Request, RequestError, Time};
+
+use crate::check::{Checks, Invariant, Violation};
+use crate::host::{Ended, Host};
+use crate::options::{DATA, Finale, GHOST_MS, Kind, LUN, OTHER, Options};
+use crate::random::Random;
+use crate::shadow::{self, Shadow};
+use crate::stalls::Stalls;
+use crate::trace::Trace;
+
+/// The contents of the unit that is nobody's business.
+pub(crate) const FOREIGN: u64 = u64::MAX;
+/// How long the liveness phase may take.
+const LIVENESS_MS: u32 = 60_000;
+/// After a usable path came back, a request may still fail for want of one for so long: the
+/// growing pauses of the engine have to end.
+const RECOVERY_MS: u32 = 8_000;
+
+/// What a run was.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What was found. Empty is good.
+    pub violations: Vec<Violation>,
+    /// The digest of the trace.
+    pub digest: u64,
+    /// The trace, where it was wanted.
+    pub trace: Vec<String>,
+    /// Requests that ended.
+    pub requests: u64,
+    /// Of those, how many failed.
+    pub failed: u64,
+    /// Fault events that happened.
+    pub events: u64,
+    /// Virtual nanoseconds.
+    pub virtual_ns: u64,
+    /// How long requests took.
+    pub stalls: Stalls,
+}
+
+/// A request that the world waits for.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    host: usize,
+}
+
+/// The world of one seed.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) array: Array,
+    pub(crate) hosts: Vec<Host>,
+    shadows: Vec<Shadow>,
+    pub(crate) now: Time,
+    pub(crate) trace: Trace,
+    pub(crate) checks: Checks,
+    pub(crate) stalls: Stalls,
+    pub(crate) faults: Random,
+    work: Random,
+    /// When each free slot of a host sends its next request.
+    starts: BTreeMap<(Time, u64), usize>,
+    sequence: u64,
+    left: Vec<u64>,
+    waiting: BTreeMap<u64, Waiting>,
+    requests: u64,
+    failed: u64,
+    pub(crate) events: u64,
+    /// The last fault event and when it was.
+    pub(crate) last_event: (Kind, Time),
+    pub(crate) next_fault: Option<Time>,
+    pub(crate) undo: BTreeMap<(Time, u64), crate::events::Undo>,
+    pub(crate) events_sequence: u64,
+    /// Since when the array could serve each host.
+    usable: Vec<Option<Time>>,
+    /// The reservation of another host, and when it was there last.
+    pub(crate) reserved: Option<Time>,
+    pub(crate) rival: Option<NexusId>,
+    /// Requests may fail for want of a path.
+    lenient: bool,
+}
+
+impl World {
+    pub(crate) fn new(options: Options, keep_trace: bool) -> Self {
+        let mut array = Array::new(options.array.clone()).expect("the seed makes a right array");
+        array.record_writes();
+        let seed = options.seed;
+        let mut world = Self {
+            shadows: (0..options.engines.len())
+                .map(|host| Shadow::new(host as u64 * options.space, options.space))
+                .collect(),
+            hosts: (0..options.engines.len()).map(|at| Host::new(at, &options, &array)).collect(),
+            now: Time::ZERO,
+            trace: Trace::new(keep_trace),
+            checks: Checks::default(),
+            stalls: Stalls::default(),
+            faults: Random::new(seed, 2),
+            work: Random::new(seed, 3),
+            starts: BTreeMap::new(),
+            sequence: 0,
+            left: vec![options.requests; options.engines.len()],
+            waiting: BTreeMap::new(),
+            requests: 0,
+            failed: 0,
+            events: 0,
+            last_event: (Kind::Switch, Time::ZERO),
+            next_fault: None,
+            undo: BTreeMap::new(),
+            events_sequence: 0,
+            usable: vec![None; options.engines.len()],
+            reserved: None,
+            rival: None,
+            lenient: false,
+            array,
+            options,
+        };
+        world.set_up();
+        world
+    }
+
+    fn set_up(&mut self) {
+        self.mark_other();
+        let ports: Vec<u16> = self.array.ports().collect();
+        for host in &mut self.hosts {
+            for &port in &ports {
+                self.now = from_array(self.array.now());
+                host.add_path(&mut self.array, port, self.now, &mut self.trace);
+            }
+        }
+        self.catch_up();
+        for host in 0..self.hosts.len() {
+            for _ in 0..self.options.depth {
+                self.start_at(host, self.now);
+            }
+        }
+        self.next_fault = Some(self.now.after(10));
+    }
+
+    /// Fills the other unit with what nobody may ever read.
+    fn mark_other(&mut self) {
+        let map =
+            |lun, unit: &str| Event::Map { lun, unit: unit.to_owned(), port: None, quiet: true };
+        let port = self.array.ports().next().unwrap_or(1);
+        let Ok(nexus) = self.array.connect("marker", port) else { return };
+        self.apply(&map(9, OTHER));
+        let second = std::time::Duration::from_secs(1);
+        let mut block = [0; 512];
+        block[..8].copy_from_slice(&FOREIGN.to_le_bytes());
+        let mut cdb = [0_u8; 16];
+        cdb[0] = 0x93;
+        cdb[10..14].copy_from_slice(&4_096_u32.to_be_bytes());
+        for tag in 0..3 {
+            let _ = self.array.execute(nexus, 9, tag, &cdb, &block, 0, second);
+        }
+        self.apply(&Event::Unmap { lun: 9, port: None, quiet: true });
+        self.array.disconnect(nexus);
+        self.array.take_writes();
+        self.now = from_array(self.array.now());
+    }
+
+    pub(crate) fn apply(&mut self, event: &Event) {
+        self.trace.note(self.now, "array", "event", format_args!("{event:?}"));
+        if let Err(error) = self.array.apply(event) {
+            unreachable!("{error}");
+        }
+    }
+
+    /// The whole run.
+    pub(crate) fn run(mut self) -> Report {
+        self.safety();
+        if self.checks.found.is_empty() {
+            self.liveness();
+        }
+        if self.checks.found.is_empty() {
+            self.finale();
+        }
+        if self.checks.found.is_empty() {
+            self.reckoning();
+        }
+        self.checks.tell(&mut self.trace);
+        Report {
+            seed: self.options.seed,
+            violations: self.checks.found,
+            digest: self.trace.digest(),
+            trace: self.trace.take(),
+            requests: self.requests,
+            failed: self.failed,
+            events: self.events,
+            virtual_ns: self.now.as_nanos(),
+            stalls: self.stalls,
+        }
+    }
+
+    fn safety(&mut self) {
+        let end = self.now.after(600_000);
+        while (self.left.iter().any(|&left| left > 0) || self.events < self.options.faults)
+            && self.checks.found.is_empty()
+        {
+            if self.left.iter().all(|&left| left == 0) && self.waiting.is_empty() {
+                break;
+            }
+            if !self.step(end) {
+                break;
+            }
+        }
+    }
+
+    /// One host's paths and one controller are healed for good; everything must end well.
+    fn liveness(&mut self) {
+        self.next_fault = None;
+        self.undo.clear();
+        self.heal(false);
+        let bound = self.now.after(LIVENESS_MS);
+        for host in 0..self.hosts.len() {
+            self.left[host] = self.left[host].min(40) + 20;
+            for _ in 0..self.options.depth.min(4) {
+                self.start_at(host, self.now);
+            }
+        }
+        let busy =
+            |world: &Self| !world.waiting.is_empty() || world.left.iter().any(|&left| left > 0);
+        while busy(self) && self.checks.found.is_empty() {
+            if !self.step(bound) {
+                let who = self.who_waits();
+                self.checks.fail(
+                    Invariant::I6,
+                    self.now,
+                    format_args!("stuck though healed: {who}"),
+                );
+            }
+        }
+    }
+
+    fn finale(&mut self) {
+        let invariant = match self.options.finale {
+            Finale::Quiet => return,
+            Finale::NoPath => {
+                for port in self.array.ports().collect::<Vec<_>>() {
+                    if self.array.is_up(port) {
+                        let tasks = alua_array::LostTasks::Run;
+                        self.apply(&Event::PortDown { port, tasks });
+                        self.tell_port(port, false);
+                    }
+                }
+                Invariant::I7
+            }
+            Finale::Endless => {
+                let groups: Vec<u16> = self.array.groups().collect();
+                for group in groups {
+                    self.set_state(
+                        group,
+                        AccessState::ActiveOptimized,
+                        Some(Transition::Never),
+                        true,
+                    );
+                }
+                Invariant::I10
+            }
+        };
+        self.lenient = true;
+        let longest = self.hosts.iter().map(|host| {
+            let config = host.engine.config();
+            match config.no_path {
+                NoPath::Fail => Some(0),
+                NoPath::Wait(ms) => Some(ms),
+                NoPath::Forever => None,
+            }
+        });
+        let longest: Option<u32> =
+            longest.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+        // Without a limit the requests wait for ever, as configured.
+        let Some(longest) = longest else { return };
+        for host in 0..self.hosts.len() {
+            self.left[host] = 16;
+            for _ in 0..8 {
+                self.start_at(host, self.now);
+            }
+        }
+        // The transition's limit, the limit for no path, the fence; each request may be one of two
+        // generations.
+        let bound = self.now.after(2 * (5_000 + longest + GHOST_MS + 15_000));
+        while (!self.waiting.is_empty() || self.left.iter().any(|&left| left > 0))
+            && self.checks.found.is_empty()
+        {
+            if !self.step(bound) {
+                let who = self.who_waits();
+                self.checks.fail(invariant, self.now, format_args!("stuck for ever: {who}"));
+            }
+        }
+    }
+
+    /// Everything is healed, and every block is read.
+    fn reckoning(&mut self) {
+        self.heal(true);
+        let settled = self.now.after(15_000);
+        while self.checks.found.is_empty() && self.step(settled) {}
+        self.lenient = false;
+        for host in 0..self.hosts.len() {
+            let first = host as u64 * self.options.space;
+            for lba in first..first + self.options.space {
+                self.begin(host, Request { operation: Operation::Read, lba, blocks: 1 });
+                let bound = self.now.after(LIVENESS_MS);
+                while !self.waiting.is_empty() && self.checks.found.is_empty() {
+                    if !self.step(bound) {
+                        let who = self.who_waits();
+                        self.checks.fail(Invariant::I6, self.now, format_args!("stuck: {who}"));
+                    }
+                }
+                if !self.checks.found.is_empty() {
+                    return;
+                }
+            }
+        }
+        self.shut_down();
+    }
+
+    /// Every path goes: nothing may be left in the engines.
+    fn shut_down(&mut self) {
+        for at in 0..self.hosts.len() {
+            self.hosts[at].engine.stop(self.now);
+            while !self.hosts[at].paths.is_empty() {
+                let host = &mut self.hosts[at];
+                host.remove_path(&mut self.array, 0, self.now, &mut self.trace);
+            }
+        }
+        let bound = self.now.after(2 * GHOST_MS + 2_000);
+        while self.step(bound) && self.checks.found.is_empty() {}
+        for host in &self.hosts {
+            if !host.engine.is_idle() {
+                let view = host.engine.view_unit();
+                self.checks.fail(Invariant::I5, self.now, format_args!("left over: {view:?}"));
+            }
+        }
+    }
+
+    /// Lets the next thing happen; false when nothing will by `end`.
+    fn step(&mut self, end: Time) -> bool {
+        let hosts = self.hosts.iter().filter_map(Host::deadline);
+        let next = [
+            self.array.next_event().map(from_array),
+            self.starts.first_key_value().map(|(&(at, _), _)| at),
+            self.undo.first_key_value().map(|(&(at, _), _)| at),
+            self.next_fault,
+        ];
+        let next = next.into_iter().flatten().chain(hosts).min();
+        let Some(next) = next.filter(|&next| next <= end) else {
+            self.now = self.now.max(end);
+            self.array.advance(to_array(self.now));
+            return false;
+        };
+        self.now = self.now.max(next);
+        self.array.advance(to_array(self.now));
+        self.catch_up();
+        for at in 0..self.hosts.len() {
+            self.hosts[at].pass_time(&mut self.array, self.now, &mut self.trace);
+        }
+        self.end_undone();
+        if self.next_fault.is_some_and(|at| at <= self.now) {
+            self.fault();
+        }
+        self.start_due();
+        self.catch_up();
+        true
+    }
+
+    /// Takes in everything that has happened at this moment.
+    pub(crate) fn catch_up(&mut self) {
+        loop {
+            self.note_writes();
+            let Some(completion) = self.array.poll_completion() else { break };
+            let (nexus, tag) = (completion.nexus, completion.tag);
+            let owner = self.hosts.iter_mut().find(|host| host.has(nexus));
+            if let Some(host) = owner {
+                host.completed(nexus, tag, completion.outcome, self.now, &mut self.trace);
+            }
+            self.act();
+        }
+        self.act();
+        self.note_usable();
+    }
+
+    fn act(&mut self) {
+        for at in 0..self.hosts.len() {
+            let host = &mut self.hosts[at];
+            host.act(&mut self.array, self.now, &mut self.trace, &mut self.checks);
+            while let Some(ended) = self.hosts[at].ended.pop_front() {
+                self.ended(at, ended);
+            }
+        }
+    }
+
+    /// I2 and I12: what reached the medium.
+    fn note_writes(&mut self) {
+        for write in self.array.take_writes() {
+            let known = self
+                .hosts
+                .iter()
+                .find_map(|host| host.writer(write.tag).filter(|_| host.owns(write.nexus)));
+            let Some((number, complete)) = known else { continue };
+            self.trace.note(
+                self.now,
+                "array",
+                "medium",
+                format_args!("{:x} #{number:x}", write.tag),
+            );
+            if complete {
+                let what =
+                    format_args!("{:x} of #{number:x}, complete, reaches the medium", write.tag);
+                self.checks.fail(Invariant::I2, self.now, what);
+            }
+            if write.unit != 0 {
+                let what = format_args!("{:x} of #{number:x} reaches another unit", write.tag);
+                self.checks.fail(Invariant::I12, self.now, what);
+            }
+        }
+    }
+
+    /// Keeps since when the array could serve each host.
+    fn note_usable(&mut self) {
+        for at in 0..self.hosts.len() {
+            let usable = self.hosts[at].paths.iter().any(|path| {
+                let group = self.array.group_of(path.port);
+                let state = group.and_then(|group| self.array.state(0, group));
+                self.array.is_up(path.port) && state.is_some_and(AccessState::is_live)
+            });
+            self.usable[at] = if usable { self.usable[at].or(Some(self.now)) } else { None };
+        }
+    }
+
+    fn start_at(&mut self, host: usize, at: Time) {
+        self.sequence += 1;
+        self.starts.insert((at, self.sequence), host);
+    }
+
+    fn start_due(&mut self) {
+        while let Some((&(at, sequence), &host)) = self.starts.first_key_value() {
+            if at > self.now {
+                break;
+            }
+            self.starts.remove(&(at, sequence));
+            if self.left[host] == 0 {
+                continue;
+            }
+            self.left[host] -= 1;
+            let request = self.draw(host);
+            self.begin(host, request);
+        }
+    }
+
+    fn draw(&mut self, host: usize) -> Request {
+        let random = &mut self.work;
+        let fua = random.percent(20);
+        let operation = match random.below(100) {
+            0..45 => Operation::Read,
+            45..90 => Operation::Write { fua },
+            90..94 => Operation::Flush,
+            94..97 => Operation::Discard,
+            _ => Operation::WriteZeroes { fua, unmap: random.percent(50) },
+        };
+        if operation == Operation::Flush {
+            return Request { operation, lba: 0, blocks: 0 };
+        }
+        let blocks = random.between(1, self.options.blocks_max);
+        let lba = random.below(self.options.space - blocks + 1) + host as u64 * self.options.space;
+        Request { operation, lba, blocks: blocks as u32 }
+    }
+
+    fn begin(&mut self, host: usize, request: Request) {
+        let reach = self.shadows[host].flush_begins();
+        let taken = self.hosts[host].submit(request, reach, self.now, &mut self.trace);
+        let Some(number) = taken else {
+            let what = format_args!("a request was refused");
+            self.checks.fail(Invariant::I14, self.now, what);
+            return;
+        };
+        self.waiting.insert(number, Waiting { host });
+        let shadow = &mut self.shadows[host];
+        let Request { operation, lba, blocks } = request;
+        match operation {
+            Operation::Read => shadow.read_begins(number, lba, blocks),
+            Operation::Write { .. } => shadow.write_begins(lba, blocks, number),
+            Operation::Discard | Operation::WriteZeroes { .. } => {
+                shadow.write_begins(lba, blocks, 0);
+            }
+            Operation::Flush => {}
+        }
+        self.act();
+    }
+
+    fn ended(&mut self, host: usize, ended: Ended) {
+        let number = ended.client.number;
+        if self.waiting.remove(&number).is_none() {
+            self.checks.fail(Invariant::I5, self.now, format_args!("#{number:x} ended twice"));
+        }
+        self.requests += 1;
+        let took = self.now.since(ended.client.submitted);
+        let (kind, at) = self.last_event;
+        let recent = at.after(2_000) >= ended.client.submitted;
+        let cause = if recent { kind.name() } else { "nothing recent" };
+        self.stalls.add(cause, took, self.options.seed);
+        if let Err(error) = ended.result {
+            self.failed += 1;
+            self.check_failure(host, number, error, ended.client.submitted);
+        }
+        self.check_data(host, &ended);
+        let think = self.work.below(self.options.think_us + 1) * 1_000;
+        self.start_at(host, Time::from_nanos(self.now.as_nanos() + think));
+    }
+
+    /// I6, I13: whether a request may have failed so.
+    fn check_failure(&mut self, host: usize, number: u64, error: RequestError, submitted: Time) {
+        match error {
+            RequestError::Target(TargetError::Reservation) => {
+                let held = self.reserved.is_some_and(|until| until >= submitted);
+                if !held {
+                    let what = format_args!("#{number:x}: a conflict without a reservation");
+                    self.checks.fail(Invariant::I13, self.now, what);
+                }
+            }
+            RequestError::NoPath => {
+                let usable = self.usable[host];
+                let long = usable.is_some_and(|since| since.after(RECOVERY_MS) < self.now);
+                if long && !self.lenient {
+                    let what =
+                        format_args!("#{number:x} has no path, one is usable since {usable:?}");
+                    self.checks.fail(Invariant::I6, self.now, what);
+                }
+            }
+            other if !self.lenient => {
+                self.checks.fail(Invariant::I6, self.now, format_args!("#{number:x}: {other}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// I1: the data.
+    fn check_data(&mut self, host: usize, ended: &Ended) {
+        let Request { operation, lba, blocks } = ended.client.request;
+        let good = ended.result.is_ok();
+        let shadow = &mut self.shadows[host];
+        let number = ended.client.number;
+        match operation {
+            Operation::Read if good => {
+                let versions: Result<Vec<u64>, u64> = ended
+                    .data
+                    .chunks_exact(512)
+                    .zip(lba..)
+                    .map(|(block, lba)| version(block, lba))
+                    .collect();
+                let found = match versions {
+                    Ok(versions) if versions.len() == blocks as usize => {
+                        shadow.read_ends(number, &versions)
+                    }
+                    Ok(versions) => Err((lba, versions.len() as u64, Vec::new())),
+                    Err(lba) => Err((lba, FOREIGN, Vec::new())),
+                };
+                if let Err((lba, version, allowed)) = found {
+                    let invariant = if version == FOREIGN { Invariant::I12 } else { Invariant::I1 };
+                    let what = format_args!(
+                        "#{number:x} read #{version:x} in block {lba}, which may hold {allowed:x?}"
+                    );
+                    self.checks.fail(invariant, self.now, what);
+                }
+            }
+            Operation::Read => shadow.read_failed(number),
+            Operation::Flush if good => shadow.flush_ends(ended.client.reach),
+            Operation::Flush => {}
+            _ => {
+                let (version, how) = match operation {
+                    _ if !good => (number, shadow::Ended::Failed),
+                    Operation::Discard => (0, shadow::Ended::Discarded),
+                    Operation::Write { fua } => (number, how(fua)),
+                    _ => (0, how(operation.is_fua())),
+                };
+                let clients = self.hosts[host].clients();
+                let others: Vec<_> = clients
+                    .filter(|other| other.request.operation.changes())
+                    .map(|other| (other.request, other.number))
+                    .collect();
+                shadow.write_ends((lba, blocks), version, how, |block| {
+                    others
+                        .iter()
+                        .filter(|(it, _)| (it.lba..it.lba + u64::from(it.blocks)).contains(&block))
+                        .map(|(it, number)| match it.operation {
+                            Operation::Write { .. } => *number,
+                            _ => 0,
+                        })
+                        .collect()
+                });
+            }
+        }
+    }
+
+    pub(crate) fn cache_lost(&mut self) {
+        for shadow in &mut self.shadows {
+            shadow.cache_lost();
+        }
+    }
+
+    /// Puts the array in order: one controller for good, or all of them.
+    fn heal(&mut self, all: bool) {
+        let controllers: Vec<String> =
+            self.array.config().controllers.iter().map(|it| it.name.clone()).collect();
+        let chosen = controllers[self.faults.below(controllers.len() as u64) as usize].clone();
+        self.end_reservation();
+        self.apply(&Event::Heal);
+        for fault in self.array.config().faults.iter().map(|it| it.name.clone()).collect::<Vec<_>>()
+        {
+            self.apply(&Event::Disarm { fault });
+        }
+        for controller in controllers.iter().filter(|name| all || **name == chosen) {
+            self.apply(&Event::ControllerReturn {
+                controller: controller.clone(),
+                giveback: false,
+            });
+        }
+        let ports: Vec<u16> = self.array.ports().collect();
+        for port in ports {
+            let here = self.array.controller_of(port) == Some(chosen.as_str());
+            if !all && !here {
+                continue;
+            }
+            if !self.array.is_up(port) {
+                self.apply(&Event::PortUp { port });
+                self.tell_port(port, true);
+            }
+            let unit = DATA.to_owned();
+            self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet: false });
+            for host in &mut self.hosts {
+                if !host.paths.iter().any(|path| path.port == port) {
+                    host.add_path(&mut self.array, port, self.now, &mut self.trace);
+                    self.now = from_array(self.array.now());
+                }
+                let path = host.paths.iter().find(|path| path.port == port).map(|path| path.id);
+                if let Some(path) = path {
+                    host.engine.restore_path(path, self.now);
+                }
+            }
+        }
+        let groups: Vec<u16> = self.array.groups().collect();
+        for group in groups {
+            let port = self.array.ports().find(|&port| self.array.group_of(port) == Some(group));
+            let owner = port.and_then(|port| self.array.controller_of(port));
+            let mine = owner == Some(chosen.as_str());
+            if mine || all {
+                let state = if mine {
+                    AccessState::ActiveOptimized
+                } else {
+                    AccessState::ActiveNonOptimized
+                };
+                self.set_state(group, state, None, false);
+            }
+        }
+        for host in &mut self.hosts {
+            host.engine.switch(None, self.now);
+        }
+        self.catch_up();
+    }
+
+    pub(crate) fn set_state(
+        &mut self,
+        group: u16,
+        state: AccessState,
+        transition: Option<Transition>,
+        quiet: bool,
+    ) {
+        self.apply(&Event::SetState {
+            unit: Some(DATA.to_owned()),
+            group,
+            state,
+            transition,
+            fails: false,
+            seen_by: None,
+            quiet,
+        });
+    }
+
+    /// The hosts' transports tell of a port, where they do.
+    pub(crate) fn tell_port(&mut self, port: u16, up: bool) {
+        if !self.options.hints {
+            return;
+        }
+        for host in &mut self.hosts {
+            let paths: Vec<_> =
+                host.paths.iter().filter(|path| path.port == port).map(|path| path.id).collect();
+            for path in paths {
+                if up {
+                    host.engine.handle_path_up(path, self.now);
+                } else {
+                    host.engine.handle_path_down(path, self.now);
+                }
+            }
+        }
+    }
+
+    /// Who waits for whom.
+    fn who_waits(&self) -> String {
+        let mut text = String::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            let waiting = self.waiting.values().filter(|it| it.host == at).count();
+            text.push_str(&format!(
+                "{}: {waiting} requests; {:?}; ",
+                host.name,
+                host.engine.view_unit()
+            ));
+            for path in host.engine.paths().filter_map(|path| host.engine.view(path)) {
+                text.push_str(&format!(
+                    "{} {:?} {:?} in flight {} doubts {}; ",
+                    path.id, path.state, path.standing, path.in_flight, path.doubts
+                ));
+            }
+        }
+        text
+    }
+}
+
+const fn how(durable: bool) -> shadow::Ended {
+    if durable { shadow::Ended::Durable } else { shadow::Ended::Good }
+}
+
+/// The version in a block; the block's address where its contents are torn or another's.
+fn version(block: &[u8], lba: u64) -> Result<u64, u64> {
+    let number = |at: usize| {
+        block.get(at..at + 8).and_then(|it| it.try_into().ok()).map_or(0, u64::from_le_bytes)
+    };
+    let version = number(0);
+    if version == FOREIGN || (version == 0 && number(8) == 0) || number(8) == lba {
+        Ok(version)
+    } else {
+        Err(lba)
+    }
+}
+
+pub(crate) fn from_array(time: alua_array::Time) -> Time {
+    Time::from_nanos(time.as_nanos())
+}
+
+pub(crate) fn to_array(time: Time) -> alua_array::Time {
+    alua_array::Time::from_nanos(time.as_nanos())
+}
