@@ -205,8 +205,11 @@ impl fmt::Display for Policy {
 /// One path, as [`pick`] sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// The class; `None` for a path that is not live, or has no room for another command.
+    /// The class; `None` for a path that is not live.
     pub class: Option<Class>,
+    /// Whether it has room for another command. A full path keeps worse ones from being used:
+    /// the request waits for it.
+    pub room: bool,
     /// Commands in flight.
     pub in_flight: u32,
     /// What one command takes, smoothed, in nanoseconds; 0 where that was never measured.
@@ -217,7 +220,8 @@ pub struct Candidate {
 
 impl Candidate {
     /// A place without a path.
-    pub const NONE: Self = Self { class: None, in_flight: 0, service_ns: 0, distance: 0 };
+    pub const NONE: Self =
+        Self { class: None, room: false, in_flight: 0, service_ns: 0, distance: 0 };
 
     const fn cost(&self) -> u64 {
         (self.in_flight as u64).saturating_add(1).saturating_mul(self.service_ns as u64)
@@ -243,11 +247,12 @@ pub enum Why {
 }
 
 /// The path for the next request: its place in `paths`. `after` is the place of the path chosen
-/// last, for the policies that take turns. `None`: none is live.
+/// last, for the policies that take turns. `None`: none is live, or those of the best class are full.
 #[must_use]
 pub fn pick(paths: &[Candidate], policy: Policy, after: usize) -> Option<(usize, Why)> {
     let best = best_class(paths)?;
-    let chosen = first_by(paths, after, |it| (it.class == Some(best)).then(|| key(policy, it)))?;
+    let chosen =
+        first_by(paths, after, |it| (it.room && it.class == Some(best)).then(|| key(policy, it)))?;
     if policy == Policy::ServiceTime {
         if let Some(other) = outruns(paths, after, best, chosen) {
             return Some((other, Why::Outruns));
@@ -304,7 +309,7 @@ fn outruns(paths: &[Candidate], after: usize, best: Class, chosen: usize) -> Opt
     }
     let measured = |it: &Candidate| {
         let worse = it.class.is_some_and(|class| class > best);
-        (worse && it.service_ns > 0).then(|| it.cost())
+        (worse && it.room && it.service_ns > 0).then(|| it.cost())
     };
     let other = first_by(paths, after, measured)?;
     let least = paths.get(other)?.cost();

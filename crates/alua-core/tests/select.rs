@@ -37,7 +37,7 @@ fn candidate(standing: Standing) -> Candidate {
         Standing::Live(class) => Some(class),
         _ => None,
     };
-    Candidate { class, ..Candidate::NONE }
+    Candidate { class, room: true, ..Candidate::NONE }
 }
 
 /// I11, N2: every state of four groups with two paths each, one of the paths of each group failed or
@@ -130,7 +130,7 @@ fn health_comes_before_state() {
 
 fn live(rank: bool, in_flight: u32, service_ns: u32, distance: u8) -> Candidate {
     let class: Option<Class> = Some(class(rank, false, Preference::Ignore));
-    Candidate { class, in_flight, service_ns, distance }
+    Candidate { class, room: true, in_flight, service_ns, distance }
 }
 
 fn turns(paths: &[Candidate], policy: Policy, count: usize) -> Vec<usize> {
@@ -198,5 +198,14 @@ fn a_deferred_path_goes_behind_every_other_and_keeps_its_order_there() {
         let deferred = deferred.deferred();
         assert!(worst < deferred && best < deferred && deferred.is_deferred());
         assert!(deferred.is_optimized() && deferred < worst.deferred());
+    }
+}
+
+#[test]
+fn a_full_path_is_waited_for() {
+    let full = Candidate { room: false, ..live(true, 9, 0, 0) };
+    for policy in Policy::ALL {
+        assert_eq!(pick(&[full, live(false, 0, 0, 0)], policy, 0), None);
+        assert_eq!(pick(&[full, live(true, 0, 0, 0)], policy, 1), Some((1, Why::Best)));
     }
 }

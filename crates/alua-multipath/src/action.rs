@@ -96,7 +96,7 @@ pub struct ControlId(pub(crate) ControlName);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum ControlName {
-    Core(alua_core::unit::CommandId),
+    Core((alua_core::unit::CommandId, PathId)),
     /// Of that path, the one with that number.
     Probe(PathId, u32),
     Capacity(PathId, u32),

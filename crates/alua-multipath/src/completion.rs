@@ -25,8 +25,8 @@ impl Engine {
             return;
         }
         self.paths[command.path].flight.remove(&mut self.flights, io.place());
-        self.load_changed(command.path);
         self.note_outcome(command.path, command.sent, outcome, verdict, now);
+        self.load_changed(command.path);
         let Some(request) = command.request else {
             self.commands.remove(io);
             return;
@@ -87,6 +87,8 @@ impl Engine {
         now: Time,
     ) {
         if verdict.next == Next::Done {
+            self.paths[place].knocking = false;
+            self.paths[place].answered = now;
             self.paths[place].counters.good += 1;
             self.measure(place, now.since(sent));
             if self.broken(Sabotage::ReportAlways) {
@@ -97,6 +99,10 @@ impl Engine {
                 self.note_success(place, now);
             }
             return;
+        }
+        if matches!(verdict.path, PathNews::Refused | PathNews::Failed) {
+            // More may wait behind it.
+            self.paths[place].knocking = true;
         }
         self.note_sense_of(place, outcome, now);
         match verdict.path {

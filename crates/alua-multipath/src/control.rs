@@ -46,7 +46,7 @@ impl Engine {
             };
             let path = self.paths[place].id(place);
             self.act(Action::Control(Control {
-                id: ControlId(ControlName::Core(command.id)),
+                id: ControlId(ControlName::Core((command.id, path))),
                 path,
                 kind: ControlKind::Core(command),
                 timeout_ms: command.timeout_ms,
@@ -189,7 +189,9 @@ impl Engine {
         if self.broken(Sabotage::PullAlways) && !self.unit.is_busy() {
             self.pull(now);
         }
-        if self.waiting.is_empty() || self.outlook == Outlook::Live {
+        // Whoever fails requests at once must find out by himself when that can end.
+        let wanted = !self.waiting.is_empty() || self.gives_up;
+        if !wanted || self.outlook == Outlook::Live {
             self.poll = None;
             return;
         }
@@ -197,7 +199,9 @@ impl Engine {
             let first = self.config.wait_poll_first_ms;
             self.poll = Some((now.after(first), first));
         }
-        if self.outlook == Outlook::Nothing && self.config.activation != Activation::Never {
+        let waits = !self.waiting.is_empty();
+        if waits && self.outlook == Outlook::Nothing && self.config.activation != Activation::Never
+        {
             self.activate_something(now);
         }
     }
@@ -253,7 +257,9 @@ impl Engine {
         if self.activating.running.is_some() || (lost.is_none() && !waits) {
             return None;
         }
-        lost.into_iter().chain(self.activating.not_before).max()
+        let at = lost.into_iter().chain(self.activating.not_before).max();
+        // What is due and was not done waits for something else than time.
+        at.filter(|&at| at > self.last_time)
     }
 
     /// Asks for the best group that answers to become optimized, unless that was done just now.
@@ -334,7 +340,7 @@ impl Engine {
                 self.next_timeout(place),
                 path.probe.due.filter(|_| path.core.is_some() && path.probe.out.is_none()),
                 path.strikes.until,
-                path.held_until.filter(|_| path.class.is_some_and(|class| class.is_deferred())),
+                path.held_until.filter(|&until| until > self.last_time),
                 self.next_fence_time(place),
             ]
         });

@@ -130,6 +130,7 @@ impl Engine {
         let Some(io) = self.commands.insert(command) else { return false };
         entry.stage = Stage::Sent(io);
         let path = &mut self.paths[place];
+        path.knocking |= path.flight.is_empty() && path.answered.after(self.config.idle_ms) <= now;
         path.flight.push(&mut self.flights, io.place());
         path.counters.sent += 1;
         let id = path.id(place);
@@ -173,7 +174,8 @@ impl Engine {
             return None;
         }
         let class = self.candidates[chosen].class;
-        let worse = self.candidates.iter().enumerate().filter(|(_, it)| it.class > class);
+        let worse =
+            self.candidates.iter().enumerate().filter(|(_, it)| it.room && it.class > class);
         worse.min_by_key(|(_, it)| (it.service_ns, it.in_flight)).map(|(place, _)| place)
     }
 
@@ -183,11 +185,12 @@ impl Engine {
         let in_flight = path.flight.len();
         let candidate = &mut self.candidates[place];
         candidate.in_flight = in_flight;
-        let had_room = candidate.class.is_some();
-        let room = in_flight < self.config.limits.commands_per_path
-            || self.config.is_broken(Sabotage::NoLimit);
-        candidate.class = path.class.filter(|_| room);
-        if !had_room && candidate.class.is_some() && !self.waiting.is_empty() {
+        let had_room = candidate.room;
+        candidate.class = path.class;
+        let limit = if path.knocking { 1 } else { self.config.limits.commands_per_path };
+        candidate.room =
+            path.class.is_some() && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit));
+        if !had_room && candidate.room && !self.waiting.is_empty() {
             self.kick = true;
         }
     }

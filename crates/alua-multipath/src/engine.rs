@@ -17,6 +17,7 @@ use crate::control::Activating;
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
 use crate::request::{Entry, Operation, Request, RequestError, RequestId, Stage, SubmitError};
+use crate::sabotage::Sabotage;
 use crate::table::{Chain, Key, Links, Table};
 use crate::time::Time;
 
@@ -207,8 +208,8 @@ impl Engine {
         // Lost reads keep a place while their request goes on.
         let commands = limits.requests * 2;
         config.core.gate.pass_transitioning = false;
-        #[cfg(feature = "sabotage")]
-        if config.sabotage == Some(crate::sabotage::Sabotage::EndlessTransition) {
+        config.core.identity_after_reset = !config.is_broken(Sabotage::TrustReturn);
+        if config.is_broken(Sabotage::EndlessTransition) {
             config.core.transition_at_least_ms = u32::MAX;
         }
         let groups = vec![Group::default(); usize::from(limits.groups)].into_boxed_slice();
@@ -332,8 +333,13 @@ impl Engine {
     pub fn handle_control(&mut self, id: ControlId, outcome: &unit::Outcome<'_>, now: Time) {
         match id.0 {
             ControlName::Core(id) => {
-                self.unit.handle_completion(id, outcome, now.core());
+                self.unit.handle_completion(id.0, outcome, now.core());
                 self.core_dirty = true;
+                if !matches!(outcome, unit::Outcome::Answered { .. })
+                    && let Some(place) = self.place(id.1)
+                {
+                    self.suspect(place, now);
+                }
             }
             ControlName::Probe(path, number) => self.probed(path, number, outcome, now),
             ControlName::Capacity(path, number) => self.capacity_read(path, number, outcome, now),

@@ -54,6 +54,10 @@ pub(crate) struct Path {
     pub(crate) held_until: Option<Time>,
     /// A success of an I/O command is news to the driver core.
     pub(crate) success_is_news: bool,
+    /// It carries one command alone, until that succeeds.
+    pub(crate) knocking: bool,
+    /// When it last answered.
+    pub(crate) answered: Time,
     /// The capacity has to be read again.
     pub(crate) capacity: Capacity,
     /// I/O commands in flight.
@@ -163,6 +167,8 @@ impl Path {
             class: None,
             held_until: None,
             success_is_news: true,
+            knocking: true,
+            answered: Time::ZERO,
             capacity: Capacity::Known,
             flight: Chain::EMPTY,
             lost: Chain::EMPTY,

@@ -259,6 +259,7 @@ impl Engine {
                 self.strike(place, now);
             }
             self.paths[place].probe.due = None;
+            self.paths[place].knocking = true;
             self.tell(Event::PathAnswers { path: id });
             if !self.broken(Sabotage::TrustReturn) {
                 self.unit.reread_identity(core, now.core());

@@ -105,9 +105,15 @@ impl World {
                 }
                 Undo::Release => self.end_reservation(),
                 Undo::AddPath(host, port) => {
+                    if self.hosts[host].paths.iter().any(|path| path.port == port) {
+                        continue;
+                    }
                     let now = self.now;
                     self.hosts[host].add_path(&mut self.array, port, now, &mut self.trace);
                     self.now = crate::world::from_array(self.array.now()).max(self.now);
+                    if !self.hosts[host].paths.iter().any(|path| path.port == port) {
+                        self.find_again(host, port);
+                    }
                 }
                 Undo::Restore(host) => {
                     let host = &mut self.hosts[host];

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
 use alua_core::failover::{IoOutcome, Summary};
 use alua_core::identity::Identity;
-use alua_core::select::{Policy, Standing};
+use alua_core::select::{Health, Out as Why, Policy, Standing};
 use alua_core::spc::Status;
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::tpgs;
 use alua_core::unit::{self, CommandKind};
 use alua_multipath::{
-    Action, Control, ControlId, ControlKind, Engine, FenceAnswer, FenceId, FenceKind, FenceStep,
-    Geometry, IoId, NewPath, Operation, PathId, PathTraits, Request, RequestError, RequestId, Send,
-    Time, sbc,
+    Action, Control, ControlId, ControlKind, Engine, Event, FenceAnswer, FenceId, FenceKind,
+    FenceStep, Geometry, IoId, NewPath, Operation, PathId, PathTraits, Request, RequestError,
+    RequestId, Send, Time, sbc,
 };
 
 use crate::check::{Checks, Invariant};
@@ -59,6 +59,7 @@ struct Alive {
 #[derive(Debug)]
 struct ControlOut {
     id: ControlId,
+    path: PathId,
     nexus: NexusId,
     capacity: usize,
     report: bool,
@@ -123,6 +124,8 @@ pub(crate) struct Host {
     nexuses: BTreeSet<NexusId>,
     next_number: u64,
     pub(crate) ended: VecDeque<Ended>,
+    /// Paths on which another unit answers.
+    pub(crate) strangers: Vec<PathId>,
     reports: VecDeque<Time>,
     stpgs: VecDeque<Time>,
 }
@@ -156,6 +159,7 @@ impl Host {
             nexuses: BTreeSet::new(),
             next_number: (place as u64 + 1) << 40,
             ended: VecDeque::new(),
+            strangers: Vec::new(),
             reports: VecDeque::new(),
             stpgs: VecDeque::new(),
         }
@@ -270,6 +274,11 @@ impl Host {
         }
         if self.engine.poll_deadline().is_some_and(|at| at <= now) {
             self.engine.handle_time(now);
+            let next = self.engine.poll_deadline();
+            assert!(next.is_none_or(|at| at > now), "{next:?} is not after {now:?}");
+        }
+        if self.sequence.is_multiple_of(64) {
+            self.engine.check();
         }
     }
 
@@ -385,6 +394,9 @@ impl Host {
             }
         }
         while let Some(event) = self.engine.poll_event() {
+            if let Event::IdentityChanged { path } = event {
+                self.strangers.push(path);
+            }
             trace.note(now, &self.name, "tell", format_args!("{event:?}"));
         }
     }
@@ -529,7 +541,11 @@ impl Host {
             format_args!("{:?} {} {}", control.id, control.path, kind(control)),
         );
         if report {
-            if self.controls.values().any(|out| out.report) {
+            let failed = |path| {
+                let view = self.engine.view(path);
+                view.is_none_or(|view| view.standing == Standing::Out(Why::Health(Health::Failed)))
+            };
+            if self.controls.values().any(|out| out.report && !failed(out.path)) {
                 checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
             }
             checks.window(Invariant::I8, &mut self.reports, now, 1_000, 80, "reports in a second");
@@ -554,7 +570,10 @@ impl Host {
         let capacity = control.data_in_len() as usize;
         match array.submit(nexus, LUN, tag, cdb.as_bytes(), &list[..length], capacity) {
             Ok(()) => {
-                self.controls.insert(tag, ControlOut { id: control.id, nexus, capacity, report });
+                self.controls.insert(
+                    tag,
+                    ControlOut { id: control.id, path: control.path, nexus, capacity, report },
+                );
                 self.do_later(now.after(control.timeout_ms), Later::ControlTimeout(tag));
             }
             Err(_) => self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now),

@@ -24,8 +24,18 @@ struct Block {
     pending: u32,
     /// Counts submissions and ends of writes.
     epoch: u32,
-    /// What it may hold again if the cache is lost, with the acknowledgement that made it so.
-    durable: Vec<(u64, Version)>,
+    /// What it may hold again if the cache is lost.
+    durable: Vec<Durable>,
+}
+
+/// A version that a block may hold again.
+#[derive(Clone, Copy, Debug)]
+struct Durable {
+    /// The end of a write, counted, that made it so.
+    at: u64,
+    version: Version,
+    /// It took the place of what was there before.
+    sure: bool,
 }
 
 /// What a host's blocks may hold.
@@ -46,7 +56,11 @@ struct Read {
 
 impl Shadow {
     pub(crate) fn new(first: u64, count: u64) -> Self {
-        let zeros = Block { possible: vec![0], durable: vec![(0, 0)], ..Block::default() };
+        let zeros = Block {
+            possible: vec![0],
+            durable: vec![Durable { at: 0, version: 0, sure: true }],
+            ..Block::default()
+        };
         Self { first, blocks: vec![zeros; count as usize], reads: BTreeMap::new(), acknowledged: 0 }
     }
 
@@ -88,15 +102,16 @@ impl Shadow {
             let block = &mut self.blocks[at];
             block.pending -= 1;
             block.epoch += 1;
-            if good == Ended::Failed || good == Ended::Discarded {
+            let sure = good == Ended::Good || good == Ended::Durable;
+            if good == Ended::Durable {
+                block.durable.clear();
+            }
+            block.durable.push(Durable { at: acknowledged, version, sure });
+            if !sure {
                 continue;
             }
             block.possible = on_their_way;
             add(&mut block.possible, version);
-            if good == Ended::Durable {
-                block.durable.clear();
-            }
-            block.durable.push((acknowledged, version));
         }
     }
 
@@ -108,7 +123,7 @@ impl Shadow {
     /// A flush ended well: what was acknowledged when it began is durable.
     pub(crate) fn flush_ends(&mut self, reach: u64) {
         for block in &mut self.blocks {
-            let covered = block.durable.iter().rposition(|&(at, _)| at <= reach);
+            let covered = block.durable.iter().rposition(|it| it.at <= reach && it.sure);
             if let Some(last) = covered {
                 block.durable.drain(..last);
             }
@@ -119,16 +134,16 @@ impl Shadow {
     pub(crate) fn cache_lost(&mut self) {
         for block in &mut self.blocks {
             block.epoch += 1;
-            for &(_, version) in &block.durable {
-                add(&mut block.possible, version);
+            for durable in &block.durable {
+                add(&mut block.possible, durable.version);
             }
         }
         // A read on its way may see it.
         for read in self.reads.values_mut() {
             for (offset, (_, allowed)) in read.allowed.iter_mut().enumerate() {
                 let block = &self.blocks[(read.lba - self.first) as usize + offset];
-                for &(_, version) in &block.durable {
-                    add(allowed, version);
+                for durable in &block.durable {
+                    add(allowed, durable.version);
                 }
             }
         }

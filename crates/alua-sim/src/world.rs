@@ -225,7 +225,7 @@ impl World {
     /// One host's paths and one controller are healed for good; everything must end well.
     fn liveness(&mut self) {
         self.next_fault = None;
-        self.undo.clear();
+        self.undo.retain(|_, undo| matches!(undo, crate::events::Undo::AddPath(..)));
         self.heal(false);
         let bound = self.now.after(LIVENESS_MS);
         for host in 0..self.hosts.len() {
@@ -393,7 +393,31 @@ impl World {
             self.act();
         }
         self.act();
+        self.remove_strangers();
         self.note_usable();
+    }
+
+    /// A path on which another unit answers is removed; the host looks again now and then.
+    fn remove_strangers(&mut self) {
+        for at in 0..self.hosts.len() {
+            while let Some(path) = self.hosts[at].strangers.pop() {
+                let host = &mut self.hosts[at];
+                let Some(place) = host.paths.iter().position(|known| known.id == path) else {
+                    continue;
+                };
+                let port = host.paths[place].port;
+                host.remove_path(&mut self.array, place, self.now, &mut self.trace);
+                self.find_again(at, port);
+                self.act();
+            }
+        }
+    }
+
+    /// A host will look for the path through a port a moment later.
+    pub(crate) fn find_again(&mut self, host: usize, port: u16) {
+        self.events_sequence += 1;
+        let undo = crate::events::Undo::AddPath(host, port);
+        self.undo.insert((self.now.after(300), self.events_sequence), undo);
     }
 
     fn act(&mut self) {

@@ -45,9 +45,7 @@ impl Parts<'_> {
             _ => None,
         };
         if let Some(sense) = sense {
-            if meaning(&sense).recheck.contains(Recheck::IDENTITY) {
-                self.doubt_identity(path, now);
-            }
+            self.note_identity(path, &sense, &meaning(&sense), now);
         }
         if matches!(status, Status::Busy | Status::TaskSetFull) {
             return self.resend(path, RefreshError::Status(status), now);
