@@ -44,6 +44,13 @@ impl Array {
         self.port_index(port).map(|at| self.controllers[self.ports[at].controller].name.as_str())
     }
 
+    /// The port of a nexus; `None` where that has ended.
+    #[must_use]
+    pub fn port_of(&self, nexus: NexusId) -> Option<u16> {
+        let nexus = self.nexuses.get(nexus.0 as usize).filter(|nexus| nexus.alive)?;
+        Some(self.ports[nexus.port].id)
+    }
+
     /// Whether a port, and its controller, work.
     #[must_use]
     pub fn is_up(&self, port: u16) -> bool {

@@ -25,7 +25,7 @@ pub struct Config {
     pub busy_ms: u32,
     /// A path that had no answer for so long carries one command alone, until that succeeds:
     /// unit attentions wait for the first commands, and with them the news that another logical
-    /// unit is behind the path. Default 1 s.
+    /// unit is behind the path. Default 100 ms.
     pub idle_ms: u32,
     /// Tries of one request that are counted (see [`alua_core::failover::Verdict::counted`]), after
     /// which it fails. Default 64.
@@ -149,7 +149,7 @@ impl Default for Config {
             activation: Activation::NothingLive,
             io_timeout_ms: 30_000,
             busy_ms: 20,
-            idle_ms: 1_000,
+            idle_ms: 100,
             attempts_max: 64,
             fence: Fence {
                 reset_unit: true,

@@ -196,7 +196,10 @@ impl Engine {
             return;
         }
         if self.poll.is_none() {
-            let first = self.config.wait_poll_first_ms;
+            // A target that tells of a live path again and again, and does not let I/O pass, must
+            // not have us run in a circle.
+            let recent = self.polled.filter(|(at, pause)| at.after(pause.saturating_mul(4)) > now);
+            let first = recent.map_or(self.config.wait_poll_first_ms, |(_, pause)| pause);
             self.poll = Some((now.after(first), first));
         }
         let waits = !self.waiting.is_empty();
@@ -218,6 +221,7 @@ impl Engine {
         let Some((due, pause)) = self.poll.filter(|&(due, _)| due <= now) else { return };
         let next = pause.saturating_mul(2).min(self.config.wait_poll_max_ms);
         self.poll = Some((due.max(now).after(next), next));
+        self.polled = Some((now, next));
         if self.paths.iter().any(|path| path.core.is_some() && path.link == Link::Up) {
             self.unit.refresh(now.core());
             self.core_dirty = true;

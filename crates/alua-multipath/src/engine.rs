@@ -158,6 +158,8 @@ pub struct Engine {
     pub(crate) gives_up: bool,
     /// When the states are looked at again because requests wait, and what the next look waits.
     pub(crate) poll: Option<(Time, u32)>,
+    /// The last such look, and what the next one would have waited.
+    pub(crate) polled: Option<(Time, u32)>,
     pub(crate) activating: Activating,
     /// The only path or group that is used while it works.
     pub(crate) chosen_by_hand: Option<Switch>,
@@ -241,6 +243,7 @@ impl Engine {
             nothing_since: None,
             gives_up: false,
             poll: None,
+            polled: None,
             activating: Activating::default(),
             chosen_by_hand: None,
             stale: true,

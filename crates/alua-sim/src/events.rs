@@ -10,7 +10,7 @@ use alua_core::access::AccessState;
 use alua_multipath::Switch;
 
 use crate::host::RIVAL_TAG;
-use crate::options::{DATA, Kind, LUN, OTHER};
+use crate::options::{DATA, Kind, LUN, OTHER, REMAP_MS};
 use crate::world::World;
 
 /// The end of something.
@@ -204,8 +204,10 @@ impl World {
         let quiet = self.faults.percent(50);
         let unit = OTHER.to_owned();
         self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet });
-        let up = Event::PortUp { port };
-        self.later(200, Undo::Event(up));
+        self.events_sequence += 1;
+        let after = self.faults.between(u64::from(REMAP_MS) + 1, 200) as u32;
+        let up = Undo::Event(Event::PortUp { port });
+        self.undo.insert((self.now.after(after), self.events_sequence), up);
         // It goes down once more before the right unit comes back.
         self.events_sequence += 1;
         let down = Undo::Event(Event::PortDown { port, tasks: LostTasks::Aborted });

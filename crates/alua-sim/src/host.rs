@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
 use alua_core::failover::{IoOutcome, Summary};
 use alua_core::identity::Identity;
-use alua_core::select::{Health, Out as Why, Policy, Standing};
+use alua_core::select::{Policy, Standing};
 use alua_core::spc::Status;
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::tpgs;
@@ -383,6 +383,7 @@ impl Host {
         trace: &mut Trace,
         checks: &mut Checks,
     ) {
+        self.listen(now, trace);
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Send(send) => self.send(array, &send, now, trace, checks),
@@ -393,7 +394,17 @@ impl Host {
                 }
             }
         }
+    }
+
+    /// Takes in what the engine tells.
+    fn listen(&mut self, now: Time, trace: &mut Trace) {
         while let Some(event) = self.engine.poll_event() {
+            if let Event::PathFailed { path } = event {
+                // The driver core does not wait for what is out on it.
+                for out in self.controls.values_mut().filter(|out| out.path == path) {
+                    out.report = false;
+                }
+            }
             if let Event::IdentityChanged { path } = event {
                 self.strangers.push(path);
             }
@@ -541,11 +552,7 @@ impl Host {
             format_args!("{:?} {} {}", control.id, control.path, kind(control)),
         );
         if report {
-            let failed = |path| {
-                let view = self.engine.view(path);
-                view.is_none_or(|view| view.standing == Standing::Out(Why::Health(Health::Failed)))
-            };
-            if self.controls.values().any(|out| out.report && !failed(out.path)) {
+            if self.controls.values().any(|out| out.report) {
                 checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
             }
             checks.window(Invariant::I8, &mut self.reports, now, 1_000, 80, "reports in a second");

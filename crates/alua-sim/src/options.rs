@@ -27,6 +27,9 @@ pub(crate) const BLOCK: u32 = 512;
 /// bounded wait rests on.
 pub(crate) const GHOST_MS: u32 = 4_000;
 
+/// Another unit does not come behind a path in less time than this, in milliseconds.
+pub(crate) const REMAP_MS: u32 = 20;
+
 /// A kind of event that the faults of a seed may have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
@@ -383,6 +386,7 @@ fn engine(random: &mut Random) -> EngineConfig {
         attempts_max: 200,
         ..EngineConfig::default()
     };
+    config.idle_ms = REMAP_MS;
     config.fence.wait_ms = GHOST_MS + 500;
     config.fence.step_timeout_ms = 500;
     config.fence.reset_unit = random.percent(80);

@@ -643,8 +643,15 @@ impl World {
         let controllers: Vec<String> =
             self.array.config().controllers.iter().map(|it| it.name.clone()).collect();
         let chosen = controllers[self.faults.below(controllers.len() as u64) as usize].clone();
-        self.end_reservation();
+        if let Some(port) = self.rival.and_then(|rival| self.array.port_of(rival)) {
+            let controller = self.array.controller_of(port).unwrap_or_default().to_owned();
+            self.apply(&Event::ControllerReturn { controller, giveback: false });
+            self.apply(&Event::PortUp { port });
+            let unit = DATA.to_owned();
+            self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet: false });
+        }
         self.apply(&Event::Heal);
+        self.end_reservation();
         for fault in self.array.config().faults.iter().map(|it| it.name.clone()).collect::<Vec<_>>()
         {
             self.apply(&Event::Disarm { fault });
