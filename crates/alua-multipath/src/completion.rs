@@ -168,13 +168,20 @@ impl Engine {
     fn part_done(&mut self, key: Key, io: Key, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         entry.avoid = None;
-        if entry.flushing {
-            self.complete(key, Ok(()), None, now);
-            return;
+        match entry.flushing.take() {
+            Some(resets) if resets == self.resets => {
+                self.complete(key, Ok(()), None, now);
+                return;
+            }
+            Some(_) => {
+                self.dispatch(key, now);
+                return;
+            }
+            None => {}
         }
         if matches!(entry.request.operation, Operation::WriteZeroes { fua: true, .. }) {
             // WRITE SAME has no FUA (SBC-4).
-            entry.flushing = true;
+            entry.flushing = Some(self.resets);
             self.dispatch(key, now);
             return;
         }

@@ -4,7 +4,7 @@ use alua_core::access::AccessState;
 use alua_core::select::Outlook;
 use alua_core::sense::{Disposition, Recheck};
 use alua_core::spc::Status;
-use alua_core::spc::sense::Sense;
+use alua_core::spc::sense::{Sense, SenseKey};
 use alua_core::unit::{self, ActivationId, ActivationRefused, Outcome};
 
 use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
@@ -17,6 +17,8 @@ use crate::time::Time;
 
 /// From one activation of the engine's own that did not help to the next, first, in milliseconds.
 const ACTIVATE_AGAIN_FIRST_MS: u32 = 1_000;
+/// ASC of the unit attentions that tell of a reset or a lost nexus.
+const RESET: u8 = 0x29;
 /// Where the doubling of that ends.
 const ACTIVATE_AGAIN_MAX_MS: u32 = 60_000;
 
@@ -93,12 +95,20 @@ impl Engine {
 
     pub(crate) fn note_sense(&mut self, place: usize, sense: &Sense, now: Time) {
         let Some(core) = self.paths[place].core else { return };
+        self.note_reset(sense);
         let meaning = self.unit.handle_sense(core, sense, now.core());
         if meaning.recheck.contains(Recheck::CAPACITY) {
             self.want_capacity(place);
         }
         self.core_dirty = true;
         self.stale = true;
+    }
+
+    /// Counts what tells of a reset: each nexus is told of each once, by whichever command meets it.
+    pub(crate) fn note_reset(&mut self, sense: &Sense) {
+        if sense.key == SenseKey::UnitAttention && sense.asc == RESET {
+            self.resets += 1;
+        }
     }
 
     pub(crate) fn note_success(&mut self, place: usize, now: Time) {

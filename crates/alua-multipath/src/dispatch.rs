@@ -27,7 +27,7 @@ impl Engine {
             done: 0,
             attempts: 0,
             avoid: None,
-            flushing: false,
+            flushing: None,
         })?;
         if request.operation.changes() {
             let met = self.stripes.enter(&request);
@@ -220,6 +220,8 @@ impl Engine {
     pub(crate) fn again(&mut self, key: Key, counted: bool, later: bool, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
+        // A flush that was lost, or met a reset, may have come too late for its data.
+        entry.flushing = None;
         if counted {
             entry.attempts += 1;
             if entry.attempts >= self.config.attempts_max {
@@ -259,7 +261,7 @@ impl Engine {
 /// What is to be sent for a request next.
 fn part_of(entry: &Entry) -> Request {
     let request = entry.request;
-    if entry.flushing {
+    if entry.flushing.is_some() {
         return Request { operation: Operation::Flush, lba: 0, blocks: 0 };
     }
     let done = entry.done;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
 use alua_core::failover::{IoOutcome, Summary};
 use alua_core::identity::Identity;
-use alua_core::select::{Policy, Standing};
+use alua_core::select::{Health, Out as Why, Policy, Standing};
 use alua_core::spc::Status;
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::tpgs;
@@ -552,7 +552,11 @@ impl Host {
             format_args!("{:?} {} {}", control.id, control.path, kind(control)),
         );
         if report {
-            if self.controls.values().any(|out| out.report) {
+            let failed = |path| {
+                let failed = Standing::Out(Why::Health(Health::Failed));
+                self.engine.view(path).is_none_or(|view| view.standing == failed)
+            };
+            if self.controls.values().any(|out| out.report && !failed(out.path)) {
                 checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
             }
             checks.window(Invariant::I8, &mut self.reports, now, 1_000, 80, "reports in a second");

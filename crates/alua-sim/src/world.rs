@@ -651,11 +651,11 @@ impl World {
             self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet: false });
         }
         self.apply(&Event::Heal);
-        self.end_reservation();
         for fault in self.array.config().faults.iter().map(|it| it.name.clone()).collect::<Vec<_>>()
         {
             self.apply(&Event::Disarm { fault });
         }
+        self.end_reservation();
         for controller in controllers.iter().filter(|name| all || **name == chosen) {
             self.apply(&Event::ControllerReturn {
                 controller: controller.clone(),
