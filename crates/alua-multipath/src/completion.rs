@@ -142,13 +142,13 @@ impl Engine {
         match verdict.next {
             Next::Done => self.part_done(request, io, now),
             Next::Fail(TargetError::Reservation) if self.broken(Sabotage::RetryConflict) => {
-                self.again(request, true, false, now);
+                self.again(request, true, now);
             }
             Next::Fail(error) => {
                 self.complete(request, Err(RequestError::Target(error)), None, now);
             }
-            Next::Again => self.again(request, verdict.counted, false, now),
-            Next::Later => self.again(request, verdict.counted, true, now),
+            Next::Again => self.again(request, verdict.counted, now),
+            Next::Later => self.later(request, now),
             Next::Elsewhere | Next::Wait => {
                 if let Some(entry) = self.requests.get_mut(request) {
                     entry.avoid = Some(place as u16);
@@ -158,8 +158,11 @@ impl Engine {
                 self.drive_core(now);
                 self.find_standings(now);
                 let still = self.candidates[place].class.is_some();
-                let later = still && verdict.next == Next::Wait;
-                self.again(request, verdict.counted || still, later, now);
+                if still && verdict.next == Next::Wait {
+                    self.later(request, now);
+                } else {
+                    self.again(request, verdict.counted || still, now);
+                }
             }
         }
     }
@@ -215,7 +218,7 @@ impl Engine {
             if let Some(entry) = self.requests.get_mut(request) {
                 entry.avoid = Some(place as u16);
             }
-            self.again(request, true, false, now);
+            self.again(request, true, now);
         }
     }
 

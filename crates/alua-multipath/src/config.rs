@@ -21,7 +21,9 @@ pub struct Config {
     pub activation: Activation,
     /// How long one command may take. Default 30 s.
     pub io_timeout_ms: u32,
-    /// From a BUSY or TASK SET FULL to the next try. Default 20 ms.
+    /// From a BUSY or TASK SET FULL to the next try, first; up to sixteen times that when it goes
+    /// on. A target may be busy for as long as a transition takes (SPC lets it say so instead of
+    /// NOT READY); then the request fails. Default 20 ms.
     pub busy_ms: u32,
     /// A path that had no answer for so long carries one command alone, until that succeeds:
     /// unit attentions wait for the first commands, and with them the news that another logical

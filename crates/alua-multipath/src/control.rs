@@ -47,12 +47,13 @@ impl Engine {
                 continue;
             };
             let path = self.paths[place].id(place);
-            self.act(Action::Control(Control {
+            let control = Control {
                 id: ControlId(ControlName::Core((command.id, path))),
                 path,
                 kind: ControlKind::Core(command),
                 timeout_ms: command.timeout_ms,
-            }));
+            };
+            self.act_control(place, control, now);
         }
         while let Some(event) = self.unit.poll_event() {
             self.core_told(event, now);
@@ -71,7 +72,7 @@ impl Engine {
             }
             unit::Event::CapacityChanged { path } => {
                 if let Some(place) = self.of_core[path.index()].map(usize::from) {
-                    self.want_capacity(place);
+                    self.want_capacity(place, now);
                 }
             }
             unit::Event::Activation { id, result } => {
@@ -93,12 +94,33 @@ impl Engine {
         }
     }
 
+    /// Hands out a control command. On an idle path it may meet the unit attentions that wait
+    /// there, and its answer may be lost: no I/O until it has come back.
+    pub(crate) fn act_control(&mut self, place: usize, control: Control, now: Time) {
+        let path = &mut self.paths[place];
+        path.knocking |= path.flight.is_empty() && path.answered.after(self.config.idle_ms) <= now;
+        path.controls += 1;
+        self.load_changed(place);
+        self.act(Action::Control(control));
+    }
+
+    /// A control command has come back.
+    pub(crate) fn control_returned(&mut self, id: ControlId) {
+        let (ControlName::Core((_, path))
+        | ControlName::Probe(path, _)
+        | ControlName::Capacity(path, _)) = id.0;
+        if let Some(place) = self.place(path) {
+            self.paths[place].controls = self.paths[place].controls.saturating_sub(1);
+            self.load_changed(place);
+        }
+    }
+
     pub(crate) fn note_sense(&mut self, place: usize, sense: &Sense, now: Time) {
         let Some(core) = self.paths[place].core else { return };
         self.note_reset(sense);
         let meaning = self.unit.handle_sense(core, sense, now.core());
         if meaning.recheck.contains(Recheck::CAPACITY) {
-            self.want_capacity(place);
+            self.want_capacity(place, now);
         }
         self.core_dirty = true;
         self.stale = true;
@@ -132,11 +154,11 @@ impl Engine {
     }
 
     /// The capacity may have changed: every path tells what it sees.
-    fn want_capacity(&mut self, told: usize) {
+    fn want_capacity(&mut self, told: usize, now: Time) {
         for place in 0..self.paths.len() {
             if place == told || self.paths[place].capacity == Capacity::Known {
                 self.paths[place].capacity = Capacity::Wanted;
-                self.ask_capacity(place);
+                self.ask_capacity(place, now);
             }
         }
     }
@@ -170,7 +192,7 @@ impl Engine {
                 self.note_sense(place, &sense, now);
                 if again && self.paths[place].capacity == Capacity::Known {
                     self.paths[place].capacity = Capacity::Wanted;
-                    self.ask_capacity(place);
+                    self.ask_capacity(place, now);
                 }
             }
             _ => {}
@@ -332,7 +354,7 @@ impl Engine {
         for place in 0..self.paths.len() {
             self.end_timeouts(place, now);
             self.probe(place, now);
-            self.ask_capacity(place);
+            self.ask_capacity(place, now);
             let path = &mut self.paths[place];
             if path.strikes.until.is_some_and(|until| until <= now) {
                 path.strikes.until = None;

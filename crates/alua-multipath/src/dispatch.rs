@@ -13,6 +13,10 @@ use crate::sabotage::Sabotage;
 use crate::table::{Chain, Key};
 use crate::time::Time;
 
+/// How long beyond the limit of a transition a target may be busy, in milliseconds.
+const BUSY_BEYOND_MS: u32 = 5_000;
+/// Tries after which the pause doubles.
+const BUSY_TRIES: u16 = 8;
 /// One request in so many goes the other way, where [`Policy::ServiceTime`] lives on measurements
 /// of both.
 const TRIAL_TURNS: u32 = 64;
@@ -26,6 +30,7 @@ impl Engine {
             submitted: now,
             done: 0,
             attempts: 0,
+            busy: None,
             avoid: None,
             flushing: None,
         })?;
@@ -188,8 +193,9 @@ impl Engine {
         let had_room = candidate.room;
         candidate.class = path.class;
         let limit = if path.knocking { 1 } else { self.config.limits.commands_per_path };
-        candidate.room =
-            path.class.is_some() && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit));
+        candidate.room = path.class.is_some()
+            && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
+            && !(path.knocking && path.controls > 0);
         if !had_room && candidate.room && !self.waiting.is_empty() {
             self.kick = true;
         }
@@ -217,9 +223,10 @@ impl Engine {
     }
 
     /// Sends a request again after a try that did not do it. `counted` tries are limited.
-    pub(crate) fn again(&mut self, key: Key, counted: bool, later: bool, now: Time) {
+    pub(crate) fn again(&mut self, key: Key, counted: bool, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
+        entry.busy = None;
         // A flush that was lost, or met a reset, may have come too late for its data.
         entry.flushing = None;
         if counted {
@@ -229,13 +236,34 @@ impl Engine {
                 return;
             }
         }
-        if later {
-            self.enqueue(key, Stage::Delayed(now.after(self.config.busy_ms)));
-        } else {
-            // Sent when everything that was learned has been taken in.
-            self.enqueue(key, Stage::Waiting);
-            self.kick = true;
+        // Sent when everything that was learned has been taken in.
+        self.enqueue(key, Stage::Waiting);
+        self.kick = true;
+    }
+
+    /// As [`Self::again`], a moment later, for the target is busy.
+    pub(crate) fn later(&mut self, key: Key, now: Time) {
+        let limit = self.unit.transition_limit_ms();
+        let Some(entry) = self.requests.get_mut(key) else { return };
+        self.counters.retries += 1;
+        entry.flushing = None;
+        let (since, times) = entry.busy.unwrap_or((now, 0));
+        entry.busy = Some((since, times.saturating_add(1)));
+        if since.after(limit).after(BUSY_BEYOND_MS) <= now {
+            self.complete(key, Err(RequestError::Exhausted), None, now);
+            return;
         }
+        let doublings = u32::from(times / BUSY_TRIES).min(4);
+        let until = now.after(self.config.busy_ms << doublings);
+        self.set_stage(key, Stage::Delayed(until));
+        // Behind those that are due earlier: nearly always the last.
+        let before = self.delayed.iter_back(&self.queues).find(|&other| {
+            self.entry_at(other).is_none_or(|other| match other.stage {
+                Stage::Delayed(other) => other <= until,
+                _ => true,
+            })
+        });
+        self.delayed.insert_behind(&mut self.queues, before, key.place());
     }
 
     /// Requests whose moment is over.

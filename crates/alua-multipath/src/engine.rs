@@ -343,6 +343,7 @@ impl Engine {
         {
             self.note_reset(&sense);
         }
+        self.control_returned(id);
         match id.0 {
             ControlName::Core(id) => {
                 self.unit.handle_completion(id.0, outcome, now.core());

@@ -17,7 +17,7 @@ use alua_core::gate::Gate;
 use alua_core::select::{self, Candidate, Class, Outlook, Standing};
 use alua_core::unit::{Outcome, Transport};
 
-use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
+use crate::action::{Control, ControlId, ControlKind, ControlName, Event, PathId};
 use crate::config::NoPath;
 use crate::engine::{Engine, Switch};
 use crate::path::{Capacity, Link};
@@ -236,12 +236,9 @@ impl Engine {
         path.probe.out = Some(number);
         let id = path.id(place);
         let timeout_ms = self.config.health.probe_timeout_ms;
-        self.act(Action::Control(Control {
-            id: ControlId(ControlName::Probe(id, number)),
-            path: id,
-            kind: ControlKind::Probe,
-            timeout_ms,
-        }));
+        let name = ControlId(ControlName::Probe(id, number));
+        let control = Control { id: name, path: id, kind: ControlKind::Probe, timeout_ms };
+        self.act_control(place, control, now);
     }
 
     /// A TEST UNIT READY on a path that failed has come back.
@@ -279,7 +276,7 @@ impl Engine {
     }
 
     /// Reads the capacity of the paths on which that is wanted.
-    pub(crate) fn ask_capacity(&mut self, place: usize) {
+    pub(crate) fn ask_capacity(&mut self, place: usize, now: Time) {
         let path = &mut self.paths[place];
         if path.capacity != Capacity::Wanted || path.link != Link::Up || path.core.is_none() {
             return;
@@ -288,11 +285,8 @@ impl Engine {
         path.capacity = Capacity::Asked(number);
         let id = path.id(place);
         let timeout_ms = self.config.core.command_timeout_ms;
-        self.act(Action::Control(Control {
-            id: ControlId(ControlName::Capacity(id, number)),
-            path: id,
-            kind: ControlKind::Capacity,
-            timeout_ms,
-        }));
+        let name = ControlId(ControlName::Capacity(id, number));
+        let control = Control { id: name, path: id, kind: ControlKind::Capacity, timeout_ms };
+        self.act_control(place, control, now);
     }
 }

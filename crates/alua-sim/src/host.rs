@@ -74,6 +74,8 @@ pub(crate) struct Client {
     pub(crate) submitted: Time,
     pub(crate) reach: u64,
     sends: u32,
+    /// The command that it waits for.
+    current: Option<IoId>,
     conflict: bool,
 }
 
@@ -253,7 +255,15 @@ impl Host {
             "submit",
             format_args!("#{number:x} {operation} {lba}+{blocks}"),
         );
-        let client = Client { number, request, submitted: now, reach, sends: 0, conflict: false };
+        let client = Client {
+            number,
+            request,
+            submitted: now,
+            reach,
+            sends: 0,
+            current: None,
+            conflict: false,
+        };
         self.clients[id.index()] = Some(client);
         Some(number)
     }
@@ -311,6 +321,7 @@ impl Host {
         if let Some(out) = place.take()
             && let IoOutcome::Answered { status: Status::ReservationConflict, .. } = outcome
             && let Some(client) = &mut self.clients[out.request.index()]
+            && client.current == Some(io)
         {
             client.conflict = true;
         }
@@ -427,6 +438,7 @@ impl Host {
             return;
         };
         client.sends += 1;
+        client.current = Some(io);
         let (number, first, conflict) = (client.number, client.sends == 1, client.conflict);
         trace.note(
             now,
