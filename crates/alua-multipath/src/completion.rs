@@ -252,8 +252,12 @@ impl Engine {
 
     /// When the oldest command in flight on a path has taken too long.
     pub(crate) fn next_timeout(&self, place: usize) -> Option<Time> {
-        let command = self.oldest(place).and_then(|io| self.commands.get(io))?;
-        Some(command.sent.after(self.config.io_timeout_ms))
+        Some(self.oldest_sent(place)?.after(self.config.io_timeout_ms))
+    }
+
+    /// When the oldest command in flight on a path was sent.
+    pub(crate) fn oldest_sent(&self, place: usize) -> Option<Time> {
+        self.oldest(place).and_then(|io| self.commands.get(io)).map(|command| command.sent)
     }
 
     fn oldest(&self, place: usize) -> Option<Key> {

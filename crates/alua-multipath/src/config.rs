@@ -29,6 +29,10 @@ pub struct Config {
     /// unit attentions wait for the first commands, and with them the news that another logical
     /// unit is behind the path. Default 100 ms.
     pub idle_ms: u32,
+    /// When the oldest command in flight on a path is so old and nothing was answered since,
+    /// TEST UNIT READY asks whether the path still answers: where not, its commands are given up
+    /// long before their own time is over. Default 2 s.
+    pub slow_ms: u32,
     /// Tries of one request that are counted (see [`alua_core::failover::Verdict::counted`]), after
     /// which it fails. Default 64.
     pub attempts_max: u16,
@@ -152,6 +156,7 @@ impl Default for Config {
             io_timeout_ms: 30_000,
             busy_ms: 20,
             idle_ms: 100,
+            slow_ms: 2_000,
             attempts_max: 64,
             fence: Fence {
                 reset_unit: true,

@@ -98,7 +98,7 @@ impl Engine {
     /// there, and its answer may be lost: no I/O until it has come back.
     pub(crate) fn act_control(&mut self, place: usize, control: Control, now: Time) {
         let path = &mut self.paths[place];
-        path.knocking |= path.flight.is_empty() && path.answered.after(self.config.idle_ms) <= now;
+        path.knocking |= path.answered.after(self.config.idle_ms) <= now;
         path.controls += 1;
         self.load_changed(place);
         self.act(Action::Control(control));
@@ -353,6 +353,7 @@ impl Engine {
         }
         for place in 0..self.paths.len() {
             self.end_timeouts(place, now);
+            self.knock_where_slow(place, now);
             self.probe(place, now);
             self.ask_capacity(place, now);
             let path = &mut self.paths[place];
@@ -374,6 +375,7 @@ impl Engine {
             let path = &self.paths[place];
             [
                 self.next_timeout(place),
+                self.next_slow(place),
                 path.probe.due.filter(|_| path.core.is_some() && path.probe.out.is_none()),
                 path.strikes.until,
                 path.held_until.filter(|&until| until > self.last_time),

@@ -119,7 +119,7 @@ impl Engine {
             return false;
         }
         let avoid = self.requests.get(key).and_then(|entry| entry.avoid);
-        let Some(place) = self.choose_but(avoid) else { return false };
+        let Some(place) = self.choose_awake(avoid, now) else { return false };
         let Some(entry) = self.requests.get_mut(key) else { return true };
         let part = part_of(entry);
         let offset = entry.done;
@@ -135,13 +135,29 @@ impl Engine {
         let Some(io) = self.commands.insert(command) else { return false };
         entry.stage = Stage::Sent(io);
         let path = &mut self.paths[place];
-        path.knocking |= path.flight.is_empty() && path.answered.after(self.config.idle_ms) <= now;
+        path.knocking |= path.answered.after(self.config.idle_ms) <= now;
         path.flight.push(&mut self.flights, io.place());
         path.counters.sent += 1;
         let id = path.id(place);
         self.load_changed(place);
         self.act(Action::Send(Send { io: IoId(io), id: RequestId(key), path: id, part, offset }));
         true
+    }
+
+    /// As [`Self::choose_but`], and no path that has commands in flight and answers none: whether
+    /// it still leads to the unit is asked first.
+    fn choose_awake(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
+        loop {
+            let place = self.choose_but(avoid)?;
+            let path = &mut self.paths[place];
+            let silent = path.answered.after(self.config.idle_ms) <= now;
+            if !silent || path.flight.is_empty() {
+                return Some(place);
+            }
+            path.knocking = true;
+            self.load_changed(place);
+            self.knock(place, now);
+        }
     }
 
     /// As [`Self::choose`], another path than `avoid` where one is live.

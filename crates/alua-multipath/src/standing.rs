@@ -15,6 +15,7 @@
 
 use alua_core::gate::Gate;
 use alua_core::select::{self, Candidate, Class, Outlook, Standing};
+use alua_core::spc::Status;
 use alua_core::unit::{Outcome, Transport};
 
 use crate::action::{Control, ControlId, ControlKind, ControlName, Event, PathId};
@@ -224,6 +225,29 @@ impl Engine {
         }
     }
 
+    /// Asks a path that is up whether it still answers.
+    pub(crate) fn knock(&mut self, place: usize, now: Time) {
+        if self.paths[place].link == Link::Up {
+            self.paths[place].probe.due = Some(now);
+            self.probe(place, now);
+        }
+    }
+
+    /// Knocks where the oldest command in flight is old and nothing was answered since.
+    pub(crate) fn knock_where_slow(&mut self, place: usize, now: Time) {
+        if self.next_slow(place).is_some_and(|at| at <= now) {
+            self.knock(place, now);
+        }
+    }
+
+    /// When a path is slow, unless it answers before.
+    pub(crate) fn next_slow(&self, place: usize) -> Option<Time> {
+        let path = &self.paths[place];
+        let since = self.oldest_sent(place)?.max(path.answered);
+        let asks = path.probe.out.is_some() || path.link != Link::Up;
+        (!asks).then(|| since.after(self.config.slow_ms))
+    }
+
     /// Sends the TEST UNIT READY that is due on a path.
     pub(crate) fn probe(&mut self, place: usize, now: Time) {
         let path = &mut self.paths[place];
@@ -251,6 +275,11 @@ impl Engine {
         self.paths[place].probe.out = None;
         let Some(core) = self.paths[place].core else { return };
         if let Outcome::Answered { status, sense, .. } = *outcome {
+            self.paths[place].answered = now;
+            if self.paths[place].link == Link::Up {
+                self.knocked(place, status, sense, now);
+                return;
+            }
             let was = std::mem::replace(&mut self.paths[place].link, Link::Up);
             if was == Link::Suspect {
                 self.strike(place, now);
@@ -266,13 +295,41 @@ impl Engine {
             self.fencing = true;
             return;
         }
-        if self.paths[place].link == Link::Suspect {
-            self.go_down(place, now);
+        match self.paths[place].link {
+            // One more, and the commands in flight are given up.
+            Link::Up => return self.suspect(place, now),
+            Link::Suspect => self.go_down(place, now),
+            Link::Down => {}
         }
         let path = &mut self.paths[place];
         let pause = path.probe.next_ms;
         path.probe.next_ms = pause.saturating_mul(2).min(self.config.health.probe_max_ms);
         path.probe.due = Some(path.probe.due.unwrap_or(now.after(pause)).max(now.after(1)));
+    }
+
+    /// A path that is up has answered: it is awake when nothing more waits to be told.
+    fn knocked(&mut self, place: usize, status: Status, sense: &[u8], now: Time) {
+        self.note_answer(place, status, sense, now);
+        match status {
+            Status::Good => {
+                self.paths[place].knocking = false;
+                self.load_changed(place);
+                // A command whose answer is late may have met the unit attention that tells of
+                // another unit.
+                if let Some(core) = self.paths[place].core
+                    && !self.broken(Sabotage::TrustReturn)
+                {
+                    self.unit.reread_identity(core, now.core());
+                    self.core_dirty = true;
+                    self.stale = true;
+                }
+            }
+            // Unit attentions are told one by one; there are only so many.
+            Status::CheckCondition if !self.paths[place].flight.is_empty() => {
+                self.paths[place].probe.due = Some(now.after(1));
+            }
+            _ => {}
+        }
     }
 
     /// Reads the capacity of the paths on which that is wanted.
