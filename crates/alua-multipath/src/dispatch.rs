@@ -220,16 +220,15 @@ impl Engine {
     /// Sends what waits, oldest first, as far as there is a way; fails it where there will be none.
     pub(crate) fn wake(&mut self, now: Time) {
         let fails = self.gives_up && self.outlook == Outlook::Nothing;
+        if !fails && self.broken(Sabotage::NoWake) {
+            return;
+        }
         while let Some(key) = self.waiting.first().and_then(|it| self.requests.key_at(it)) {
             self.waiting.remove(&mut self.queues, key.place());
             if self.send(key, now) {
                 continue;
             }
             if fails {
-                if self.broken(Sabotage::LoseCompletion) {
-                    self.requests.remove(key);
-                    continue;
-                }
                 self.complete(key, Err(RequestError::NoPath), None, now);
                 continue;
             }

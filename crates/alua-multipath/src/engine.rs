@@ -619,7 +619,9 @@ impl Engine {
             Err(_) => self.counters.failed += 1,
         }
         self.counters.slowest_ns = self.counters.slowest_ns.max(now.since(entry.submitted));
-        self.act(Action::Complete { id: RequestId(key), result, by: by.map(IoId) });
+        if result != Err(RequestError::NoPath) || !self.broken(Sabotage::LoseCompletion) {
+            self.act(Action::Complete { id: RequestId(key), result, by: by.map(IoId) });
+        }
         if entry.request.operation.changes() {
             self.changing.remove(&mut self.orders, key.place());
             self.stripes.leave(&entry.request);

@@ -52,7 +52,7 @@ impl Engine {
             self.class = class;
         }
         self.watch_nothing(now);
-        self.kick |= !self.waiting.is_empty() && !self.broken(Sabotage::NoWake);
+        self.kick |= !self.waiting.is_empty();
     }
 
     fn find_standing(&mut self, place: usize) {
@@ -179,7 +179,7 @@ impl Engine {
     /// The next moment at which [`Self::end_patience`] has something to decide.
     pub(crate) fn next_patience(&self, now: Time) -> Option<Time> {
         let limit = self.patience_ends().filter(|_| !self.gives_up)?;
-        Some(if limit > now { limit } else { limit.after(SURE_MS) })
+        [limit, limit.after(SURE_MS)].into_iter().find(|&at| at > now)
     }
 
     /// The transport of a path failed under a command.

@@ -14,6 +14,7 @@ use alua_core::spc::Status;
 use alua_multipath::sabotage::Sabotage;
 use alua_multipath::{Activation, Config as EngineConfig, NoPath};
 
+use crate::check::Invariant;
 use crate::random::Random;
 
 /// The unit that the hosts use.
@@ -174,6 +175,8 @@ pub struct Options {
     pub faults: u64,
     /// How it ends.
     pub finale: Finale,
+    /// Only this invariant is checked.
+    pub only: Option<Invariant>,
 }
 
 impl Options {
@@ -212,15 +215,18 @@ impl Options {
                 2 => Finale::Endless,
                 _ => Finale::Quiet,
             },
+            only: None,
         }
     }
 
-    /// The same run with an engine that is broken on purpose.
+    /// The same run with an engine that is broken on purpose, and a check of nothing but what
+    /// that breaks.
     #[must_use]
     pub fn broken(mut self, how: Sabotage) -> Self {
         for engine in &mut self.engines {
             engine.sabotage = Some(how);
         }
+        self.only = Invariant::ALL.into_iter().find(|it| it.number() == how.invariant());
         self
     }
 }

@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub(crate) rival: Option<NexusId>,
     /// Requests may fail for want of a path.
     lenient: bool,
+    /// The run cannot go on.
+    given_up: bool,
 }
 
 impl World {
@@ -112,7 +114,7 @@ impl World {
             hosts: (0..options.engines.len()).map(|at| Host::new(at, &options, &array)).collect(),
             now: Time::ZERO,
             trace: Trace::new(keep_trace),
-            checks: Checks::default(),
+            checks: Checks { only: options.only, ..Checks::default() },
             stalls: Stalls::default(),
             faults: Random::new(seed, 2),
             work: Random::new(seed, 3),
@@ -131,6 +133,7 @@ impl World {
             reserved: None,
             rival: None,
             lenient: false,
+            given_up: false,
             array,
             options,
         };
@@ -188,13 +191,13 @@ impl World {
     /// The whole run.
     pub(crate) fn run(mut self) -> Report {
         self.safety();
-        if self.checks.found.is_empty() {
+        if self.goes_on() {
             self.liveness();
         }
-        if self.checks.found.is_empty() {
+        if self.goes_on() {
             self.finale();
         }
-        if self.checks.found.is_empty() {
+        if self.goes_on() {
             self.reckoning();
         }
         self.checks.tell(&mut self.trace);
@@ -214,7 +217,7 @@ impl World {
     fn safety(&mut self) {
         let end = self.now.after(600_000);
         while (self.left.iter().any(|&left| left > 0) || self.events < self.options.faults)
-            && self.checks.found.is_empty()
+            && self.goes_on()
         {
             if self.left.iter().all(|&left| left == 0) && self.waiting.is_empty() {
                 break;
@@ -223,6 +226,10 @@ impl World {
                 break;
             }
         }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.checks.found.is_empty() && !self.given_up
     }
 
     /// One host's paths and one controller are healed for good; everything must end well.
@@ -239,7 +246,7 @@ impl World {
         }
         let busy =
             |world: &Self| !world.waiting.is_empty() || world.left.iter().any(|&left| left > 0);
-        while busy(self) && self.checks.found.is_empty() {
+        while busy(self) && self.goes_on() {
             if !self.step(bound) {
                 let who = self.who_waits();
                 self.checks.fail(
@@ -267,6 +274,7 @@ impl World {
             Finale::Endless => {
                 let groups: Vec<u16> = self.array.groups().collect();
                 for group in groups {
+                    self.set_state(group, AccessState::Standby, None, true);
                     self.set_state(
                         group,
                         AccessState::ActiveOptimized,
@@ -299,12 +307,10 @@ impl World {
         // The transition's limit, the limit for no path, the fence; each request may be one of two
         // generations.
         let bound = self.now.after(2 * (5_000 + longest + GHOST_MS + 15_000));
-        while (!self.waiting.is_empty() || self.left.iter().any(|&left| left > 0))
-            && self.checks.found.is_empty()
+        while (!self.waiting.is_empty() || self.left.iter().any(|&left| left > 0)) && self.goes_on()
         {
             if !self.step(bound) {
-                let who = self.who_waits();
-                self.checks.fail(invariant, self.now, format_args!("stuck for ever: {who}"));
+                self.stuck(invariant);
             }
         }
     }
@@ -313,20 +319,19 @@ impl World {
     fn reckoning(&mut self) {
         self.heal(true);
         let settled = self.now.after(15_000);
-        while self.checks.found.is_empty() && self.step(settled) {}
+        while self.goes_on() && self.step(settled) {}
         self.lenient = false;
         for host in 0..self.hosts.len() {
             let first = host as u64 * self.options.space;
             for lba in first..first + self.options.space {
                 self.begin(host, Request { operation: Operation::Read, lba, blocks: 1 });
                 let bound = self.now.after(LIVENESS_MS);
-                while !self.waiting.is_empty() && self.checks.found.is_empty() {
+                while !self.waiting.is_empty() && self.goes_on() {
                     if !self.step(bound) {
-                        let who = self.who_waits();
-                        self.checks.fail(Invariant::I6, self.now, format_args!("stuck: {who}"));
+                        self.stuck(Invariant::I6);
                     }
                 }
-                if !self.checks.found.is_empty() {
+                if !self.goes_on() {
                     return;
                 }
             }
@@ -344,7 +349,7 @@ impl World {
             }
         }
         let bound = self.now.after(2 * GHOST_MS + 2_000);
-        while self.step(bound) && self.checks.found.is_empty() {}
+        while self.step(bound) && self.goes_on() {}
         for host in &self.hosts {
             if !host.engine.is_idle() {
                 let view = host.engine.view_unit();
@@ -752,6 +757,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Nothing more will happen, and requests are not complete: those that the engine does not
+    /// have any more, or those that it has.
+    fn stuck(&mut self, invariant: Invariant) {
+        let who = self.who_waits();
+        let pending: usize = self.hosts.iter().map(|host| host.engine.pending()).sum();
+        let invariant = if pending < self.waiting.len() { Invariant::I5 } else { invariant };
+        self.checks.fail(invariant, self.now, format_args!("stuck: {who}"));
+        self.given_up = true;
     }
 
     /// Who waits for whom.
