@@ -6,6 +6,7 @@ mod lab;
 mod man;
 mod panic_check;
 mod run;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Task {
     /// Scenarios on a real kernel: a guest in QEMU with ALUA disks
     #[command(subcommand)]
     Lab(lab::Lab),
+    /// Run seeds of the multipath engine's simulation
+    Sim(sim::Args),
     /// Run a fuzz target, or each of them in turn
     Fuzz(fuzz::Args),
     /// Write the manual pages and shell completions of the command
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::PanicCheck => panic_check::run(),
         Task::Lab(args) => lab::run(&args),
+        Task::Sim(args) => sim::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Man(args) => man::run(&args),
         Task::Bench(args) => bench::run(&args),

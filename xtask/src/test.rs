@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{lab, panic_check, run};
+use crate::{lab, panic_check, run, sim};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -50,6 +50,11 @@ const STEPS: &[Step] = &[
         name: "no panic in alua-core",
         help: "take the panic out of the function that stands first in the chain above",
         run: panic_check::run,
+    },
+    Step {
+        name: "simulation",
+        help: "replay the seed named above with `cargo xtask sim --seed SEED --trace`",
+        run: sim::test,
     },
     Step {
         name: LAB,

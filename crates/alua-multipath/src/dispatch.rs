@@ -178,7 +178,7 @@ impl Engine {
             place = self.trial(place, why).unwrap_or(place);
         }
         if self.broken(Sabotage::WorstFirst) {
-            let live = self.candidates.iter().enumerate().filter(|(_, it)| it.class.is_some());
+            let live = self.candidates.iter().enumerate().filter(|(_, it)| it.room);
             place = live.max_by_key(|(_, it)| it.class).map_or(place, |(worst, _)| worst);
         }
         self.chosen = place;

@@ -178,7 +178,7 @@ impl Host {
         if self.engine.unit().name().is_none() && self.paths.is_empty() {
             let managed = self.engine.unit().managed();
             let (config, geometry) = (self.engine.config().clone(), self.engine.geometry());
-            self.engine = Engine::new(config, identity.name.clone(), managed, geometry);
+            self.engine = Engine::new(config, identity.name, managed, geometry);
         }
         let (abort_task, end_nexus, reset_unit) = self.means;
         let new = NewPath {
@@ -315,7 +315,7 @@ impl Host {
     /// Hands an I/O command back, unless that was done.
     fn come_back(&mut self, io: IoId, outcome: &IoOutcome<'_>, now: Time, trace: &mut Trace) {
         let place = &mut self.outs[io.index()];
-        if !place.as_ref().is_some_and(|out| out.io == io) {
+        if place.as_ref().is_none_or(|out| out.io != io) {
             return;
         }
         if let Some(out) = place.take()

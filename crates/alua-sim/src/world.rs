@@ -237,23 +237,25 @@ impl World {
         self.next_fault = None;
         self.undo.retain(|_, undo| matches!(undo, crate::events::Undo::AddPath(..)));
         self.heal(false);
-        let bound = self.now.after(LIVENESS_MS);
         for host in 0..self.hosts.len() {
             self.left[host] = self.left[host].min(40) + 20;
             for _ in 0..self.options.depth.min(4) {
                 self.start_at(host, self.now);
             }
         }
-        let busy =
-            |world: &Self| !world.waiting.is_empty() || world.left.iter().any(|&left| left > 0);
-        while busy(self) && self.goes_on() {
+        self.finish(LIVENESS_MS, Invariant::I6);
+    }
+
+    /// Lets every request end. One must end in any `most_ms`.
+    fn finish(&mut self, most_ms: u32, invariant: Invariant) {
+        let (mut ended, mut bound) = (self.requests, self.now.after(most_ms));
+        while (!self.waiting.is_empty() || self.left.iter().any(|&left| left > 0)) && self.goes_on()
+        {
+            if self.requests != ended {
+                (ended, bound) = (self.requests, self.now.after(most_ms));
+            }
             if !self.step(bound) {
-                let who = self.who_waits();
-                self.checks.fail(
-                    Invariant::I6,
-                    self.now,
-                    format_args!("stuck though healed: {who}"),
-                );
+                self.stuck(invariant);
             }
         }
     }
@@ -304,15 +306,8 @@ impl World {
                 self.start_at(host, self.now);
             }
         }
-        // The transition's limit, the limit for no path, the fence; each request may be one of two
-        // generations.
-        let bound = self.now.after(2 * (5_000 + longest + GHOST_MS + 15_000));
-        while (!self.waiting.is_empty() || self.left.iter().any(|&left| left > 0)) && self.goes_on()
-        {
-            if !self.step(bound) {
-                self.stuck(invariant);
-            }
-        }
+        // The transition's limit, the limit for no path, the fence.
+        self.finish(5_000 + longest + GHOST_MS + 15_000, invariant);
     }
 
     /// Everything is healed, and every block is read.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::access::AccessState;
 use crate::cause::Cause;
-use crate::sense::{Disposition, Recheck, meaning};
+use crate::sense::{Disposition, meaning};
 use crate::spc::Status;
 use crate::spc::sense::{Sense, SenseKey};
 use crate::time::Time;

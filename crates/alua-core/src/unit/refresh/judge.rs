@@ -9,7 +9,7 @@ use super::super::slots::PathId;
 use super::{LastReport, PassEnd, Step};
 use crate::access::AccessState;
 use crate::cause::{Cause, RefreshError, SenseCode};
-use crate::sense::{Recheck, is_transition, meaning};
+use crate::sense::{is_transition, meaning};
 use crate::spc::Status;
 use crate::spc::sense::{Sense, SenseKey};
 use crate::spc::target_port_groups::Report;

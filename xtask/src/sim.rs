@@ -1,0 +1,56 @@
+//! `cargo xtask sim`: the simulation of the multipath engine, see `docs/simulation.md`.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::run;
+
+#[derive(clap::Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// What to run: `cargo xtask sim --help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Seeds that a test run searches, beside the regressions.
+const SEEDS: u64 = 2_000;
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let args: Vec<&str> = args.args.iter().map(String::as_str).collect();
+    simulate(&args)
+}
+
+fn simulate(args: &[&str]) -> Result<()> {
+    let cargo = ["run", "--quiet", "--profile", "sim", "--package", "alua-sim", "--"];
+    run::run(run::cargo().args(cargo).args(args))
+}
+
+/// What a test run does: seeds that once failed, seeds that this commit meets for the first time,
+/// each of them twice, and the negative controls.
+pub(crate) fn test() -> Result<()> {
+    for seed in regressions()? {
+        simulate(&["--seed", &seed])?;
+    }
+    let start = seed_of_commit()?.to_string();
+    simulate(&["--seed-start", &start, "--seeds", &SEEDS.to_string(), "--twice"])?;
+    simulate(&["--controls"])
+}
+
+/// The seeds in the list, without the words behind them.
+fn regressions() -> Result<Vec<String>> {
+    let file = run::root().join("crates/alua-sim/regressions.txt");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// The first sixteen digits of the commit: each commit tries new ground, and a run can be repeated
+/// from the commit alone. Without a repository: 0.
+fn seed_of_commit() -> Result<u64> {
+    let head = run::capture(run::command("git").args(["rev-parse", "HEAD"]));
+    let head = head.unwrap_or_else(|_| "0".repeat(16));
+    let digits = head.trim().get(..16).unwrap_or("0").to_owned();
+    u64::from_str_radix(&digits, 16).context("git names no commit")
+}
