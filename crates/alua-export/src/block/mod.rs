@@ -119,10 +119,25 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// [`BlockError::NotSupported`], [`BlockError::ReadOnly`], [`BlockError::InvalidRequest`] (not
-    /// whole blocks, no bytes, too long, data that does not fit) or [`BlockError::OutOfRange`].
+    /// [`BlockError::InvalidRequest`] when its data does not fit it, else as [`Geometry::allows`].
     pub fn check(&self, request: &Request) -> Result<(), BlockError> {
-        let offered = match request.operation {
+        let Request { operation, offset, length, data, .. } = request;
+        self.allows(*operation, *offset, *length)?;
+        let room = if operation.carries_data() { *length } else { 0 };
+        if data.len() as u64 != room {
+            return Err(BlockError::InvalidRequest);
+        }
+        Ok(())
+    }
+
+    /// Whether a request of that kind may be made there.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError::NotSupported`], [`BlockError::ReadOnly`], [`BlockError::OutOfRange`], or
+    /// [`BlockError::InvalidRequest`]: not whole blocks, no bytes, too long.
+    pub fn allows(&self, operation: Operation, offset: u64, length: u64) -> Result<(), BlockError> {
+        let offered = match operation {
             Operation::Read | Operation::Write | Operation::Flush => true,
             Operation::Discard => self.discard,
             Operation::WriteZeroes { .. } => self.write_zeroes,
@@ -130,25 +145,21 @@ impl Geometry {
         if !offered {
             return Err(BlockError::NotSupported);
         }
-        if self.read_only && request.operation.modifies() {
+        if self.read_only && operation.modifies() {
             return Err(BlockError::ReadOnly);
         }
-        let carries = matches!(request.operation, Operation::Read | Operation::Write);
-        let room = if carries { request.length } else { 0 };
-        if request.data.len() as u64 != room {
-            return Err(BlockError::InvalidRequest);
+        if operation == Operation::Flush {
+            let right = offset == 0 && length == 0;
+            return right.then_some(()).ok_or(BlockError::InvalidRequest);
         }
-        if request.operation == Operation::Flush {
-            return Ok(());
-        }
-        let end = request.offset.checked_add(request.length).ok_or(BlockError::OutOfRange)?;
+        let end = offset.checked_add(length).ok_or(BlockError::OutOfRange)?;
         if end > self.bytes {
             return Err(BlockError::OutOfRange);
         }
         let block = u64::from(self.logical_block);
-        let whole = request.offset.is_multiple_of(block) && request.length.is_multiple_of(block);
-        let too_long = carries && request.length > u64::from(self.maximum);
-        if !whole || request.length == 0 || too_long {
+        let whole = offset.is_multiple_of(block) && length.is_multiple_of(block);
+        let too_long = operation.carries_data() && length > u64::from(self.maximum);
+        if !whole || length == 0 || too_long {
             return Err(BlockError::InvalidRequest);
         }
         Ok(())
@@ -175,6 +186,12 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether its request has data, in either direction.
+    #[must_use]
+    pub const fn carries_data(self) -> bool {
+        matches!(self, Self::Read | Self::Write)
+    }
+
     /// Whether it changes what the device holds.
     #[must_use]
     pub const fn modifies(self) -> bool {
