@@ -15,7 +15,7 @@ use super::{BlockDevice, BlockError, Completion, Geometry, Operation, Outcome, R
 /// How many requests are worked on at the same time.
 const THREADS: usize = 4;
 /// What is written where the file system cannot make zeroes by itself, a piece at a time.
-const ZEROES: [u8; 65_536] = [0; 65_536];
+static ZEROES: [u8; 65_536] = [0; 65_536];
 
 /// A device on a regular file or a block device, with a few threads that read and write it.
 ///

@@ -156,14 +156,13 @@ impl Session {
     /// Whether bytes are to be read now.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        self.closing.is_none() && self.may_read_head_or_is_in_payload()
+        self.closing.is_none() && (self.is_mid_request() || self.may_read_head())
     }
 
-    fn may_read_head_or_is_in_payload(&self) -> bool {
-        match self.receive {
-            Receive::Head => self.may_read_head(),
-            Receive::Payload { .. } | Receive::Skip { .. } => true,
-        }
+    /// Whether the payload of a request is not all here.
+    #[must_use]
+    pub const fn is_mid_request(&self) -> bool {
+        !matches!(self.receive, Receive::Head)
     }
 
     fn may_read_head(&self) -> bool {
@@ -219,8 +218,6 @@ impl Session {
         let slot = slot.filter(|slot| tag_of(index, slot.generation) == tag);
         let slot = slot.ok_or(UnknownTag(tag))?;
         self.answer(index, slot, outcome);
-        // A slot has become free, perhaps for a head that is already here.
-        self.parse();
         Ok(())
     }
 
