@@ -10,4 +10,5 @@
 #![deny(unsafe_code)]
 
 pub mod block;
+mod inbox;
 pub mod nbd;

@@ -13,8 +13,8 @@ use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags};
 use super::super::negotiate::{End, Negotiation, Refusal};
 use super::super::session::{Closing, Session};
 use super::Shared;
-use super::inbox::Inbox;
 use crate::block::{BlockDevice, Completion, Outcome, Sink};
+use crate::inbox::Inbox;
 
 /// Pieces that are sent with one call.
 const PIECES: usize = 64;

@@ -37,7 +37,6 @@ use super::wire::MAX_STRING;
 use crate::block::{BlockDevice, GeometryError};
 
 mod connection;
-mod inbox;
 
 /// How long the acceptor rests when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
@@ -281,7 +280,7 @@ impl Server {
     fn end(&mut self, limit: Duration) -> Result<(), Unfinished> {
         let Some(acceptor) = self.acceptor.take() else { return Ok(()) };
         self.shared.going_down.store(true, Ordering::SeqCst);
-        inbox::wake(&self.wake);
+        crate::inbox::wake(&self.wake);
         // It only accepts: if it panicked, nothing is left to be done for it.
         let _ = acceptor.join();
         self.remove_file();

@@ -1,4 +1,4 @@
-//! Where a connection's completions arrive.
+//! Where the completions of one connection, or one queue, arrive for its thread.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,37 +9,37 @@ use rustix::io::{Errno, read, write};
 
 use crate::block::{Outcome, Sink};
 
-/// Completions that the connection's thread has not yet taken.
+/// Completions that the thread has not yet taken.
 ///
 /// The thread says that it is going to sleep ([`Inbox::sleeps`]), looks once more whether something
 /// arrived, and then waits on the descriptor. Whoever completes adds first and looks whether the
 /// thread sleeps then: one of the two sees the other.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     arrived: Mutex<Vec<(u64, Outcome)>>,
     asleep: AtomicBool,
     descriptor: OwnedFd,
 }
 
 impl Inbox {
-    pub(super) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new() -> Result<Self, Errno> {
         let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self { arrived: Mutex::default(), asleep: AtomicBool::new(false), descriptor })
     }
 
     /// Readable when something arrived while the thread slept.
-    pub(super) const fn descriptor(&self) -> &OwnedFd {
+    pub(crate) const fn descriptor(&self) -> &OwnedFd {
         &self.descriptor
     }
 
     /// Exchanges `taken`, which is empty, for what has arrived.
-    pub(super) fn take(&self, taken: &mut Vec<(u64, Outcome)>) {
+    pub(crate) fn take(&self, taken: &mut Vec<(u64, Outcome)>) {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut *arrived, taken);
     }
 
     /// The thread is going to sleep; false when something is here already.
-    pub(super) fn sleeps(&self) -> bool {
+    pub(crate) fn sleeps(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         let empty = self.arrived.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if !empty {
@@ -49,7 +49,7 @@ impl Inbox {
     }
 
     /// The thread is awake.
-    pub(super) fn wakes(&self) {
+    pub(crate) fn wakes(&self) {
         if !self.asleep.swap(false, Ordering::SeqCst) {
             // Somebody woke it. Where there is nothing to read, it is not blocking.
             let _ = read(&self.descriptor, &mut [0; 8]);
@@ -67,7 +67,7 @@ impl Sink for Inbox {
 }
 
 /// Makes an eventfd readable.
-pub(super) fn wake(descriptor: &OwnedFd) {
+pub(crate) fn wake(descriptor: &OwnedFd) {
     // It fails only when it has been woken 2^64 times and nobody has looked.
     let _ = write(descriptor, &1_u64.to_ne_bytes());
 }
