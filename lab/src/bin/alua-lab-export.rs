@@ -41,6 +41,21 @@ enum How {
         #[command(flatten)]
         what: What,
     },
+    /// As /dev/ublkbN
+    #[cfg(feature = "ublk")]
+    Ublk {
+        /// Which number
+        #[arg(long, default_value_t = 0)]
+        id: u32,
+        /// Take over the device of a server that died
+        #[arg(long)]
+        recover: bool,
+        /// Queues, each with a thread
+        #[arg(long, default_value_t = 1)]
+        queues: u16,
+        #[command(flatten)]
+        what: What,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -104,6 +119,23 @@ fn run(arguments: &Arguments) -> Result<()> {
             ready(&server.address().to_string())?;
             signals.forever().next();
             let did = server.shut_down(LIMIT)?;
+            println!("{did:?}");
+            ensure!(did.defects == 0, "{} completions that nobody waits for", did.defects);
+            Ok(())
+        }
+        #[cfg(feature = "ublk")]
+        How::Ublk { id, recover, queues, what } => {
+            use alua_export::ublk::{Config, Device};
+            let (id, queues) = (*id, *queues);
+            let device = if *recover {
+                Device::recover(id, what.open()?)?
+            } else {
+                let config = Config { id: Some(id), queues, ..Config::default() };
+                Device::add(config, what.open()?)?
+            };
+            ready(&device.path().display().to_string())?;
+            signals.forever().next();
+            let did = device.shut_down(LIMIT)?;
             println!("{did:?}");
             ensure!(did.defects == 0, "{} completions that nobody waits for", did.defects);
             Ok(())
