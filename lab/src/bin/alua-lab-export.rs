@@ -9,12 +9,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alua_export::block::{BlockDevice, FileDevice, MemoryDevice};
+use alua_export::block::{
+    BlockDevice, Completion, FileDevice, Geometry, MemoryDevice, Operation, Request,
+};
 use alua_export::nbd::server::{Address, Config, Export, Server};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -72,10 +76,46 @@ struct What {
     /// Take no writes
     #[arg(long)]
     read_only: bool,
+    /// Acknowledge every write of that count without doing it, so that a check of the data has
+    /// something to find
+    #[arg(long, value_name = "COUNT")]
+    lose_every: Option<u64>,
+}
+
+/// A device that loses writes.
+struct Lossy {
+    device: Arc<dyn BlockDevice>,
+    every: u64,
+    writes: AtomicU64,
+}
+
+impl BlockDevice for Lossy {
+    fn geometry(&self) -> Geometry {
+        self.device.geometry()
+    }
+
+    fn submit(&self, request: Request, completion: Completion) {
+        if request.operation == Operation::Write
+            && self.writes.fetch_add(1, Ordering::Relaxed) % self.every == self.every - 1
+        {
+            return completion.complete(Ok(Vec::new()));
+        }
+        self.device.submit(request, completion);
+    }
 }
 
 impl What {
     fn open(&self) -> Result<Arc<dyn BlockDevice>> {
+        let device = self.open_whole()?;
+        Ok(match self.lose_every {
+            Some(every) if every > 0 => {
+                Arc::new(Lossy { device, every, writes: AtomicU64::new(0) })
+            }
+            _ => device,
+        })
+    }
+
+    fn open_whole(&self) -> Result<Arc<dyn BlockDevice>> {
         match (&self.file, self.memory) {
             (Some(file), _) => {
                 let device = FileDevice::open(file, self.read_only);
@@ -119,9 +159,10 @@ fn run(arguments: &Arguments) -> Result<()> {
             ready(&server.address().to_string())?;
             signals.forever().next();
             let did = server.shut_down(LIMIT)?;
-            println!("{did:?}");
-            ensure!(did.defects == 0, "{} completions that nobody waits for", did.defects);
-            Ok(())
+            ended(&json!({
+                "accepted": did.accepted, "refused": did.refused, "cut_off": did.cut_off,
+                "requests": did.requests, "failed": did.failed, "defects": did.defects,
+            }))
         }
         #[cfg(feature = "ublk")]
         How::Ublk { id, recover, queues, what } => {
@@ -136,11 +177,19 @@ fn run(arguments: &Arguments) -> Result<()> {
             ready(&device.path().display().to_string())?;
             signals.forever().next();
             let did = device.shut_down(LIMIT)?;
-            println!("{did:?}");
-            ensure!(did.defects == 0, "{} completions that nobody waits for", did.defects);
-            Ok(())
+            ended(&json!({
+                "requests": did.requests, "failed": did.failed, "reissued": did.reissued,
+                "defects": did.defects,
+            }))
         }
     }
+}
+
+/// Says what was done, for whoever holds it against what was expected.
+fn ended(did: &Value) -> Result<()> {
+    println!("{did}");
+    ensure!(did["defects"] == 0, "a device broke its contract: {did}");
+    Ok(())
 }
 
 fn ready(place: &str) -> Result<()> {
