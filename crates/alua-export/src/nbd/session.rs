@@ -184,7 +184,9 @@ impl Session {
         &mut self.input[self.pending.end..]
     }
 
-    /// The first `count` bytes of [`Session::space`] were filled. 0 is the end of the stream.
+    /// The first `count` bytes of [`Session::space`] were filled. 0 is the end of the stream, after
+    /// which what is still unread here is dropped: it has to be called while
+    /// [`Session::wants_input`], when that is less than a request.
     pub fn filled(&mut self, count: usize) {
         if count == 0 {
             self.close(Closing::EndOfStream);
