@@ -7,8 +7,9 @@ mod scenarios;
 
 use std::path::PathBuf;
 
+use alua_lab::block;
 use alua_lab::scenario::Scenario;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
 use crate::run;
@@ -43,10 +44,25 @@ pub(crate) fn run_all() -> Result<()> {
 }
 
 fn list() -> Result<()> {
-    for scenario in Scenario::read_all(&folder().join("scenarios"))? {
-        println!("{:<24} {}", scenario.name, scenario.summary);
+    for (name, summary) in all()? {
+        println!("{name:<24} {summary}");
     }
     Ok(())
+}
+
+/// Name and summary of every scenario: those of paths, then those of block devices.
+fn all() -> Result<Vec<(String, String)>> {
+    let paths = Scenario::read_all(&folder().join("scenarios"))?;
+    let blocks = block::Scenario::read_all(&folder().join("block"))?;
+    let mut all: Vec<(String, String)> =
+        paths.into_iter().map(|scenario| (scenario.name, scenario.summary)).collect();
+    for scenario in blocks {
+        if all.iter().any(|(name, _)| *name == scenario.name) {
+            bail!("two scenarios are called {}", scenario.name);
+        }
+        all.push((scenario.name, scenario.summary));
+    }
+    Ok(all)
 }
 
 /// The project's folder `lab`.
