@@ -7,10 +7,15 @@
 //! | [`nbd`] | the NBD protocol, fixed newstyle: negotiation and session without I/O, and the server with its sockets |
 //! | [`ublk`] | `/dev/ublkbN`: requests of the kernel's driver as ours, and behind the feature the device itself |
 //!
+//! Both are [`Exported`]: a program that serves a device does not care by what.
+//!
 //! What is served is somebody else's business: this crate knows nothing of SCSI and paths.
 #![deny(unsafe_code)]
 
 pub mod block;
+mod exported;
 mod inbox;
 pub mod nbd;
 pub mod ublk;
+
+pub use exported::{EndError, Exported, Totals};

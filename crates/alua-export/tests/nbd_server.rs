@@ -141,6 +141,24 @@ fn tcp_serves_the_same() {
 }
 
 #[test]
+fn a_device_with_a_small_maximum_serves_long_requests_in_parts() {
+    let memory = MemoryDevice::new(8 << 20, 512).with_maximum(65_536);
+    let device = Arc::new(ScriptedDevice::new(memory));
+    let address = Address::Tcp("127.0.0.1:0".parse().unwrap());
+    let server = Server::start(&address, exports(&device), Config::default()).unwrap();
+    let Address::Tcp(address) = server.address() else { panic!("not TCP") };
+    let mut client = Client::new(TcpStream::connect(address).unwrap());
+    let data: Vec<u8> = (0..1_000_448_u32).map(|index| (index % 251) as u8).collect();
+    client.send(command::WRITE, 1, 512, 1_000_448, &data);
+    assert_eq!(client.reply(), (0, 1));
+    client.send(command::READ, 2, 512, 1_000_448, &[]);
+    assert_eq!(client.reply(), (0, 2));
+    assert!(client.data(data.len()) == data, "not what was written");
+    assert_eq!(device.seen().len(), 32);
+    server.shut_down(LONG).unwrap();
+}
+
+#[test]
 fn many_requests_are_in_flight_and_answered_in_any_order() {
     let served = serve(Config::default());
     let mut client = served.client();

@@ -142,13 +142,13 @@ impl Engine {
         match verdict.next {
             Next::Done => self.part_done(request, io, now),
             Next::Fail(TargetError::Reservation) if self.broken(Sabotage::RetryConflict) => {
-                self.again(request, true, false, now);
+                self.again(request, true, now);
             }
             Next::Fail(error) => {
                 self.complete(request, Err(RequestError::Target(error)), None, now);
             }
-            Next::Again => self.again(request, verdict.counted, false, now),
-            Next::Later => self.again(request, verdict.counted, true, now),
+            Next::Again => self.again(request, verdict.counted, now),
+            Next::Later => self.later(request, now),
             Next::Elsewhere | Next::Wait => {
                 if let Some(entry) = self.requests.get_mut(request) {
                     entry.avoid = Some(place as u16);
@@ -158,8 +158,11 @@ impl Engine {
                 self.drive_core(now);
                 self.find_standings(now);
                 let still = self.candidates[place].class.is_some();
-                let later = still && verdict.next == Next::Wait;
-                self.again(request, verdict.counted || still, later, now);
+                if still && verdict.next == Next::Wait {
+                    self.later(request, now);
+                } else {
+                    self.again(request, verdict.counted || still, now);
+                }
             }
         }
     }
@@ -168,13 +171,20 @@ impl Engine {
     fn part_done(&mut self, key: Key, io: Key, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         entry.avoid = None;
-        if entry.flushing {
-            self.complete(key, Ok(()), None, now);
-            return;
+        match entry.flushing.take() {
+            Some(resets) if resets == self.resets => {
+                self.complete(key, Ok(()), None, now);
+                return;
+            }
+            Some(_) => {
+                self.dispatch(key, now);
+                return;
+            }
+            None => {}
         }
         if matches!(entry.request.operation, Operation::WriteZeroes { fua: true, .. }) {
             // WRITE SAME has no FUA (SBC-4).
-            entry.flushing = true;
+            entry.flushing = Some(self.resets);
             self.dispatch(key, now);
             return;
         }
@@ -208,7 +218,7 @@ impl Engine {
             if let Some(entry) = self.requests.get_mut(request) {
                 entry.avoid = Some(place as u16);
             }
-            self.again(request, true, false, now);
+            self.again(request, true, now);
         }
     }
 
@@ -242,8 +252,12 @@ impl Engine {
 
     /// When the oldest command in flight on a path has taken too long.
     pub(crate) fn next_timeout(&self, place: usize) -> Option<Time> {
-        let command = self.oldest(place).and_then(|io| self.commands.get(io))?;
-        Some(command.sent.after(self.config.io_timeout_ms))
+        Some(self.oldest_sent(place)?.after(self.config.io_timeout_ms))
+    }
+
+    /// When the oldest command in flight on a path was sent.
+    pub(crate) fn oldest_sent(&self, place: usize) -> Option<Time> {
+        self.oldest(place).and_then(|io| self.commands.get(io)).map(|command| command.sent)
     }
 
     fn oldest(&self, place: usize) -> Option<Key> {

@@ -21,12 +21,18 @@ pub struct Config {
     pub activation: Activation,
     /// How long one command may take. Default 30 s.
     pub io_timeout_ms: u32,
-    /// From a BUSY or TASK SET FULL to the next try. Default 20 ms.
+    /// From a BUSY or TASK SET FULL to the next try, first; up to sixteen times that when it goes
+    /// on. A target may be busy for as long as a transition takes (SPC lets it say so instead of
+    /// NOT READY); then the request fails. Default 20 ms.
     pub busy_ms: u32,
     /// A path that had no answer for so long carries one command alone, until that succeeds:
     /// unit attentions wait for the first commands, and with them the news that another logical
     /// unit is behind the path. Default 100 ms.
     pub idle_ms: u32,
+    /// When the oldest command in flight on a path is so old and nothing was answered since,
+    /// TEST UNIT READY asks whether the path still answers: where not, its commands are given up
+    /// long before their own time is over. Default 2 s.
+    pub slow_ms: u32,
     /// Tries of one request that are counted (see [`alua_core::failover::Verdict::counted`]), after
     /// which it fails. Default 64.
     pub attempts_max: u16,
@@ -150,6 +156,7 @@ impl Default for Config {
             io_timeout_ms: 30_000,
             busy_ms: 20,
             idle_ms: 100,
+            slow_ms: 2_000,
             attempts_max: 64,
             fence: Fence {
                 reset_unit: true,

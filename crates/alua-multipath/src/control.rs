@@ -4,7 +4,7 @@ use alua_core::access::AccessState;
 use alua_core::select::Outlook;
 use alua_core::sense::{Disposition, Recheck};
 use alua_core::spc::Status;
-use alua_core::spc::sense::Sense;
+use alua_core::spc::sense::{Sense, SenseKey};
 use alua_core::unit::{self, ActivationId, ActivationRefused, Outcome};
 
 use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
@@ -17,6 +17,8 @@ use crate::time::Time;
 
 /// From one activation of the engine's own that did not help to the next, first, in milliseconds.
 const ACTIVATE_AGAIN_FIRST_MS: u32 = 1_000;
+/// ASC of the unit attentions that tell of a reset or a lost nexus.
+const RESET: u8 = 0x29;
 /// Where the doubling of that ends.
 const ACTIVATE_AGAIN_MAX_MS: u32 = 60_000;
 
@@ -45,12 +47,13 @@ impl Engine {
                 continue;
             };
             let path = self.paths[place].id(place);
-            self.act(Action::Control(Control {
+            let control = Control {
                 id: ControlId(ControlName::Core((command.id, path))),
                 path,
                 kind: ControlKind::Core(command),
                 timeout_ms: command.timeout_ms,
-            }));
+            };
+            self.act_control(place, control, now);
         }
         while let Some(event) = self.unit.poll_event() {
             self.core_told(event, now);
@@ -69,7 +72,7 @@ impl Engine {
             }
             unit::Event::CapacityChanged { path } => {
                 if let Some(place) = self.of_core[path.index()].map(usize::from) {
-                    self.want_capacity(place);
+                    self.want_capacity(place, now);
                 }
             }
             unit::Event::Activation { id, result } => {
@@ -91,14 +94,43 @@ impl Engine {
         }
     }
 
+    /// Hands out a control command. On an idle path it may meet the unit attentions that wait
+    /// there, and its answer may be lost: no I/O until it has come back.
+    pub(crate) fn act_control(&mut self, place: usize, control: Control, now: Time) {
+        let path = &mut self.paths[place];
+        path.knocking |= path.answered.after(self.config.idle_ms) <= now;
+        path.controls += 1;
+        self.load_changed(place);
+        self.act(Action::Control(control));
+    }
+
+    /// A control command has come back.
+    pub(crate) fn control_returned(&mut self, id: ControlId) {
+        let (ControlName::Core((_, path))
+        | ControlName::Probe(path, _)
+        | ControlName::Capacity(path, _)) = id.0;
+        if let Some(place) = self.place(path) {
+            self.paths[place].controls = self.paths[place].controls.saturating_sub(1);
+            self.load_changed(place);
+        }
+    }
+
     pub(crate) fn note_sense(&mut self, place: usize, sense: &Sense, now: Time) {
         let Some(core) = self.paths[place].core else { return };
+        self.note_reset(sense);
         let meaning = self.unit.handle_sense(core, sense, now.core());
         if meaning.recheck.contains(Recheck::CAPACITY) {
-            self.want_capacity(place);
+            self.want_capacity(place, now);
         }
         self.core_dirty = true;
         self.stale = true;
+    }
+
+    /// Counts what tells of a reset: each nexus is told of each once, by whichever command meets it.
+    pub(crate) fn note_reset(&mut self, sense: &Sense) {
+        if sense.key == SenseKey::UnitAttention && sense.asc == RESET {
+            self.resets += 1;
+        }
     }
 
     pub(crate) fn note_success(&mut self, place: usize, now: Time) {
@@ -122,11 +154,11 @@ impl Engine {
     }
 
     /// The capacity may have changed: every path tells what it sees.
-    fn want_capacity(&mut self, told: usize) {
+    fn want_capacity(&mut self, told: usize, now: Time) {
         for place in 0..self.paths.len() {
             if place == told || self.paths[place].capacity == Capacity::Known {
                 self.paths[place].capacity = Capacity::Wanted;
-                self.ask_capacity(place);
+                self.ask_capacity(place, now);
             }
         }
     }
@@ -160,7 +192,7 @@ impl Engine {
                 self.note_sense(place, &sense, now);
                 if again && self.paths[place].capacity == Capacity::Known {
                     self.paths[place].capacity = Capacity::Wanted;
-                    self.ask_capacity(place);
+                    self.ask_capacity(place, now);
                 }
             }
             _ => {}
@@ -321,8 +353,9 @@ impl Engine {
         }
         for place in 0..self.paths.len() {
             self.end_timeouts(place, now);
+            self.knock_where_slow(place, now);
             self.probe(place, now);
-            self.ask_capacity(place);
+            self.ask_capacity(place, now);
             let path = &mut self.paths[place];
             if path.strikes.until.is_some_and(|until| until <= now) {
                 path.strikes.until = None;
@@ -342,6 +375,7 @@ impl Engine {
             let path = &self.paths[place];
             [
                 self.next_timeout(place),
+                self.next_slow(place),
                 path.probe.due.filter(|_| path.core.is_some() && path.probe.out.is_none()),
                 path.strikes.until,
                 path.held_until.filter(|&until| until > self.last_time),

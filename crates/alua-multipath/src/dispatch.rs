@@ -13,6 +13,10 @@ use crate::sabotage::Sabotage;
 use crate::table::{Chain, Key};
 use crate::time::Time;
 
+/// How long beyond the limit of a transition a target may be busy, in milliseconds.
+const BUSY_BEYOND_MS: u32 = 5_000;
+/// Tries after which the pause doubles.
+const BUSY_TRIES: u16 = 8;
 /// One request in so many goes the other way, where [`Policy::ServiceTime`] lives on measurements
 /// of both.
 const TRIAL_TURNS: u32 = 64;
@@ -26,8 +30,9 @@ impl Engine {
             submitted: now,
             done: 0,
             attempts: 0,
+            busy: None,
             avoid: None,
-            flushing: false,
+            flushing: None,
         })?;
         if request.operation.changes() {
             let met = self.stripes.enter(&request);
@@ -114,7 +119,7 @@ impl Engine {
             return false;
         }
         let avoid = self.requests.get(key).and_then(|entry| entry.avoid);
-        let Some(place) = self.choose_but(avoid) else { return false };
+        let Some(place) = self.choose_awake(avoid, now) else { return false };
         let Some(entry) = self.requests.get_mut(key) else { return true };
         let part = part_of(entry);
         let offset = entry.done;
@@ -130,13 +135,29 @@ impl Engine {
         let Some(io) = self.commands.insert(command) else { return false };
         entry.stage = Stage::Sent(io);
         let path = &mut self.paths[place];
-        path.knocking |= path.flight.is_empty() && path.answered.after(self.config.idle_ms) <= now;
+        path.knocking |= path.answered.after(self.config.idle_ms) <= now;
         path.flight.push(&mut self.flights, io.place());
         path.counters.sent += 1;
         let id = path.id(place);
         self.load_changed(place);
         self.act(Action::Send(Send { io: IoId(io), id: RequestId(key), path: id, part, offset }));
         true
+    }
+
+    /// As [`Self::choose_but`], and no path that has commands in flight and answers none: whether
+    /// it still leads to the unit is asked first.
+    fn choose_awake(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
+        loop {
+            let place = self.choose_but(avoid)?;
+            let path = &mut self.paths[place];
+            let silent = path.answered.after(self.config.idle_ms) <= now;
+            if !silent || path.flight.is_empty() {
+                return Some(place);
+            }
+            path.knocking = true;
+            self.load_changed(place);
+            self.knock(place, now);
+        }
     }
 
     /// As [`Self::choose`], another path than `avoid` where one is live.
@@ -188,8 +209,9 @@ impl Engine {
         let had_room = candidate.room;
         candidate.class = path.class;
         let limit = if path.knocking { 1 } else { self.config.limits.commands_per_path };
-        candidate.room =
-            path.class.is_some() && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit));
+        candidate.room = path.class.is_some()
+            && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
+            && !(path.knocking && path.controls > 0);
         if !had_room && candidate.room && !self.waiting.is_empty() {
             self.kick = true;
         }
@@ -217,9 +239,12 @@ impl Engine {
     }
 
     /// Sends a request again after a try that did not do it. `counted` tries are limited.
-    pub(crate) fn again(&mut self, key: Key, counted: bool, later: bool, now: Time) {
+    pub(crate) fn again(&mut self, key: Key, counted: bool, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
+        entry.busy = None;
+        // A flush that was lost, or met a reset, may have come too late for its data.
+        entry.flushing = None;
         if counted {
             entry.attempts += 1;
             if entry.attempts >= self.config.attempts_max {
@@ -227,13 +252,34 @@ impl Engine {
                 return;
             }
         }
-        if later {
-            self.enqueue(key, Stage::Delayed(now.after(self.config.busy_ms)));
-        } else {
-            // Sent when everything that was learned has been taken in.
-            self.enqueue(key, Stage::Waiting);
-            self.kick = true;
+        // Sent when everything that was learned has been taken in.
+        self.enqueue(key, Stage::Waiting);
+        self.kick = true;
+    }
+
+    /// As [`Self::again`], a moment later, for the target is busy.
+    pub(crate) fn later(&mut self, key: Key, now: Time) {
+        let limit = self.unit.transition_limit_ms();
+        let Some(entry) = self.requests.get_mut(key) else { return };
+        self.counters.retries += 1;
+        entry.flushing = None;
+        let (since, times) = entry.busy.unwrap_or((now, 0));
+        entry.busy = Some((since, times.saturating_add(1)));
+        if since.after(limit).after(BUSY_BEYOND_MS) <= now {
+            self.complete(key, Err(RequestError::Exhausted), None, now);
+            return;
         }
+        let doublings = u32::from(times / BUSY_TRIES).min(4);
+        let until = now.after(self.config.busy_ms << doublings);
+        self.set_stage(key, Stage::Delayed(until));
+        // Behind those that are due earlier: nearly always the last.
+        let before = self.delayed.iter_back(&self.queues).find(|&other| {
+            self.entry_at(other).is_none_or(|other| match other.stage {
+                Stage::Delayed(other) => other <= until,
+                _ => true,
+            })
+        });
+        self.delayed.insert_behind(&mut self.queues, before, key.place());
     }
 
     /// Requests whose moment is over.
@@ -259,7 +305,7 @@ impl Engine {
 /// What is to be sent for a request next.
 fn part_of(entry: &Entry) -> Request {
     let request = entry.request;
-    if entry.flushing {
+    if entry.flushing.is_some() {
         return Request { operation: Operation::Flush, lba: 0, blocks: 0 };
     }
     let done = entry.done;

@@ -7,6 +7,7 @@ use alua_core::access::AccessState;
 use alua_core::failover::IoOutcome;
 use alua_core::identity::UnitName;
 use alua_core::select::{Candidate, Class, Outlook};
+use alua_core::spc::Status;
 use alua_core::spc::sense::Sense;
 use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{self, Group, LogicalUnit};
@@ -163,6 +164,8 @@ pub struct Engine {
     pub(crate) activating: Activating,
     /// The only path or group that is used while it works.
     pub(crate) chosen_by_hand: Option<Switch>,
+    /// Unit attentions seen that tell of a reset, which may have cost a volatile cache.
+    pub(crate) resets: u64,
     /// Standings have to be found anew.
     pub(crate) stale: bool,
     /// Something may have opened a way for requests that wait.
@@ -246,6 +249,7 @@ impl Engine {
             polled: None,
             activating: Activating::default(),
             chosen_by_hand: None,
+            resets: 0,
             stale: true,
             kick: false,
             fencing: false,
@@ -334,6 +338,12 @@ impl Engine {
 
     /// Takes what became of a control command.
     pub fn handle_control(&mut self, id: ControlId, outcome: &unit::Outcome<'_>, now: Time) {
+        if let unit::Outcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome
+            && let Ok(sense) = Sense::parse(sense)
+        {
+            self.note_reset(&sense);
+        }
+        self.control_returned(id);
         match id.0 {
             ControlName::Core(id) => {
                 self.unit.handle_completion(id.0, outcome, now.core());

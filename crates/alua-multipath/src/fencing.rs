@@ -54,7 +54,7 @@ impl Engine {
         let request = self.commands.get_mut(io).and_then(|command| command.request.take());
         self.forget_lost(io);
         if let Some(request) = request {
-            self.again(request, true, false, now);
+            self.again(request, true, now);
         }
     }
 

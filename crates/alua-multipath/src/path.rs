@@ -56,6 +56,8 @@ pub(crate) struct Path {
     pub(crate) success_is_news: bool,
     /// It carries one command alone, until that succeeds.
     pub(crate) knocking: bool,
+    /// Control commands that are out.
+    pub(crate) controls: u32,
     /// When it last answered.
     pub(crate) answered: Time,
     /// The capacity has to be read again.
@@ -168,6 +170,7 @@ impl Path {
             held_until: None,
             success_is_news: true,
             knocking: true,
+            controls: 0,
             answered: Time::ZERO,
             capacity: Capacity::Known,
             flight: Chain::EMPTY,

@@ -154,8 +154,11 @@ pub(crate) struct Entry {
     /// Blocks that are done, of a request that goes in parts.
     pub(crate) done: u32,
     pub(crate) attempts: u16,
+    /// Since when the target is busy for it, and how often it said so.
+    pub(crate) busy: Option<(Time, u16)>,
     /// The path on which the last try failed: another goes first.
     pub(crate) avoid: Option<u16>,
-    /// The data are there, and not yet durable: a flush follows.
-    pub(crate) flushing: bool,
+    /// The data are there, and not yet durable: a flush follows. Holds the number of resets that
+    /// were seen by then; where one more is seen, the data may be gone and are sent again.
+    pub(crate) flushing: Option<u64>,
 }

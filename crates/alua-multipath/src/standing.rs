@@ -15,9 +15,10 @@
 
 use alua_core::gate::Gate;
 use alua_core::select::{self, Candidate, Class, Outlook, Standing};
+use alua_core::spc::Status;
 use alua_core::unit::{Outcome, Transport};
 
-use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
+use crate::action::{Control, ControlId, ControlKind, ControlName, Event, PathId};
 use crate::config::NoPath;
 use crate::engine::{Engine, Switch};
 use crate::path::{Capacity, Link};
@@ -224,6 +225,29 @@ impl Engine {
         }
     }
 
+    /// Asks a path that is up whether it still answers.
+    pub(crate) fn knock(&mut self, place: usize, now: Time) {
+        if self.paths[place].link == Link::Up {
+            self.paths[place].probe.due = Some(now);
+            self.probe(place, now);
+        }
+    }
+
+    /// Knocks where the oldest command in flight is old and nothing was answered since.
+    pub(crate) fn knock_where_slow(&mut self, place: usize, now: Time) {
+        if self.next_slow(place).is_some_and(|at| at <= now) {
+            self.knock(place, now);
+        }
+    }
+
+    /// When a path is slow, unless it answers before.
+    pub(crate) fn next_slow(&self, place: usize) -> Option<Time> {
+        let path = &self.paths[place];
+        let since = self.oldest_sent(place)?.max(path.answered);
+        let asks = path.probe.out.is_some() || path.link != Link::Up;
+        (!asks).then(|| since.after(self.config.slow_ms))
+    }
+
     /// Sends the TEST UNIT READY that is due on a path.
     pub(crate) fn probe(&mut self, place: usize, now: Time) {
         let path = &mut self.paths[place];
@@ -236,12 +260,9 @@ impl Engine {
         path.probe.out = Some(number);
         let id = path.id(place);
         let timeout_ms = self.config.health.probe_timeout_ms;
-        self.act(Action::Control(Control {
-            id: ControlId(ControlName::Probe(id, number)),
-            path: id,
-            kind: ControlKind::Probe,
-            timeout_ms,
-        }));
+        let name = ControlId(ControlName::Probe(id, number));
+        let control = Control { id: name, path: id, kind: ControlKind::Probe, timeout_ms };
+        self.act_control(place, control, now);
     }
 
     /// A TEST UNIT READY on a path that failed has come back.
@@ -254,6 +275,11 @@ impl Engine {
         self.paths[place].probe.out = None;
         let Some(core) = self.paths[place].core else { return };
         if let Outcome::Answered { status, sense, .. } = *outcome {
+            self.paths[place].answered = now;
+            if self.paths[place].link == Link::Up {
+                self.knocked(place, status, sense, now);
+                return;
+            }
             let was = std::mem::replace(&mut self.paths[place].link, Link::Up);
             if was == Link::Suspect {
                 self.strike(place, now);
@@ -269,8 +295,11 @@ impl Engine {
             self.fencing = true;
             return;
         }
-        if self.paths[place].link == Link::Suspect {
-            self.go_down(place, now);
+        match self.paths[place].link {
+            // One more, and the commands in flight are given up.
+            Link::Up => return self.suspect(place, now),
+            Link::Suspect => self.go_down(place, now),
+            Link::Down => {}
         }
         let path = &mut self.paths[place];
         let pause = path.probe.next_ms;
@@ -278,8 +307,33 @@ impl Engine {
         path.probe.due = Some(path.probe.due.unwrap_or(now.after(pause)).max(now.after(1)));
     }
 
+    /// A path that is up has answered: it is awake when nothing more waits to be told.
+    fn knocked(&mut self, place: usize, status: Status, sense: &[u8], now: Time) {
+        self.note_answer(place, status, sense, now);
+        match status {
+            Status::Good => {
+                self.paths[place].knocking = false;
+                self.load_changed(place);
+                // A command whose answer is late may have met the unit attention that tells of
+                // another unit.
+                if let Some(core) = self.paths[place].core
+                    && !self.broken(Sabotage::TrustReturn)
+                {
+                    self.unit.reread_identity(core, now.core());
+                    self.core_dirty = true;
+                    self.stale = true;
+                }
+            }
+            // Unit attentions are told one by one; there are only so many.
+            Status::CheckCondition if !self.paths[place].flight.is_empty() => {
+                self.paths[place].probe.due = Some(now.after(1));
+            }
+            _ => {}
+        }
+    }
+
     /// Reads the capacity of the paths on which that is wanted.
-    pub(crate) fn ask_capacity(&mut self, place: usize) {
+    pub(crate) fn ask_capacity(&mut self, place: usize, now: Time) {
         let path = &mut self.paths[place];
         if path.capacity != Capacity::Wanted || path.link != Link::Up || path.core.is_none() {
             return;
@@ -288,11 +342,8 @@ impl Engine {
         path.capacity = Capacity::Asked(number);
         let id = path.id(place);
         let timeout_ms = self.config.core.command_timeout_ms;
-        self.act(Action::Control(Control {
-            id: ControlId(ControlName::Capacity(id, number)),
-            path: id,
-            kind: ControlKind::Capacity,
-            timeout_ms,
-        }));
+        let name = ControlId(ControlName::Capacity(id, number));
+        let control = Control { id: name, path: id, kind: ControlKind::Capacity, timeout_ms };
+        self.act_control(place, control, now);
     }
 }

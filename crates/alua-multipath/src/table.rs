@@ -161,6 +161,19 @@ impl Chain {
         self.length += 1;
     }
 
+    /// Puts `place` behind `before`, which is in the chain; at the front without it.
+    pub(crate) fn insert_behind(&mut self, links: &mut Links, before: Option<usize>, place: usize) {
+        let Some(before) = before else { return self.push_front(links, place) };
+        let after = links.0[before].1;
+        if after == NONE {
+            return self.push(links, place);
+        }
+        links.0[place] = (before as u32, after);
+        links.0[before].1 = place as u32;
+        links.0[after as usize].0 = place as u32;
+        self.length += 1;
+    }
+
     /// Takes `place`, which is in the chain, out of it.
     pub(crate) fn remove(&mut self, links: &mut Links, place: usize) {
         let (before, after) = links.0[place];
@@ -176,6 +189,12 @@ impl Chain {
         }
         links.0[place] = (NONE, NONE);
         self.length -= 1;
+    }
+
+    /// From the last to the first.
+    pub(crate) fn iter_back<'a>(&self, links: &'a Links) -> impl Iterator<Item = usize> + use<'a> {
+        let some = |place: u32| (place != NONE).then_some(place as usize);
+        std::iter::successors(some(self.tail), move |&place| some(links.0[place].0))
     }
 
     pub(crate) fn iter<'a>(&self, links: &'a Links) -> impl Iterator<Item = usize> + use<'a> {
@@ -215,5 +234,7 @@ mod tests {
         assert_eq!((chain.len(), chain.first()), (2, Some(4)));
         chain.push_front(&mut links, 2);
         assert_eq!(chain.iter(&links).collect::<Vec<_>>(), [2, 4, 3]);
+        chain.insert_behind(&mut links, Some(2), 0);
+        assert_eq!(chain.iter_back(&links).collect::<Vec<_>>(), [3, 4, 0, 2]);
     }
 }

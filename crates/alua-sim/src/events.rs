@@ -309,6 +309,10 @@ impl World {
         if self.rival.is_none() {
             return;
         }
+        if let Some(port) = self.rival.and_then(|rival| self.array.port_of(rival)) {
+            let unit = DATA.to_owned();
+            self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet: true });
+        }
         let mut list = [0; 24];
         list[..8].copy_from_slice(&KEY);
         // CLEAR; through another port where the first is down.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
 use alua_core::failover::{IoOutcome, Summary};
 use alua_core::identity::Identity;
-use alua_core::select::{Policy, Standing};
+use alua_core::select::{Health, Out as Why, Policy, Standing};
 use alua_core::spc::Status;
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::tpgs;
@@ -74,6 +74,8 @@ pub(crate) struct Client {
     pub(crate) submitted: Time,
     pub(crate) reach: u64,
     sends: u32,
+    /// The command that it waits for.
+    current: Option<IoId>,
     conflict: bool,
 }
 
@@ -253,7 +255,15 @@ impl Host {
             "submit",
             format_args!("#{number:x} {operation} {lba}+{blocks}"),
         );
-        let client = Client { number, request, submitted: now, reach, sends: 0, conflict: false };
+        let client = Client {
+            number,
+            request,
+            submitted: now,
+            reach,
+            sends: 0,
+            current: None,
+            conflict: false,
+        };
         self.clients[id.index()] = Some(client);
         Some(number)
     }
@@ -311,6 +321,7 @@ impl Host {
         if let Some(out) = place.take()
             && let IoOutcome::Answered { status: Status::ReservationConflict, .. } = outcome
             && let Some(client) = &mut self.clients[out.request.index()]
+            && client.current == Some(io)
         {
             client.conflict = true;
         }
@@ -427,6 +438,7 @@ impl Host {
             return;
         };
         client.sends += 1;
+        client.current = Some(io);
         let (number, first, conflict) = (client.number, client.sends == 1, client.conflict);
         trace.note(
             now,
@@ -552,7 +564,11 @@ impl Host {
             format_args!("{:?} {} {}", control.id, control.path, kind(control)),
         );
         if report {
-            if self.controls.values().any(|out| out.report) {
+            let failed = |path| {
+                let failed = Standing::Out(Why::Health(Health::Failed));
+                self.engine.view(path).is_none_or(|view| view.standing == failed)
+            };
+            if self.controls.values().any(|out| out.report && !failed(out.path)) {
                 checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
             }
             checks.window(Invariant::I8, &mut self.reports, now, 1_000, 80, "reports in a second");

@@ -188,19 +188,24 @@ impl Options {
         let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(35)).collect();
         let kinds = if kinds.is_empty() { vec![Kind::Switch] } else { kinds };
         let faults = random.between(12, 40);
+        let fault_gap_ms = random.pick(&[20, 100, 400]);
+        let depth = random.pick(&[1, 2, 4, 8, 16, 32]);
+        let requests = random.between(1_500, 3_200) / hosts;
+        // The requests last about as long as the faults.
+        let paced = faults * fault_gap_ms * 1_000 * u64::from(depth) / requests;
         Self {
             seed,
             array,
             engines,
             means: (random.percent(85), random.percent(60), random.percent(85)),
             hints: random.percent(50),
-            requests: random.between(1_500, 3_200) / hosts,
-            depth: random.pick(&[1, 2, 4, 8, 16, 32]),
+            requests,
+            depth,
             space: random.pick(&[32, 64, 256, 1_024]),
             blocks_max: random.pick(&[1, 8, 16]),
-            think_us: random.pick(&[0, 200, 2_000]),
+            think_us: if random.percent(5) { 0 } else { paced * random.between(60, 180) / 100 },
             kinds,
-            fault_gap_ms: random.pick(&[50, 200, 600]),
+            fault_gap_ms,
             faults,
             finale: match random.below(10) {
                 0 | 1 => Finale::NoPath,
@@ -387,6 +392,7 @@ fn engine(random: &mut Random) -> EngineConfig {
         ..EngineConfig::default()
     };
     config.idle_ms = REMAP_MS;
+    config.slow_ms = 500;
     config.fence.wait_ms = GHOST_MS + 500;
     config.fence.step_timeout_ms = 500;
     config.fence.reset_unit = random.percent(80);

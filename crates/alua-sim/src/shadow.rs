@@ -134,8 +134,10 @@ impl Shadow {
     pub(crate) fn cache_lost(&mut self) {
         for block in &mut self.blocks {
             block.epoch += 1;
-            for durable in &block.durable {
+            for durable in &mut block.durable {
                 add(&mut block.possible, durable.version);
+                // What came after it may be gone: a flush from now on may keep any of them.
+                durable.sure = false;
             }
         }
         // A read on its way may see it.
@@ -240,6 +242,22 @@ mod tests {
         shadow.write_begins(100, 1, 7);
         shadow.write_ends((100, 1), 7, Ended::Good, none);
         assert!(shadow.read_ends(1, &[0]).is_ok());
+    }
+
+    #[test]
+    fn after_a_loss_a_flush_keeps_what_was_left() {
+        let mut shadow = Shadow::new(100, 4);
+        shadow.write_begins(100, 1, 7);
+        shadow.write_ends((100, 1), 7, Ended::Durable, none);
+        shadow.write_begins(100, 1, 8);
+        shadow.write_ends((100, 1), 8, Ended::Good, none);
+        shadow.cache_lost();
+        shadow.flush_ends(shadow.flush_begins());
+        shadow.write_begins(100, 1, 9);
+        shadow.write_ends((100, 1), 9, Ended::Good, none);
+        shadow.cache_lost();
+        shadow.read_begins(1, 100, 1);
+        assert!(shadow.read_ends(1, &[7]).is_ok());
     }
 
     #[test]

@@ -32,6 +32,9 @@ const LIVENESS_MS: u32 = 60_000;
 /// After a usable path came back, a request may still fail for want of one for so long: the
 /// growing pauses of the engine have to end.
 const RECOVERY_MS: u32 = 8_000;
+/// How long a request may take while a path is usable: the fence's bounded wait, and the longest
+/// pauses of the engine.
+const PATIENCE_MS: u32 = 15_000;
 
 /// What a run was.
 #[derive(Debug)]
@@ -539,6 +542,7 @@ impl World {
         let recent = at.after(2_000) >= ended.client.submitted;
         let cause = if recent { kind.name() } else { "nothing recent" };
         self.stalls.add(cause, took, self.options.seed);
+        self.check_time(host, &ended);
         if let Err(error) = ended.result {
             self.failed += 1;
             self.check_failure(host, number, error, ended.client.submitted);
@@ -546,6 +550,19 @@ impl World {
         self.check_data(host, &ended);
         let think = self.work.below(self.options.think_us + 1) * 1_000;
         self.start_at(host, Time::from_nanos(self.now.as_nanos() + think));
+    }
+
+    /// I6: a request does not wait while a path is usable for long.
+    fn check_time(&mut self, host: usize, ended: &Ended) {
+        let since = self.usable[host].map(|since| since.max(ended.client.submitted));
+        let long = since.is_some_and(|since| since.after(PATIENCE_MS) < self.now);
+        if long && !self.lenient {
+            let what = format_args!(
+                "#{:x} took until now, a path is usable since {since:?}",
+                ended.client.number
+            );
+            self.checks.fail(Invariant::I6, self.now, what);
+        }
     }
 
     /// I6, I13: whether a request may have failed so.
@@ -558,19 +575,15 @@ impl World {
                     self.checks.fail(Invariant::I13, self.now, what);
                 }
             }
-            RequestError::NoPath => {
+            error => {
                 let usable = self.usable[host];
                 let long = usable.is_some_and(|since| since.after(RECOVERY_MS) < self.now);
                 if long && !self.lenient {
                     let what =
-                        format_args!("#{number:x} has no path, one is usable since {usable:?}");
+                        format_args!("#{number:x}: {error}, but a path is usable since {usable:?}");
                     self.checks.fail(Invariant::I6, self.now, what);
                 }
             }
-            other if !self.lenient => {
-                self.checks.fail(Invariant::I6, self.now, format_args!("#{number:x}: {other}"));
-            }
-            _ => {}
         }
     }
 
@@ -651,11 +664,11 @@ impl World {
             self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet: false });
         }
         self.apply(&Event::Heal);
-        self.end_reservation();
         for fault in self.array.config().faults.iter().map(|it| it.name.clone()).collect::<Vec<_>>()
         {
             self.apply(&Event::Disarm { fault });
         }
+        self.end_reservation();
         for controller in controllers.iter().filter(|name| all || **name == chosen) {
             self.apply(&Event::ControllerReturn {
                 controller: controller.clone(),

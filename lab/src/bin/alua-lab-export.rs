@@ -16,9 +16,10 @@ use alua_export::block::{
     BlockDevice, Completion, FileDevice, Geometry, MemoryDevice, Operation, Request,
 };
 use alua_export::nbd::server::{Address, Config, Export, Server};
+use alua_export::{Exported, Totals};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -57,6 +58,9 @@ enum How {
         /// Queues, each with a thread
         #[arg(long, default_value_t = 1)]
         queues: u16,
+        /// With buffers of the driver, even where data could be copied
+        #[arg(long)]
+        plain: bool,
         #[command(flatten)]
         what: What,
     },
@@ -143,57 +147,46 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     // Before anything is served, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    match &arguments.how {
-        How::Nbd { socket, tcp, what } => {
-            let address = match (socket, tcp) {
-                (Some(path), _) => Address::Unix(path.clone()),
-                (None, Some(address)) => Address::Tcp(*address),
-                (None, None) => bail!("nowhere to serve"),
-            };
-            let export = Export {
-                name: "disk".to_owned(),
-                description: "served by alua-lab-export".to_owned(),
-                device: what.open()?,
-            };
-            let server = Server::start(&address, vec![export], Config::default())?;
-            ready(&server.address().to_string())?;
-            signals.forever().next();
-            let did = server.shut_down(LIMIT)?;
-            ended(&json!({
-                "accepted": did.accepted, "refused": did.refused, "cut_off": did.cut_off,
-                "requests": did.requests, "failed": did.failed, "defects": did.defects,
-            }))
-        }
-        #[cfg(feature = "ublk")]
-        How::Ublk { id, recover, queues, what } => {
-            use alua_export::ublk::{Config, Device};
-            let (id, queues) = (*id, *queues);
-            let device = if *recover {
-                Device::recover(id, what.open()?)?
-            } else {
-                let config = Config { id: Some(id), queues, ..Config::default() };
-                Device::add(config, what.open()?)?
-            };
-            ready(&device.path().display().to_string())?;
-            signals.forever().next();
-            let did = device.shut_down(LIMIT)?;
-            ended(&json!({
-                "requests": did.requests, "failed": did.failed, "reissued": did.reissued,
-                "defects": did.defects,
-            }))
-        }
-    }
-}
-
-/// Says what was done, for whoever holds it against what was expected.
-fn ended(did: &Value) -> Result<()> {
+    let exported = arguments.how.serve()?;
+    let mut out = std::io::stdout();
+    writeln!(out, "ready: {}", exported.place())?;
+    out.flush()?;
+    signals.forever().next();
+    let Totals { requests, failed, reissued, defects } = exported.shut_down(LIMIT)?;
+    let did = json!({
+        "requests": requests, "failed": failed, "reissued": reissued, "defects": defects,
+    });
     println!("{did}");
-    ensure!(did["defects"] == 0, "a device broke its contract: {did}");
+    ensure!(defects == 0, "a device broke its contract: {did}");
     Ok(())
 }
 
-fn ready(place: &str) -> Result<()> {
-    let mut out = std::io::stdout();
-    writeln!(out, "ready: {place}")?;
-    Ok(out.flush()?)
+impl How {
+    fn serve(&self) -> Result<Box<dyn Exported>> {
+        match self {
+            Self::Nbd { socket, tcp, what } => {
+                let address = match (socket, tcp) {
+                    (Some(path), _) => Address::Unix(path.clone()),
+                    (None, Some(address)) => Address::Tcp(*address),
+                    (None, None) => bail!("nowhere to serve"),
+                };
+                let export = Export {
+                    name: "disk".to_owned(),
+                    description: "served by alua-lab-export".to_owned(),
+                    device: what.open()?,
+                };
+                Ok(Box::new(Server::start(&address, vec![export], Config::default())?))
+            }
+            #[cfg(feature = "ublk")]
+            Self::Ublk { id, recover, queues, plain, what } => {
+                use alua_export::ublk::{Config, Device};
+                if *recover {
+                    return Ok(Box::new(Device::recover(*id, what.open()?)?));
+                }
+                let (id, queues, user_copy) = (Some(*id), *queues, !plain);
+                let config = Config { id, queues, user_copy, ..Config::default() };
+                Ok(Box::new(Device::add(config, what.open()?)?))
+            }
+        }
+    }
 }

@@ -5,7 +5,8 @@ mod image;
 mod needs;
 mod scenarios;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use alua_lab::block;
 use alua_lab::scenario::Scenario;
@@ -63,6 +64,21 @@ fn all() -> Result<Vec<(String, String)>> {
         all.push((scenario.name, scenario.summary));
     }
     Ok(all)
+}
+
+/// The tree of the guest's image, built now if it is not there.
+pub(crate) fn tree() -> Result<PathBuf> {
+    Ok(image::Image::ready()?.tree())
+}
+
+/// A program out of that tree, run on this machine with the tree's own loader and libraries.
+pub(crate) fn program(tree: &Path, name: &str) -> Command {
+    let libraries = tree.join("usr/lib/x86_64-linux-gnu");
+    let mut command = run::command(tree.join("lib64/ld-linux-x86-64.so.2"));
+    // Some libraries stand in a folder of their own, which their users know.
+    let path = [libraries.clone(), libraries.join("ceph")].map(|path| path.display().to_string());
+    command.arg("--library-path").arg(path.join(":")).arg(tree.join("usr/bin").join(name));
+    command
 }
 
 /// The project's folder `lab`.

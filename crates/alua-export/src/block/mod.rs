@@ -21,10 +21,12 @@ use std::sync::Arc;
 mod file;
 mod memory;
 mod scripted;
+mod split;
 
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
 pub use scripted::{Held, ScriptedDevice};
+pub use split::Split;
 
 /// Something that holds blocks.
 pub trait BlockDevice: Send + Sync {

@@ -166,3 +166,52 @@ fn the_scripted_device_holds_fails_and_remembers() {
     assert_eq!(tags, [1, 0]);
     assert_eq!(device.seen().len(), 4);
 }
+
+#[test]
+fn a_device_that_is_split_obeys() {
+    obeys(&Split::new(MemoryDevice::new(4 << 20, 512).with_maximum(12_288), 4 << 20));
+}
+
+#[test]
+fn long_requests_come_in_parts_and_end_once() {
+    let below = Arc::new(ScriptedDevice::new(MemoryDevice::new(1 << 20, 512).with_maximum(4096)));
+    let device = Split::new(Arc::clone(&below), 1 << 20);
+    assert_eq!(device.geometry().maximum, 1 << 20);
+    let data: Vec<u8> = (0..10_240_u32).map(|index| (index / 512) as u8).collect();
+    below.hold(true);
+    let kept = Arc::new(Kept::default());
+    let submit = |request, tag| {
+        device.submit(request, Completion::new(Arc::clone(&kept) as Arc<dyn Sink>, tag));
+    };
+    let write = Request { reissued: true, ..Request::write(512, data.clone()) };
+    submit(write.with_fua(true), 1);
+    let part = |offset, length| Request {
+        reissued: true,
+        fua: true,
+        ..Request::without_data(Operation::Write, offset, length)
+    };
+    assert_eq!(below.seen(), [part(512, 4096), part(4608, 4096), part(8704, 2048)]);
+    // In whatever order the parts end.
+    below.release();
+    assert_eq!(*kept.0.lock().unwrap(), [(1, Ok(data.clone()))]);
+    below.hold(false);
+    assert_eq!(run(&device, Request::read(512, 10_240, vec![0xff; 9])), Ok(data));
+}
+
+#[test]
+fn a_long_request_fails_with_its_first_part_that_fails() {
+    let below = Arc::new(ScriptedDevice::new(MemoryDevice::new(1 << 20, 512).with_maximum(4096)));
+    let device = Split::new(Arc::clone(&below), 1 << 20);
+    below.fail_next(Operation::Write, BlockError::NoSpace);
+    below.fail_next(Operation::Write, BlockError::Io);
+    assert_eq!(run(&device, Request::write(0, vec![0; 16_384])), Err(BlockError::NoSpace));
+    // All of its parts were submitted, and nothing is left of them.
+    assert_eq!(below.seen().len(), 4);
+    // A part that is dropped is a part that fails.
+    below.hold(true);
+    let kept = Arc::new(Kept::default());
+    let completion = Completion::new(Arc::clone(&kept) as Arc<dyn Sink>, 0);
+    device.submit(Request::read(0, 8192, Vec::new()), completion);
+    drop(below.take_held());
+    assert_eq!(*kept.0.lock().unwrap(), [(0, Err(BlockError::Abandoned))]);
+}

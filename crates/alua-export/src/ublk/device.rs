@@ -13,6 +13,7 @@ use libublk::io::UblkDev;
 use libublk::{UblkFlags, sys};
 
 use super::{queue, request};
+use crate::Totals;
 use crate::block::{BlockDevice, Geometry, GeometryError};
 
 /// The driver's control device.
@@ -143,26 +144,16 @@ pub struct Config {
     pub depth: u16,
     /// The longest read or write in bytes; the device's maximum, where that is shorter.
     pub request_bytes: u32,
+    /// Data is copied through the character device where the driver offers that. Otherwise each
+    /// request that can be in flight has a buffer of [`Config::request_bytes`].
+    pub user_copy: bool,
 }
 
 impl Default for Config {
-    /// One queue with 128 requests of at most 1 MiB.
+    /// One queue with 128 requests of at most 1 MiB, with user copy.
     fn default() -> Self {
-        Self { id: None, queues: 1, depth: 128, request_bytes: 1 << 20 }
+        Self { id: None, queues: 1, depth: 128, request_bytes: 1 << 20, user_copy: true }
     }
-}
-
-/// What a device has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Requests that came.
-    pub requests: u64,
-    /// Of these, how many failed.
-    pub failed: u64,
-    /// Of these, how many an earlier server may have had.
-    pub reissued: u64,
-    /// Completions that no request had: a defect of what serves the blocks. It stays 0.
-    pub defects: u64,
 }
 
 #[derive(Debug, Default)]
@@ -205,6 +196,7 @@ impl Device {
     /// See [`UblkError`].
     pub fn add(config: Config, device: Arc<dyn BlockDevice>) -> Result<Self, UblkError> {
         let features = features()?;
+        let features = Features { user_copy: features.user_copy && config.user_copy, ..features };
         let geometry = checked(&*device)?;
         let longest = config.request_bytes.min(geometry.maximum);
         let id = config.id.map_or(-1, |id| i32::try_from(id).unwrap_or(i32::MAX));
@@ -306,10 +298,10 @@ impl Device {
 
     /// What it has done so far.
     #[must_use]
-    pub fn statistics(&self) -> Statistics {
+    pub fn statistics(&self) -> Totals {
         let counters = &self.shared.counters;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Statistics {
+        Totals {
             requests: read(&counters.requests),
             failed: read(&counters.failed),
             reissued: read(&counters.reissued),
@@ -324,7 +316,7 @@ impl Device {
     ///
     /// [`UblkError::Timeout`] when something was still in flight after `limit`; else what the
     /// driver said.
-    pub fn shut_down(self, limit: Duration) -> Result<Statistics, UblkError> {
+    pub fn shut_down(self, limit: Duration) -> Result<Totals, UblkError> {
         let number = i32::try_from(self.id).unwrap_or(i32::MAX);
         let stopper = thread::spawn(move || {
             // A control of its own: the device's is in use. The kernel waits in here.

@@ -28,4 +28,4 @@ mod device;
 mod queue;
 
 #[cfg(feature = "ublk")]
-pub use device::{Config, Device, Features, Statistics, UblkError, features};
+pub use device::{Config, Device, Features, UblkError, features};

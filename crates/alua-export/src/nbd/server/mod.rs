@@ -33,8 +33,8 @@ use rustix::net::{self, AddressFamily, Shutdown, SocketType, sockopt};
 
 use super::negotiate::Offer;
 use super::session::Limits;
-use super::wire::MAX_STRING;
-use crate::block::{BlockDevice, GeometryError};
+use super::wire::{DEFAULT_MAX_PAYLOAD, MAX_STRING};
+use crate::block::{BlockDevice, GeometryError, Split};
 
 mod connection;
 
@@ -206,16 +206,23 @@ pub struct Unfinished {
 }
 
 impl Server {
-    /// Listens, and serves from now on.
+    /// Listens, and serves from now on. A device that takes no requests of 32 MiB, which clients may
+    /// send that ask for nothing, is given them in parts.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
     pub fn start(
         address: &Address,
-        exports: Vec<Export>,
+        mut exports: Vec<Export>,
         config: Config,
     ) -> Result<Self, StartError> {
+        for export in &mut exports {
+            if export.device.geometry().maximum < DEFAULT_MAX_PAYLOAD {
+                let device = Arc::clone(&export.device);
+                export.device = Arc::new(Split::new(device, DEFAULT_MAX_PAYLOAD));
+            }
+        }
         let offers = offers(&exports)?;
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => StartError::InUse(address.clone()),

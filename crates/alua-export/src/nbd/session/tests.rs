@@ -117,6 +117,24 @@ fn replies_come_in_the_order_of_completion() {
 }
 
 #[test]
+fn the_client_may_take_its_replies_in_any_two_pieces() {
+    for piece in 0..=2 * SIMPLE_REPLY_BYTES + 512 {
+        let mut session = session();
+        let read = bytes(head(command::READ, 1, 0, 512), &[]);
+        let flush = bytes(head(command::FLUSH, 2, 0, 0), &[]);
+        feed(&mut session, &[read, flush].concat(), usize::MAX);
+        for (tag, request) in requests(&mut session) {
+            let data: Vec<u8> = (0..request.data.len()).map(|at| at as u8).collect();
+            session.complete(tag, Ok(data)).unwrap();
+        }
+        let whole: Vec<u8> = session.chunks().flatten().copied().collect();
+        session.sent(piece);
+        assert_eq!(output(&mut session), whole[piece..]);
+        assert_eq!(session.in_flight(), 0);
+    }
+}
+
+#[test]
 fn what_is_refused_gets_the_number_of_the_specification_and_the_stream_stays_in_step() {
     use wire::errno::{EINVAL, ENOSPC, EPERM};
     let size = u32::try_from(GEOMETRY.bytes).unwrap();
