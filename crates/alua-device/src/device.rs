@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use alua_core::identity::{Identity, UnitName};
+use alua_core::spc::sense::Sense;
 use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{self, ActivationRefused};
 use alua_export::block::{self, BlockDevice, BlockError};
@@ -273,6 +274,19 @@ impl Device {
             } else {
                 shell.engine.restore_path(path, now)
             }
+        })
+    }
+
+    /// As [`Engine::handle_sense`]: what somebody else heard on a path.
+    ///
+    /// # Errors
+    ///
+    /// The device has ended.
+    pub fn note_sense(&self, path: PathId, sense: Sense) -> Result<(), Ended> {
+        self.call(move |shell| {
+            let now = shell.now();
+            shell.engine.handle_sense(path, &sense, now);
+            shell.act();
         })
     }
 

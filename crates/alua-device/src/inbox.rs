@@ -139,6 +139,11 @@ impl Back {
         }
     }
 
+    /// Whether the device has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::SeqCst)
+    }
+
     /// Whether both lead to the same thread.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -43,11 +43,13 @@
 //! | `device` | its handle: [`Device`] |
 //! | [`inherited`] | requests of an earlier, dead server: what is fenced off before they run |
 //! | [`model`] | paths to the model array, in process |
+//! | [`linux`] | paths that are SCSI disks of Linux |
 #![deny(unsafe_code)]
 
 mod device;
 mod inbox;
 pub mod inherited;
+pub mod linux;
 pub mod model;
 pub mod path;
 mod shell;

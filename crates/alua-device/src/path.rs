@@ -245,6 +245,8 @@ pub enum StepKind {
     EndNexus,
     /// LOGICAL UNIT RESET through this path, after the cuts.
     ResetUnit {
+        /// The path whose commands are to end, where it is one path.
+        of: Option<PathId>,
         /// See [`PathIo::cut`]: of the path whose commands are to end.
         cuts: Vec<Cut>,
     },

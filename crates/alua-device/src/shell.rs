@@ -75,6 +75,8 @@ pub(crate) struct Shell {
     steps: Vec<(StepId, Time)>,
     inherited: Inherited<PathId>,
     listeners: Vec<SyncSender<Told>>,
+    /// Paths on which another unit answers.
+    strangers: Vec<PathId>,
     stopping: bool,
     stopped: bool,
 }
@@ -96,6 +98,7 @@ impl Shell {
             steps: Vec::new(),
             inherited,
             listeners: Vec::new(),
+            strangers: Vec::new(),
             stopping: false,
             stopped: false,
         }
@@ -221,7 +224,7 @@ impl Shell {
             let id = StepId::Inherited(number);
             let (path, kind) = match want {
                 Want::Drain(path) => (path, StepKind::Drain),
-                Want::Reset(path) => (path, StepKind::ResetUnit { cuts: Vec::new() }),
+                Want::Reset(path) => (path, StepKind::ResetUnit { of: None, cuts: Vec::new() }),
             };
             self.start_step(path, Step { id, kind, timeout_ms }, now);
         }
@@ -307,6 +310,10 @@ impl Shell {
     pub(crate) fn act(&mut self) {
         loop {
             self.listen();
+            if let Some(stranger) = self.strangers.pop() {
+                self.take_out(stranger);
+                continue;
+            }
             let Some(action) = self.engine.poll_action() else { break };
             match action {
                 Action::Send(send) => self.send(&send),
@@ -364,7 +371,7 @@ impl Shell {
             FenceKind::EndNexus => (step.path, StepKind::EndNexus),
             FenceKind::ResetUnit { via } => {
                 let cuts = self.slot(step.path).and_then(|slot| slot.io.cut());
-                (via, StepKind::ResetUnit { cuts: cuts.into_iter().collect() })
+                (via, StepKind::ResetUnit { of: Some(step.path), cuts: cuts.into_iter().collect() })
             }
         };
         let (id, timeout_ms) = (StepId::Engine(step.id), step.timeout_ms);
@@ -410,6 +417,9 @@ impl Shell {
     fn listen(&mut self) {
         while let Some(event) = self.engine.poll_event() {
             self.stopped |= event == Event::Stopped;
+            if let Event::IdentityChanged { path } = event {
+                self.strangers.push(path);
+            }
             let now = self.now();
             let label = |path: PathId| {
                 let slot = self.slots.get(path.index()).and_then(Option::as_ref);
@@ -475,13 +485,17 @@ impl Shell {
     }
 
     pub(crate) fn remove_path(&mut self, path: PathId) -> bool {
+        let was_there = self.take_out(path);
+        self.act();
+        was_there
+    }
+
+    fn take_out(&mut self, path: PathId) -> bool {
         let Some(place) = self.slots.get_mut(path.index()) else { return false };
         let Some(mut slot) = place.take_if(|slot| slot.id == path) else { return false };
         let ended = slot.io.close(&self.back);
         let now = self.now();
-        let was_there = self.engine.remove_path(path, ended, now);
-        self.act();
-        was_there
+        self.engine.remove_path(path, ended, now)
     }
 
     /// Takes no more requests; ends when those that are there are complete.

@@ -7,7 +7,7 @@
 //! The array runs on the engine threads of its devices: each lets the clock catch up when it wakes,
 //! and sleeps no longer than until the array's next event. Nobody polls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,6 +62,10 @@ pub struct Serve {
     pub initiator: String,
     /// The ports, by relative target port id; all that lead to the unit where it is empty.
     pub ports: Vec<u16>,
+    /// How paths are called, by relative target port id; `port1` and so on where it says nothing.
+    pub labels: BTreeMap<u16, String>,
+    /// The device takes no writes.
+    pub read_only: bool,
     /// Choices and limits of the engine.
     pub config: alua_multipath::Config,
     /// What the transport can do to end commands.
@@ -76,6 +80,8 @@ impl Serve {
             unit: name.to_owned(),
             initiator: format!("iqn.2026-03.invalid.alua:{name}"),
             ports: Vec::new(),
+            labels: BTreeMap::new(),
+            read_only: false,
             config: alua_multipath::Config::default(),
             traits: PathTraits { abort_task: true, end_nexus: true, reset_unit: true, distance: 0 },
         }
@@ -189,14 +195,16 @@ impl ModelArray {
         let (_, _, _, first) = known.first().ok_or_else(none)?;
         let mut settings = Settings::new(first.identity.name, first.managed, first.geometry);
         settings.config = serve.config.clone();
+        settings.read_only = serve.read_only;
         let device = Device::start(settings, Box::new(ModelReactor::new(self.clone())))?;
         self.lock().backs.push(device.back());
         for (port, lun, nexus, known) in known {
             let size = known.geometry.block_size as usize;
             let initiator = serve.initiator.clone();
             let path = ModelPath::new(self.clone(), initiator, port, lun, nexus, size);
+            let label = serve.labels.get(&port);
             let facts = PathFacts {
-                label: format!("port{port}"),
+                label: label.cloned().unwrap_or_else(|| format!("port{port}")),
                 identity: known.identity,
                 geometry: known.geometry,
                 traits: serve.traits,
