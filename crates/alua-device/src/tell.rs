@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use alua_core::cause::Cause;
-use alua_core::select::{Out, Standing};
+use alua_core::gate::Refusal;
+use alua_core::select::{Health, Out, Standing};
 use alua_multipath::{Event, PathId};
 
 /// One line for an event. `label` names a path that is still there.
@@ -20,9 +21,9 @@ pub(crate) fn text(event: &Event, label: impl Fn(PathId) -> Option<String>) -> S
         Event::Class { to: None, .. } => "no path takes I/O now".to_owned(),
         Event::Class { from: None, to: Some(_) } => "I/O flows".to_owned(),
         Event::Class { from: Some(from), to: Some(to) } if to < from => {
-            "I/O goes to better paths now".to_owned()
+            "I/O goes to paths of a better class now".to_owned()
         }
-        Event::Class { .. } => "I/O goes to worse paths now: no better one is live".to_owned(),
+        Event::Class { .. } => "I/O goes to paths of a worse class now".to_owned(),
         Event::PathFailed { path } => format!("{}: its transport failed", name(path)),
         Event::PathAnswers { path } => format!("{}: answers again", name(path)),
         Event::PathUnsteady { path, strikes, .. } => {
@@ -67,8 +68,19 @@ pub const fn standing(standing: Standing) -> &'static str {
         Standing::Live(class) if class.is_optimized() => "live, optimized",
         Standing::Live(_) => "live, not optimized",
         Standing::Waits(_) => "waits",
-        Standing::Out(Out::Refused(_)) => "out: refused",
-        Standing::Out(Out::Health(_)) => "out: failed",
+        Standing::Out(Out::Refused(refusal)) => match refusal {
+            Refusal::State(_) => "out by its access state",
+            Refusal::IdentityChanged | Refusal::IdentityUnreadable => "out by its identity",
+            Refusal::StateUnreadable => "out, its access state cannot be read",
+            Refusal::NoPath => "gone",
+        },
+        Standing::Out(Out::Health(health)) => match health {
+            Health::Failed => "out, its transport failed",
+            Health::Unsteady => "out, it fails I/O",
+            Health::OtherSize => "out by its size",
+            Health::ByHand => "out by hand",
+            Health::Good => "out",
+        },
     }
 }
 
