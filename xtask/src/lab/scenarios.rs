@@ -141,7 +141,7 @@ impl Share {
         run::run(
             run::cargo()
                 .args(["build", "--release", "-p", "alua-cli", "-p", "alua-lab"])
-                .args(["--features", "alua-lab/ublk"]),
+                .args(["--features", "alua-lab/ublk,alua-cli/ublk"]),
         )?;
         let metadata =
             run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
