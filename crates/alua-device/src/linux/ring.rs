@@ -284,7 +284,7 @@ mod tests {
         let align = 4096;
         // A vector's address is a multiple of 4096 once in a long while: shift it for certain.
         let own: Vec<u8> = (0..=255).collect();
-        let shared = Arc::new([vec![0; 1], own.clone()].concat());
+        let shared = Arc::new([vec![0; 1], own].concat());
         for start in [1, 2] {
             let data = Payload::Write { data: Arc::clone(&shared), start, length: 200 };
             let (memory, bounced) = memory_for(data, align);

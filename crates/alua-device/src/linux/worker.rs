@@ -198,8 +198,7 @@ impl Hand {
     }
 
     fn reset(&self, cuts: Vec<Cut>) -> FenceAnswer {
-        let all_cut = cuts.into_iter().fold(true, |all, cut| cut() && all);
-        if !all_cut {
+        if !cuts.into_iter().all(|cut| cut()) {
             tracing::warn!(path = self.disk.label, "the lost path cannot be set offline: no reset");
             return FenceAnswer::Failed;
         }
