@@ -3,3 +3,7 @@
 
 #[path = "../../crates/alua-core/tests/wire_oracle/mod.rs"]
 pub mod oracle;
+
+/// The checks of what an NBD client sends, which alua-export's tests use too.
+#[path = "../../crates/alua-export/tests/nbd_oracle/mod.rs"]
+pub mod nbd_oracle;

@@ -2,6 +2,7 @@
 //! say about the same disks. `README.md` beside this crate tells how the lab works.
 
 pub mod answer;
+pub mod block;
 pub mod command;
 pub mod facts;
 pub mod peers;

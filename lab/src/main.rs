@@ -1,6 +1,6 @@
 //! Runs scenarios in the guest: `alua-lab FOLDER ALUA`.
 //!
-//! ALUA is the program under test. The folder holds `scenarios/` and `todo` with the names of the scenarios to run, one a
+//! ALUA is the program under test. The folder holds `scenarios/`, `block/` and `todo` with the names of the scenarios to run, one a
 //! line. Outcomes go to `results`, one JSON object a line, each written when its scenario is done,
 //! so that whatever hangs the guest loses no result. Lines that a person reads begin with `lab: `.
 
@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use alua_lab::block;
 use alua_lab::scenario::Scenario;
 use alua_lab::target::{Target, lio};
 use alua_lab::{report::Outcome, runner};
@@ -34,9 +35,15 @@ fn run(folder: &Path, alua: &str) -> Result<()> {
     Target::take_down()?;
     let todo = fs::read_to_string(folder.join("todo"))?;
     for name in todo.lines() {
-        let scenario = Scenario::read(&folder.join("scenarios").join(format!("{name}.toml")))?;
         println!("lab: {name} ...");
-        let outcome = runner::run(&scenario, alua);
+        let file = format!("{name}.toml");
+        let of_block = folder.join("block").join(&file);
+        let outcome = if of_block.exists() {
+            block::runner::run(&block::Scenario::read(&of_block)?)
+        } else {
+            let scenario = Scenario::read(&folder.join("scenarios").join(&file))?;
+            runner::run(&scenario, alua)
+        };
         write(&folder.join("results"), &outcome)?;
         show(&outcome);
         if outcome.left_behind.is_some() {

@@ -2,9 +2,11 @@
 //!
 //! - Parsers: instructions and nanoseconds per report, ours beside other implementations.
 //! - Scale: 4,096 logical units of eight paths on the model array.
+//! - Export: NBD, beside nbdkit. Only when it is asked for: it needs the lab's image.
 //!
 //! Figures from real units come from the lab: `docs/figures.md` names the command.
 
+mod export;
 mod instructions;
 mod peers;
 
@@ -30,20 +32,22 @@ const REPORT: &[&str] = &["alua-core", "alua-core-one-state"];
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only this half
+    /// Only this part; without it, parsers and scale
     #[arg(value_enum)]
-    only: Option<Half>,
-    /// Logical units of the scale half
+    only: Option<Part>,
+    /// Logical units of the scale part
     #[arg(long, default_value_t = 4096)]
     units: u32,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum Half {
+enum Part {
     /// RTPG and page 83h, beside other implementations
     Parsers,
     /// Many units on the model array
     Scale,
+    /// NBD in memory beside nbdkit, with the programs of the lab's image
+    Export,
 }
 
 /// A row of the table.
@@ -55,11 +59,20 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.only == Some(Part::Export) {
+        let rows = export::rows()?;
+        machine();
+        println!("| | ours | nbdkit | ratio (range) | CPU us a request, ours / nbdkit |");
+        for row in rows {
+            println!("| {} |", row.join(" | "));
+        }
+        return Ok(());
+    }
     let mut build = run::cargo();
     run::run(build.args(["build", "--quiet", "--release", "--bins", "--package", PACKAGE]))?;
-    let wanted = |half| args.only.is_none_or(|only| only == half);
+    let wanted = |part| args.only.is_none_or(|only| only == part);
     let (mut parsers, mut notes) = (Vec::new(), Vec::new());
-    if wanted(Half::Parsers) {
+    if wanted(Part::Parsers) {
         let folder = target().join("bench");
         run::run(program("alua-bench-parse").arg(folder.join("samples")))?;
         let peers = Peers::build(&folder);
@@ -67,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let times = times(&folder, &peers)?;
         parsers = parser_rows(&folder, &peers, &times, &mut notes);
     }
-    let scale = if wanted(Half::Scale) { scale_rows(args.units)? } else { Vec::new() };
+    let scale = if wanted(Part::Scale) { scale_rows(args.units)? } else { Vec::new() };
     machine();
     for note in notes {
         println!("{note}");

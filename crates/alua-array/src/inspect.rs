@@ -63,6 +63,13 @@ impl Array {
         (0..).zip(luns).filter(|(_, unit)| unit.is_some()).map(|(lun, _)| lun)
     }
 
+    /// The number of the unit behind a logical unit number of a port.
+    #[must_use]
+    pub fn unit_at(&self, port: u16, lun: u16) -> Option<usize> {
+        let luns = &self.ports[self.port_index(port)?].luns;
+        luns.get(usize::from(lun)).copied().flatten().map(|unit| unit as usize)
+    }
+
     /// The state of a group for a unit, as the group's own controller has it.
     #[must_use]
     pub fn state(&self, unit: usize, group: u16) -> Option<AccessState> {

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::exit::Exit;
 use crate::target::Choice;
 
+pub(crate) mod running;
+
 /// See, explain and change the asymmetric access (ALUA) of SCSI disks.
 ///
 /// Works on the disks of this machine or, with --array, on a model array in memory that needs
@@ -137,6 +139,19 @@ pub(crate) enum Command {
     Inquiry(Inquiry),
     /// Make a target port group of a logical unit active/optimized
     Activate(Activate),
+    /// Serve a logical unit as one block device over all its paths, by NBD or ublk, until told to
+    /// stop by SIGTERM or SIGINT
+    Up(running::Up),
+    /// Show the devices that `alua up` serves, with each path's state and why it is used or not
+    Status(running::Status),
+    /// Let a running device use one group or one path while that works
+    Switch(running::Switch),
+    /// Take a path of a running device out, or use it again
+    Path {
+        /// What to do
+        #[command(subcommand)]
+        command: running::PathCommand,
+    },
     /// Say what a saved dump means: hex or binary, as sg3_utils users keep them
     Decode(Decode),
     /// Show what ALUA is for: discovery, a controller failover and an explanation, on the built-in

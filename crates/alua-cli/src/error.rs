@@ -58,6 +58,12 @@ pub(crate) enum Error {
     Dump { file: String, error: DumpError },
     #[error("{what}: {field} says that the data ends after {end} bytes, {extra} more are there")]
     Trailing { what: &'static str, field: &'static str, end: usize, extra: usize },
+    #[error("{unit}: {why}")]
+    Serve { unit: String, why: String },
+    #[error("no running device is {query:?}, and none has such a path")]
+    NotRunning { query: String },
+    #[error("{}: {why}", socket.display())]
+    Refusal { socket: PathBuf, why: String },
     #[error("the demonstration did not go as expected: {}", .0.join("; "))]
     Expectation(Vec<String>),
     #[error("the output cannot be written: {0}")]
@@ -71,8 +77,13 @@ impl Error {
             Self::Usage(_) => Exit::Usage,
             Self::Name(NameError::Missing { .. })
             | Self::NoSuchUnit { .. }
+            | Self::NotRunning { .. }
+            | Self::Refusal { .. }
             | Self::Ambiguous { .. } => Exit::NoSuchDevice,
-            Self::Name(NameError::Sysfs(_)) | Self::Sysfs(_) | Self::Output(_) => Exit::Other,
+            Self::Name(NameError::Sysfs(_))
+            | Self::Sysfs(_)
+            | Self::Output(_)
+            | Self::Serve { .. } => Exit::Other,
             Self::Name(_) => Exit::Usage,
             Self::NoAnswer { exit, .. } => *exit,
             Self::Open(error) => Exit::of_open(error),
@@ -101,6 +112,7 @@ impl Error {
         Some(match self {
             Self::NoSuchUnit { .. } => "`alua list` shows the names of all units and devices",
             Self::Ambiguous { .. } => "give more of the name",
+            Self::NotRunning { .. } => "`alua status` shows what runs; `alua up` starts a device",
             Self::AluaOff { off: AluaOff::NotSupported, .. } => {
                 "the paths are equal, or the array's ALUA mode must be switched on for this host"
             }

@@ -11,6 +11,7 @@ mod dump;
 mod error;
 mod exit;
 mod render;
+mod running;
 mod session;
 mod target;
 mod view;

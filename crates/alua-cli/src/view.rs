@@ -22,7 +22,7 @@ pub(crate) struct SchemaVersion {
 }
 
 /// The version of this program's schema.
-pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 0 };
+pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 1 };
 
 /// `list` and `show`.
 #[derive(Clone, Debug, Serialize)]

@@ -44,10 +44,14 @@ fn the_documentation_names_every_option() {
         "inquiry",
         "list",
         "man",
+        "path",
         "rtpg",
         "show",
+        "status",
         "stpg",
+        "switch",
         "tur",
+        "up",
     ] {
         assert!(text.contains(&format!("`{command}")), "{command}");
         for word in stdout(&run(&["help", command])).split_whitespace() {

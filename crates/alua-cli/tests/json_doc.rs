@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{run, run_with};
+use common::{Up, run, run_with};
 use serde_json::Value;
 
 const TEXT: &str = include_str!("../../../docs/json.md");
@@ -158,6 +158,8 @@ const NEVER_HERE: &[(&str, &str)] = &[
     ("sense-data", "device"),
     ("one-answer", "error"),
     ("identification", "contradiction"),
+    ("running-path", "out_for_ms"),
+    ("running-path", "service_us"),
 ];
 
 #[test]
@@ -172,7 +174,7 @@ fn the_program_prints_what_is_documented() {
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         checker.object(heading, &value, &arguments.join(" "));
         if let Some(version) = value.get("schema_version") {
-            assert_eq!((&version["major"], &version["minor"]), (&1.into(), &0.into()));
+            assert_eq!((&version["major"], &version["minor"]), (&1.into(), &1.into()));
         }
     }
     for (heading, kind, dump) in DUMPS {
@@ -182,6 +184,7 @@ fn the_program_prints_what_is_documented() {
         checker.object(heading, &value, dump);
     }
     watch(&mut checker);
+    running(&mut checker);
     let mut documented = BTreeSet::new();
     for (heading, fields) in &checker.schema {
         documented.extend(fields.keys().map(|name| (heading.clone(), name.clone())));
@@ -218,6 +221,28 @@ fn watch(checker: &mut Checker) {
     assert!(changes >= 8, "{text}");
     // What a path says of itself against a report that does not know it yet.
     checker.met.insert(("change".to_owned(), "device".to_owned()));
+}
+
+/// A running device, and what is said of it.
+fn running(checker: &mut Checker) {
+    let up = Up::start(&["--json"]);
+    let mut ask = |heading: &str, arguments: &[&str]| {
+        let output = up.ask(arguments);
+        let value: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        checker.object(heading, &value, &arguments.join(" "));
+    };
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    ask("running-devices", &["status", "--json"]);
+    ask("running-devices", &["switch", "sda", "--group", "2", "--json"]);
+    ask("explanation", &["explain", "sda", "--array", "demo", "--json"]);
+    for device in ["sda", "sde", "sdi", "sdm"] {
+        ask("running-devices", &["path", "fail", device, "--json"]);
+    }
+    ask("running-devices", &["path", "restore", "sda", "--json"]);
+    let (_, out, _) = up.end();
+    let last = out.lines().last().unwrap_or_default();
+    checker.object("work-done", &serde_json::from_str(last).unwrap(), "up");
 }
 
 /// Each command of the first table exists, and each heading it links to.

@@ -96,6 +96,13 @@ impl Engine {
         })
     }
 
+    /// The path that the driver core, and a cause of its, calls so.
+    #[must_use]
+    pub fn path_of_core(&self, core: alua_core::unit::PathId) -> Option<PathId> {
+        let place = usize::from(self.of_core.get(core.index()).copied().flatten()?);
+        self.paths.get(place).map(|path| path.id(place)).filter(|id| self.place(*id).is_some())
+    }
+
     /// The unit as it stands.
     #[must_use]
     pub fn view_unit(&self) -> UnitView {

@@ -5,10 +5,12 @@ mod image;
 mod needs;
 mod scenarios;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use alua_lab::block;
 use alua_lab::scenario::Scenario;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
 use crate::run;
@@ -43,10 +45,40 @@ pub(crate) fn run_all() -> Result<()> {
 }
 
 fn list() -> Result<()> {
-    for scenario in Scenario::read_all(&folder().join("scenarios"))? {
-        println!("{:<24} {}", scenario.name, scenario.summary);
+    for (name, summary) in all()? {
+        println!("{name:<24} {summary}");
     }
     Ok(())
+}
+
+/// Name and summary of every scenario: those of paths, then those of block devices.
+fn all() -> Result<Vec<(String, String)>> {
+    let paths = Scenario::read_all(&folder().join("scenarios"))?;
+    let blocks = block::Scenario::read_all(&folder().join("block"))?;
+    let mut all: Vec<(String, String)> =
+        paths.into_iter().map(|scenario| (scenario.name, scenario.summary)).collect();
+    for scenario in blocks {
+        if all.iter().any(|(name, _)| *name == scenario.name) {
+            bail!("two scenarios are called {}", scenario.name);
+        }
+        all.push((scenario.name, scenario.summary));
+    }
+    Ok(all)
+}
+
+/// The tree of the guest's image, built now if it is not there.
+pub(crate) fn tree() -> Result<PathBuf> {
+    Ok(image::Image::ready()?.tree())
+}
+
+/// A program out of that tree, run on this machine with the tree's own loader and libraries.
+pub(crate) fn program(tree: &Path, name: &str) -> Command {
+    let libraries = tree.join("usr/lib/x86_64-linux-gnu");
+    let mut command = run::command(tree.join("lib64/ld-linux-x86-64.so.2"));
+    // Some libraries stand in a folder of their own, which their users know.
+    let path = [libraries.clone(), libraries.join("ceph")].map(|path| path.display().to_string());
+    command.arg("--library-path").arg(path.join(":")).arg(tree.join("usr/bin").join(name));
+    command
 }
 
 /// The project's folder `lab`.

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use alua_lab::report::Outcome;
-use alua_lab::scenario::Scenario;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::boot::{self, Boot};
 use super::image::{Image, install};
+use super::needs;
 use crate::run;
 
 /// What the guest runs. The programs are copied: from the shared folder each start would be slow.
 const RUN: &str = "#!/bin/sh
 mkdir /run/bin
-cp /host/alua /host/alua-lab /run/bin/
+cp /host/alua /host/alua-lab /host/alua-lab-export /run/bin/
+export PATH=/run/bin:$PATH
 exec /run/bin/alua-lab /host /run/bin/alua
 ";
 
@@ -29,8 +30,7 @@ exec setsid --ctty --wait sh -i
 
 /// Runs the named scenarios, or all.
 pub(super) fn run(names: &[String]) -> Result<()> {
-    let all = Scenario::read_all(&super::folder().join("scenarios"))?;
-    let mut todo: Vec<String> = all.iter().map(|scenario| scenario.name.clone()).collect();
+    let mut todo: Vec<String> = super::all()?.into_iter().map(|(name, _)| name).collect();
     if let Some(unknown) = names.iter().find(|name| !todo.contains(name)) {
         bail!("there is no scenario {unknown}: `cargo xtask lab list` shows them");
     }
@@ -111,7 +111,7 @@ fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
     let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
     println!(
         "{} scenarios in {:.1} s with booting; agreed: facts that alua and another source state \
-         alike; commands, list ms: what the first `alua list` sent, and how long it took; \
+         alike, or checks of a block device that held; commands, list ms: what the first `alua list` sent, and how long it took; \
          details in {}",
         outcomes.len(),
         time.as_secs_f64(),
@@ -137,7 +137,12 @@ struct Share {
 impl Share {
     /// Makes the folder, with the programs of this tree in it.
     fn new() -> Result<Self> {
-        run::run(run::cargo().args(["build", "--release", "-p", "alua-cli", "-p", "alua-lab"]))?;
+        needs::for_programs()?;
+        run::run(
+            run::cargo()
+                .args(["build", "--release", "-p", "alua-cli", "-p", "alua-lab"])
+                .args(["--features", "alua-lab/ublk,alua-cli/ublk"]),
+        )?;
         let metadata =
             run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
         let metadata: Value = serde_json::from_str(&metadata)?;
@@ -145,7 +150,7 @@ impl Share {
         let folder = super::cache()?.join(format!("share-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let share = Self { folder };
-        for program in ["alua", "alua-lab"] {
+        for program in ["alua", "alua-lab", "alua-lab-export"] {
             install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
         }
         Ok(share)
@@ -158,11 +163,13 @@ impl Share {
         install(&file, &self.folder.join("run"))?;
         fs::write(self.folder.join("todo"), todo.join("\n"))?;
         fs::write(self.folder.join("results"), "")?;
-        let to = self.folder.join("scenarios");
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(super::folder().join("scenarios"))? {
-            let entry = entry?;
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        for kind in ["scenarios", "block"] {
+            let to = self.folder.join(kind);
+            fs::create_dir_all(&to)?;
+            for entry in fs::read_dir(super::folder().join(kind))? {
+                let entry = entry?;
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ use crate::render::json;
 use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, paint};
 use crate::render::table::span;
 use crate::render::wire::MeaningView;
+use crate::running::client;
+use crate::running::status::DeviceStatus;
 use crate::session::{Closed, Session};
 use crate::target::trace::hex;
 use crate::target::{Problem, Scope, World};
@@ -36,9 +38,38 @@ pub(crate) struct Explanation {
     rule: Rule,
     to_do: Vec<String>,
     alternatives: Vec<PathView>,
+    served_by: Option<ServedBy>,
     exit_code: u8,
     #[serde(skip)]
     pub(crate) exit: Exit,
+}
+
+/// What an `alua up` that serves the unit says of the path.
+#[derive(Clone, Debug, Serialize)]
+struct ServedBy {
+    places: Vec<String>,
+    pid: u32,
+    used: bool,
+    standing: String,
+    reason: String,
+}
+
+impl ServedBy {
+    /// The running device of this unit with this path, if there is one. That none can be asked is
+    /// no reason not to explain.
+    fn find(source: &str, unit: &str, device: &str) -> Option<Self> {
+        let running = client::running(None).unwrap_or_default();
+        let ours = |status: &DeviceStatus| status.source == source && status.unit == unit;
+        let status = running.into_iter().map(|running| running.status).find(ours)?;
+        let path = status.path(device)?;
+        Some(Self {
+            places: status.places.clone(),
+            pid: status.pid,
+            used: path.used,
+            standing: path.standing.clone(),
+            reason: path.reason.clone(),
+        })
+    }
 }
 
 /// What the path answered to a TEST UNIT READY just now.
@@ -112,6 +143,7 @@ pub(crate) fn explain(
         alua_off: session.managed().err().map(|off| off.to_string()),
         rule: rule_of_path(gate, cause, &path),
         to_do: steps,
+        served_by: ServedBy::find(world.source(), &session.title(), &path.device),
         path,
         asked_now,
         alternatives,
@@ -205,6 +237,17 @@ impl Explanation {
         let _ = writeln!(out, "  rule      {} ({})", self.rule.text, self.rule.id);
         for (index, step) in self.to_do.iter().enumerate() {
             let _ = writeln!(out, "  {}  {step}", if index == 0 { "to do   " } else { "        " });
+        }
+        if let Some(served) = &self.served_by {
+            let (style, word) = if served.used { (GOOD, "used") } else { (WAIT, "not used") };
+            let places = served.places.join(" and ");
+            let _ = writeln!(
+                out,
+                "  alua up   process {} serves the unit as {places}; this path is {}: {}",
+                served.pid,
+                paint(style, word),
+                served.reason
+            );
         }
         self.others(&mut out);
         out

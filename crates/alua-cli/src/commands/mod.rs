@@ -18,8 +18,10 @@ mod list;
 mod rtpg;
 mod rules;
 mod show;
+mod status;
 mod stpg;
 mod tur;
+mod up;
 mod watch;
 
 /// Runs what was asked for.
@@ -37,6 +39,10 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Tur(args) => tur::run(global, args),
         Command::Inquiry(args) => inquiry::run(global, args),
         Command::Activate(args) => activate::run(global, args),
+        Command::Up(args) => up::run(global, args),
+        Command::Status(args) => status::status(global, args),
+        Command::Switch(args) => status::switch(global, args),
+        Command::Path { command } => status::path(global, command),
         Command::Decode(args) => decode::run(global, args),
         Command::Demo => demo::run(global),
         Command::Array { command } => array::run(global, command.as_ref()),

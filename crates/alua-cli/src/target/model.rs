@@ -72,12 +72,7 @@ impl Model {
     pub(crate) fn open(name: &str, choice: &Choice) -> Result<Self, Error> {
         let config = config(name)?;
         let script = match &choice.script {
-            Some(path) => {
-                let text = read(path)?;
-                config
-                    .script_from_toml(&path.display().to_string(), &text)
-                    .map_err(|error| Error::Text(error.to_string()))?
-            }
+            Some(path) => script(&config, path)?,
             None => Vec::new(),
         };
         let mut array = Array::new(config).map_err(|error| Error::Text(error.to_string()))?;
@@ -194,6 +189,18 @@ pub(crate) fn config(name: &str) -> Result<Config, Error> {
     }
     let text = read(path)?;
     Config::from_toml(name, &text).map_err(|error| Error::Text(error.to_string()))
+}
+
+/// The events of a script file, for the array that `name` stands for.
+pub(crate) fn script_of(name: &str, path: &Path) -> Result<Vec<(alua_array::Time, Event)>, Error> {
+    script(&config(name)?, path)
+}
+
+fn script(config: &Config, path: &Path) -> Result<Vec<(alua_array::Time, Event)>, Error> {
+    let text = read(path)?;
+    config
+        .script_from_toml(&path.display().to_string(), &text)
+        .map_err(|error| Error::Text(error.to_string()))
 }
 
 fn read(path: &Path) -> Result<String, Error> {

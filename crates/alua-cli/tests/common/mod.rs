@@ -56,3 +56,63 @@ pub(crate) const REPORT: [u8; 40] = [
     0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, 0x01, 0x8f, 0x00, 0x02, 0x00, 0x00, 0x00, 0x02,
     0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x04,
 ];
+
+/// An `alua up` of the demo array's first unit, with a directory of its own for the control socket.
+pub(crate) struct Up {
+    child: std::process::Child,
+    directory: tempfile::TempDir,
+    /// What it said when it was ready.
+    pub(crate) place: String,
+    stdout: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Up {
+    /// Starts it and waits until it serves.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        use std::io::BufRead as _;
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_alua"))
+            .args(["up", "data0", "--array", "demo"])
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", directory.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("its output"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let place = line.trim().strip_prefix("ready: ").unwrap_or_else(|| panic!("{line:?}"));
+        let place = place.to_owned();
+        Self { child, directory, place, stdout }
+    }
+
+    /// Runs `alua` where it finds this device.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = alua(arguments);
+        command.env("XDG_RUNTIME_DIR", self.directory.path());
+        command.output().expect("the program runs")
+    }
+
+    /// The folder of the control sockets.
+    pub(crate) fn sockets(&self) -> std::path::PathBuf {
+        self.directory.path().join("alua")
+    }
+
+    /// Sends SIGTERM and waits for the end: exit code, the rest of its output, its log.
+    pub(crate) fn end(mut self) -> (i32, String, String) {
+        use std::io::Read as _;
+
+        let id = self.child.id().to_string();
+        let killed = std::process::Command::new("kill").arg(&id).status().expect("kill runs");
+        assert!(killed.success());
+        let (mut out, mut log) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut out).expect("text");
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut log).expect("text");
+        }
+        let status = self.child.wait().expect("it ends");
+        (status.code().expect("it ends by itself"), out, log)
+    }
+}

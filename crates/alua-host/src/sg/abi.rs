@@ -1,5 +1,5 @@
 //! The kernel's structures for `SG_IO` (linux include/scsi/sg.h and include/uapi/linux/bsg.h) and
-//! the calls that take them. All `unsafe` of the project's user space is here.
+//! the calls that take them. All `unsafe` of this crate is here.
 //!
 //! # Why the calls are sound
 //!

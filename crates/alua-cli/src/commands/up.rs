@@ -1,0 +1,312 @@
+//! `alua up`: a unit as one block device over all its paths, until it is told to stop.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alua_array::Array;
+use alua_device::model::{ModelArray, Serve};
+use alua_device::{Device, Told, linux};
+use alua_export::block::BlockDevice;
+use alua_export::nbd::server::{Address, Config as NbdConfig, Export, Server};
+use alua_export::{Exported, Totals};
+use alua_multipath::{Activation, Config};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::print;
+use crate::cli::Global;
+use crate::cli::running::Up;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::json;
+use crate::render::style::{FAINT, paint};
+use crate::running::control::{self, socket_of};
+use crate::running::notify;
+use crate::running::status::Facts;
+use crate::target::model::script_of;
+use crate::target::{Scope, World, model};
+
+/// How long everything that is in flight may take when the device goes down.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A device that was opened, and what keeps its paths up to date.
+struct Opened {
+    device: Device,
+    unit: String,
+    source: &'static str,
+    watch: Option<linux::Watch>,
+}
+
+/// What was done, in the end.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Did {
+    requests: u64,
+    failed: u64,
+    reissued: u64,
+    defects: u64,
+}
+
+pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
+    // Before anything is served, so that no signal is missed.
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let opened = open(global, args)?;
+    let unit = opened.unit.clone();
+    let serve = |why: String| Error::Serve { unit: unit.clone(), why };
+    let start = Instant::now();
+    if let Ok(events) = opened.device.listen() {
+        thread::spawn(move || log(&events, start));
+    }
+    let exports = export(args, &opened)?;
+    let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
+    let facts = Facts {
+        unit: opened.unit.clone(),
+        source: opened.source,
+        places: places.clone(),
+        policy: args.policy.name(),
+    };
+    let socket = args.control.control.clone().unwrap_or_else(|| socket_of(&opened.unit));
+    let control = control::Server::start(&socket, opened.device.clone(), facts)
+        .map_err(|source| Error::File { path: socket, source })?;
+    for place in &places {
+        print(&format!("ready: {place}\n"))?;
+    }
+    notify::tell(&format!("READY=1\nSTATUS=serving {} as {}", opened.unit, places.join(" and ")));
+    signals.forever().next();
+    notify::tell("STOPPING=1");
+    say(start, "asked to stop: what is in flight is completed");
+    drop(control);
+    let totals = end(exports, opened).map_err(serve)?;
+    let did = Did {
+        requests: totals.requests,
+        failed: totals.failed,
+        reissued: totals.reissued,
+        defects: totals.defects,
+    };
+    if global.json {
+        print(&json::line(&did)?)?;
+    } else {
+        print(&format!("served {} requests, {} failed\n", did.requests, did.failed))?;
+    }
+    Ok(if did.defects == 0 { Exit::Good } else { Exit::Other })
+}
+
+/// Ends the exports first, the paths last: nothing in flight loses its way back.
+fn end(exports: Vec<Box<dyn Exported>>, opened: Opened) -> Result<Totals, String> {
+    let mut all = Totals::default();
+    let mut wrong = Vec::new();
+    for export in exports {
+        match export.shut_down(LIMIT) {
+            Ok(totals) => {
+                all.requests += totals.requests;
+                all.failed += totals.failed;
+                all.reissued += totals.reissued;
+                all.defects += totals.defects;
+            }
+            Err(error) => wrong.push(chain(&error)),
+        }
+    }
+    drop(opened.watch);
+    if let Err(error) = opened.device.stop(LIMIT) {
+        wrong.push(error.to_string());
+    }
+    if wrong.is_empty() { Ok(all) } else { Err(wrong.join("; ")) }
+}
+
+/// An error with what it came from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+fn log(events: &Receiver<Told>, start: Instant) {
+    while let Ok(told) = events.recv() {
+        say(start, &told.text);
+    }
+}
+
+/// A line of the log: seconds since the start, and what.
+fn say(start: Instant, text: &str) {
+    let seconds = format!("{:9.3}", start.elapsed().as_secs_f64());
+    let _ = writeln!(anstream::stderr(), "{} {text}", paint(FAINT, &seconds));
+}
+
+fn config(args: &Up) -> Config {
+    let mut config = Config { policy: args.policy, no_path: args.no_path, ..Config::default() };
+    if args.no_activate {
+        config.activation = Activation::Never;
+    }
+    if let Some(seconds) = args.io_timeout {
+        config.io_timeout_ms = seconds.saturating_mul(1_000);
+    }
+    config.fence.reset_unit = !args.no_reset;
+    config
+}
+
+fn open(global: &Global, args: &Up) -> Result<Opened, Error> {
+    match &global.array {
+        Some(name) => open_model(name, global, args),
+        None => open_linux(global, args),
+    }
+}
+
+fn open_model(name: &str, global: &Global, args: &Up) -> Result<Opened, Error> {
+    let text = |error: &dyn std::error::Error| Error::Text(error.to_string());
+    let mut array = Array::new(model::config(name)?).map_err(|error| text(&error))?;
+    let world = World::open(&global.choice())?;
+    let devices = world.array().map_or(&[][..], |model| model.devices());
+    let places: Vec<(u16, u16, String)> = devices
+        .iter()
+        .filter_map(|device| {
+            let port = u16::try_from(device.hctl.target).ok()?;
+            let lun = u16::try_from(device.hctl.lun).ok()?;
+            Some((port, lun, device.short_name()))
+        })
+        .collect();
+    let (unit, ports) = choose(&array, &world, &places, &args.units)?;
+    let labels: BTreeMap<u16, String> = places
+        .into_iter()
+        .filter(|(port, lun, _)| array.unit_at(*port, *lun) == array.unit_index(&unit))
+        .map(|(port, _, label)| (port, label))
+        .collect();
+    if let Some(path) = &global.script {
+        array.run_script(script_of(name, path)?);
+    }
+    let serve = Serve {
+        ports,
+        labels,
+        config: config(args),
+        read_only: args.read_only,
+        ..Serve::unit(&unit)
+    };
+    let failed = |why: String| Error::Serve { unit: unit.clone(), why };
+    let device = ModelArray::start(array).serve(&serve).map_err(|error| failed(chain(&error)))?;
+    let snapshot = device.snapshot().map_err(|error| failed(error.to_string()))?;
+    let unit = snapshot.name.map_or_else(|| unit.clone(), |name| name.to_string());
+    Ok(Opened { device, unit, source: world.source(), watch: None })
+}
+
+/// The unit of the model that is meant, and the ports; none for all.
+fn choose(
+    array: &Array,
+    world: &World,
+    places: &[(u16, u16, String)],
+    queries: &[String],
+) -> Result<(String, Vec<u16>), Error> {
+    let names: Vec<&str> = array.units().collect();
+    if let [query] = queries
+        && names.contains(&query.as_str())
+    {
+        return Ok((query.clone(), Vec::new()));
+    }
+    let mut ports = Vec::new();
+    let mut unit = None;
+    for query in queries {
+        let session = world.unit(query)?;
+        let hctls = world.resolve(query).unwrap_or_default();
+        let path = session.path_of(&hctls).unwrap_or(0);
+        let hctl = session.facts.paths.get(path).map(|path| path.device.hctl);
+        let missing = || Error::NoSuchUnit { query: query.clone() };
+        let hctl = hctl.ok_or_else(missing)?;
+        let place = places
+            .iter()
+            .find(|(port, lun, _)| {
+                u64::from(*port) == u64::from(hctl.target) && u64::from(*lun) == hctl.lun
+            })
+            .ok_or_else(missing)?;
+        let found = array.unit_at(place.0, place.1).ok_or_else(missing)?;
+        if *unit.get_or_insert(found) != found {
+            return Err(Error::Usage(format!("{query} leads to another unit than the first")));
+        }
+        ports.push(place.0);
+    }
+    let index = unit.unwrap_or(0);
+    let name = names.get(index).copied().unwrap_or_default().to_owned();
+    Ok((name, if queries.len() > 1 { ports } else { Vec::new() }))
+}
+
+fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
+    let world = World::open(&global.choice())?;
+    let first = args.units.first().map(String::as_str).unwrap_or_default();
+    let mut wanted = Vec::new();
+    for query in args.units.iter().skip(1) {
+        wanted.extend(world.resolve(query)?);
+    }
+    if !wanted.is_empty() {
+        wanted.extend(world.resolve(first)?);
+    }
+    let found = world.units(Scope::One(first))?;
+    let missing = || Error::NoSuchUnit { query: first.to_owned() };
+    let session = found.units.into_iter().next().ok_or_else(missing)?;
+    if let Some(stranger) = wanted.iter().find(|&&hctl| !session.has_device(&[hctl])) {
+        return Err(Error::Usage(format!("{stranger} leads to another unit than {first}")));
+    }
+    let unit = session.title();
+    let serve = linux::Serve {
+        sys: global.sysfs.clone(),
+        dev: global.dev.clone(),
+        only: wanted,
+        config: config(args),
+        read_only: args.read_only,
+    };
+    let facts = session.facts.clone();
+    // Its device nodes are closed before the device opens its own.
+    drop(session.driver);
+    let failed = |error: linux::ServeError| Error::Serve { unit: unit.clone(), why: chain(&error) };
+    let (device, watch) = linux::serve(&facts, serve).map_err(failed)?;
+    Ok(Opened { device, unit, source: "linux", watch: Some(watch) })
+}
+
+fn export(args: &Up, opened: &Opened) -> Result<Vec<Box<dyn Exported>>, Error> {
+    let device: Arc<dyn BlockDevice> = Arc::new(opened.device.clone());
+    let failed = |error: &dyn std::error::Error| Error::Serve {
+        unit: opened.unit.clone(),
+        why: chain(error),
+    };
+    let mut exports: Vec<Box<dyn Exported>> = Vec::new();
+    let default = (!args.ublk).then(|| Address::Tcp(([127, 0, 0, 1], 0).into()));
+    if let Some(address) = args.nbd.clone().or(default) {
+        let export = Export {
+            name: opened.unit.clone(),
+            description: "all paths of the logical unit".to_owned(),
+            device: Arc::clone(&device),
+        };
+        let server = Server::start(&address, vec![export], NbdConfig::default());
+        exports.push(Box::new(server.map_err(|error| failed(&error))?));
+    }
+    if args.ublk {
+        exports.push(
+            export_ublk(args, device)
+                .map_err(|why| Error::Serve { unit: opened.unit.clone(), why })?,
+        );
+    }
+    Ok(exports)
+}
+
+#[cfg(feature = "ublk")]
+fn export_ublk(args: &Up, device: Arc<dyn BlockDevice>) -> Result<Box<dyn Exported>, String> {
+    use alua_export::ublk::{Config, Device};
+
+    let exported = match args.ublk_id {
+        Some(id) if args.recover => Device::recover(id, device),
+        id => Device::add(Config { id, ..Config::default() }, device),
+    };
+    Ok(Box::new(exported.map_err(|error| chain(&error))?))
+}
+
+#[cfg(not(feature = "ublk"))]
+fn export_ublk(args: &Up, _device: Arc<dyn BlockDevice>) -> Result<Box<dyn Exported>, String> {
+    let _ = (args.ublk_id, args.recover);
+    Err("this `alua` was built without ublk: build it with --features ublk, or use --nbd"
+        .to_owned())
+}

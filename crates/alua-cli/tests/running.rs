@@ -1,0 +1,161 @@
+//! Devices that run: `up`, `status`, `switch`, `path`, and what `explain` makes of them.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+
+use common::{Up, code, run, stderr, stdout};
+use serde_json::Value;
+
+const UNIT: &str = "naa.600005e00536d39641b6742700000000";
+
+fn status(up: &Up) -> Value {
+    let output = up.ask(&["status", "--json"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    serde_json::from_slice::<Value>(&output.stdout).unwrap()["devices"][0].take()
+}
+
+fn path<'a>(status: &'a Value, device: &str) -> &'a Value {
+    let paths = status["paths"].as_array().unwrap();
+    paths.iter().find(|path| path["device"] == device).unwrap()
+}
+
+fn until(what: &str, up: &Up, ready: impl Fn(&Value) -> bool) {
+    for _ in 0..400 {
+        if ready(&status(up)) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(25));
+    }
+    panic!("{what}: {:#}", status(up));
+}
+
+fn known(up: &Up) {
+    until("the states are known", up, |status| path(status, "sdm")["state"].is_string());
+}
+
+#[test]
+fn a_device_runs_until_it_is_told_to_stop() {
+    let up = Up::start(&["--policy", "round-robin", "--json"]);
+    assert!(up.place.starts_with("nbd://127.0.0.1:"), "{}", up.place);
+    known(&up);
+    let shown = status(&up);
+    assert_eq!((&shown["unit"], &shown["policy"]), (&UNIT.into(), &"round-robin".into()));
+    assert_eq!(path(&shown, "sda")["reason"], "it is one of the best paths");
+    assert_eq!(path(&shown, "sdi")["reason"], "a better path is live");
+    assert_eq!(path(&shown, "sdi")["state"], "active/non-optimized");
+    let text = stdout(&up.ask(&["status", "600005"]));
+    assert!(text.contains(&up.place) && text.contains("it is one of the best paths"), "{text}");
+    let (exit, out, log) = up.end();
+    assert_eq!(exit, 0, "{log}");
+    let did: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(did, serde_json::json!({"requests": 0, "failed": 0, "reissued": 0, "defects": 0}));
+    assert!(log.contains("stopped: every request is complete"), "{log}");
+}
+
+#[test]
+fn only_its_owner_may_use_the_control_socket_and_it_goes_with_the_device() {
+    let up = Up::start(&[]);
+    let socket = up.sockets().join(format!("{UNIT}.sock"));
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(up.sockets()).unwrap().permissions().mode() & 0o777, 0o700);
+    let second = up.ask(&["up", "data0", "--array", "demo"]);
+    assert_eq!(code(&second), 15, "one device, one socket: {}", stderr(&second));
+    let directory = up.sockets();
+    // It takes the temporary directory with it.
+    let kept = std::fs::File::open(&directory).unwrap();
+    let (exit, _, log) = up.end();
+    drop(kept);
+    assert_eq!(exit, 0, "{log}");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused_and_the_device_goes_on() {
+    let up = Up::start(&[]);
+    let socket = up.sockets().join(format!("{UNIT}.sock"));
+    let long = format!("{}\n", "x".repeat(100_000));
+    for question in ["\n", "{}\n", "{\"do\":\"format\"}\n", "[[[[[[\n", long.as_str(), "\u{0}\n"] {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        // The other side may have stopped reading, and may have hung up by then.
+        let _ = stream.write_all(question.as_bytes());
+        let mut answer = String::new();
+        if stream.read_to_string(&mut answer).is_ok() {
+            assert!(answer.contains("refused"), "{answer:?}");
+        }
+    }
+    known(&up);
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn paths_are_chosen_taken_out_and_put_back() {
+    let up = Up::start(&[]);
+    known(&up);
+    let ok = |arguments: &[&str]| {
+        let output = up.ask(arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    assert!(ok(&["switch", "sda", "--group", "2"]).contains("switched by hand to group 2"));
+    assert_eq!(path(&status(&up), "sdi")["used"], true);
+    assert!(ok(&["switch", UNIT, "--path", "/dev/sde"]).contains("switched by hand to sde"));
+    assert_eq!(path(&status(&up), "sda")["used"], false);
+    ok(&["switch", UNIT, "--undo"]);
+    assert_eq!(path(&status(&up), "sda")["used"], true);
+    ok(&["path", "fail", "sda"]);
+    assert_eq!(path(&status(&up), "sda")["reason"], "it was taken out by hand");
+    ok(&["path", "restore", "sda"]);
+    until("sda is used again", &up, |status| path(status, "sda")["used"] == true);
+    for (arguments, says) in [
+        (&["switch", UNIT, "--group", "9"][..], "no target port group 9"),
+        (&["switch", UNIT, "--path", "sdz"], "no path \"sdz\""),
+        (&["switch", "sdz", "--undo"], "no running device is \"sdz\""),
+        (&["path", "fail", "sdb"], "none has such a path"),
+    ] {
+        let output = up.ask(arguments);
+        assert_eq!(code(&output), 52, "{arguments:?}");
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn explain_tells_what_the_running_device_says() {
+    let up = Up::start(&[]);
+    known(&up);
+    up.ask(&["path", "fail", "sde"]);
+    let text = stdout(&up.ask(&["explain", "sde", "--array", "demo"]));
+    assert!(text.contains("this path is not used: it was taken out by hand"), "{text}");
+    let text = stdout(&up.ask(&["explain", "sda", "--array", "demo"]));
+    assert!(text.contains("this path is used: it is one of the best paths"), "{text}");
+    // Another unit's.
+    let text = stdout(&up.ask(&["explain", "sdb", "--array", "demo"]));
+    assert!(!text.contains("alua up"), "{text}");
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn what_cannot_be_served_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let no = |arguments: &[&str]| {
+        let mut command = common::alua(arguments);
+        let output = command.env("XDG_RUNTIME_DIR", directory.path()).output().unwrap();
+        (code(&output), stderr(&output))
+    };
+    let (exit, said) = no(&["up", "data9", "--array", "demo"]);
+    assert_eq!(exit, 52, "{said}");
+    let (exit, said) = no(&["up", "sda", "sdb", "--array", "demo"]);
+    assert!(exit == 1 && said.contains("another unit"), "{said}");
+    let (exit, said) = no(&["up", "data0", "--array", "demo", "--nbd", "192.0.2.1:1"]);
+    assert!(exit == 99 && said.contains("cannot listen on nbd://192.0.2.1:1"), "{said}");
+    let (exit, said) = no(&["up", "data0", "--array", "demo", "--policy", "best"]);
+    assert!(exit == 1 && said.contains("round-robin"), "{said}");
+    let (exit, said) = no(&["status", "nothing"]);
+    assert!(exit == 52 && said.contains("`alua up` starts a device"), "{said}");
+    let output = run(&["status", "--control", "/nonexistent/socket"]);
+    assert_eq!(code(&output), 15, "{}", stderr(&output));
+}

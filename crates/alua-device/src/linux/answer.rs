@@ -1,0 +1,158 @@
+//! What an error of the block layer means: the one table, and what TEST UNIT READY adds.
+//!
+//! # The problem
+//!
+//! A read or write of `/dev/sdX` ends with an error number. Status and sense data stay in the
+//! kernel, which has tried again as long as it saw fit. The engine needs to know two things: what
+//! to do with the request, and whether the command is over (see [`alua_multipath::fence`]).
+//!
+//! # The argument
+//!
+//! **Over.** The block layer completes a request once, after the SCSI layer is through with it: the
+//! device server has answered, or the low-level driver has given the command back, after the error
+//! handler has ended it where it had not answered in time. So nothing in this host sends it again.
+//! Whether it can still act in the target is settled by what the path says *now*:
+//!
+//! - It answers TEST UNIT READY, with any status. If the device server had answered the command, the
+//!   command is over (SAM-5: a task ends with its status). If the transport had lost it
+//!   (`DID_TRANSPORT_FAILFAST` and the like after a lost link), then the nexus was lost and made
+//!   anew before an answer could come through it, and an I_T nexus loss has ended its tasks
+//!   (SAM-5). With CHECK CONDITION the sense is why: the command and TEST UNIT READY meet the same
+//!   access state, so the command is handed back as answered with it.
+//! - It does not answer: nobody knows. [`Answer::TransportFailed`], and a write is fenced.
+//!
+//! **Not sent.** ENODEV and ENXIO come from the check before a command goes to the low-level driver
+//! (an offline device) or from the open file of a device that is gone.
+//!
+//! **The target's word.** Five error numbers stand for an answer that every path would give; the
+//! table in [`meaning`] names the kernel's status for each (linux block/blk-core.c, `blk_errors`;
+//! drivers/scsi/scsi_lib.c, `scsi_result_to_blk_status`).
+
+use alua_core::failover::{Summary, TargetError};
+use alua_core::spc::Status;
+use alua_host::transport::{Reply, TransportError};
+
+use crate::path::Answer;
+
+/// What an error number means by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meaning {
+    /// That is all there is to know.
+    Known(Summary),
+    /// The path has to be asked.
+    Ask,
+}
+
+/// What an error number of the block layer means.
+#[must_use]
+pub const fn meaning(errno: i32) -> Meaning {
+    match errno {
+        // BLK_STS_MEDIUM
+        libc::ENODATA => Meaning::Known(Summary::Target(TargetError::Medium)),
+        // BLK_STS_TARGET
+        libc::EREMOTEIO => Meaning::Known(Summary::Target(TargetError::Other)),
+        // BLK_STS_RESV_CONFLICT
+        libc::EBADE => Meaning::Known(Summary::Target(TargetError::Reservation)),
+        // BLK_STS_NOSPC
+        libc::ENOSPC => Meaning::Known(Summary::Target(TargetError::NoSpace)),
+        // BLK_STS_NOTSUPP
+        libc::EOPNOTSUPP => Meaning::Known(Summary::Target(TargetError::Unsupported)),
+        // BLK_STS_OFFLINE, and a device that is gone
+        libc::ENODEV | libc::ENXIO => Meaning::Known(Summary::Gone),
+        // BLK_STS_IOERR, BLK_STS_TRANSPORT (ENOLINK), BLK_STS_TIMEOUT (ETIMEDOUT), BLK_STS_AGAIN
+        // (EAGAIN), BLK_STS_DEV_RESOURCE (EBUSY), ...
+        _ => Meaning::Ask,
+    }
+}
+
+/// What a command that failed came to, by the path's answer to the TEST UNIT READY after it.
+pub(super) fn after_asking(said: &Result<Reply, TransportError>) -> Answer {
+    match said {
+        Ok(reply) => match reply.status {
+            Status::Good | Status::ConditionMet => Answer::Summed(Summary::Ended),
+            status => {
+                let sense = reply.sense.as_bytes().to_vec();
+                Answer::Answered { status, sense, whole: false }
+            }
+        },
+        Err(_) => Answer::TransportFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use alua_core::failover::{Next, PathNews, judge};
+    use alua_host::transport::{DriverStatus, HostStatus, NotSubmitted};
+
+    use super::*;
+
+    fn verdict(said: Result<Reply, TransportError>) -> (Next, PathNews, bool) {
+        let answer = after_asking(&said);
+        let verdict = judge(&answer.outcome());
+        (verdict.next, verdict.path, verdict.ended)
+    }
+
+    fn sense(key: u8, asc: u8, ascq: u8) -> Reply {
+        let sense = [0x72, key, asc, ascq, 0, 0, 0, 0];
+        Reply::new(Status::CheckCondition, 0, 0).with_sense(&sense)
+    }
+
+    #[test]
+    fn an_error_that_every_path_would_give_is_handed_on() {
+        for (errno, error) in [
+            (libc::ENODATA, TargetError::Medium),
+            (libc::EREMOTEIO, TargetError::Other),
+            (libc::EBADE, TargetError::Reservation),
+            (libc::ENOSPC, TargetError::NoSpace),
+            (libc::EOPNOTSUPP, TargetError::Unsupported),
+        ] {
+            assert_eq!(meaning(errno), Meaning::Known(Summary::Target(error)), "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_was_not_sent_goes_elsewhere_without_a_fence() {
+        for errno in [libc::ENODEV, libc::ENXIO] {
+            assert_eq!(meaning(errno), Meaning::Known(Summary::Gone), "{errno}");
+        }
+    }
+
+    #[test]
+    fn every_other_error_is_a_question_to_the_path() {
+        let rest = [libc::EIO, libc::ENOLINK, libc::ETIMEDOUT, libc::EAGAIN, libc::EBUSY];
+        for errno in rest.into_iter().chain([libc::ENOMEM, libc::EILSEQ, libc::ECANCELED, 0]) {
+            assert_eq!(meaning(errno), Meaning::Ask, "{errno}");
+        }
+    }
+
+    #[test]
+    fn what_the_path_says_now_is_why() {
+        let good = Reply::new(Status::Good, 0, 0);
+        assert_eq!(verdict(Ok(good)), (Next::Elsewhere, PathNews::Odd, true));
+        let standby = sense(0x2, 0x04, 0x0b);
+        assert_eq!(verdict(Ok(standby)), (Next::Elsewhere, PathNews::Refused, true));
+        let transition = sense(0x2, 0x04, 0x0a);
+        assert_eq!(verdict(Ok(transition)), (Next::Wait, PathNews::Refused, true));
+        let attention = sense(0x6, 0x2a, 0x06);
+        assert_eq!(verdict(Ok(attention)), (Next::Again, PathNews::Refused, true));
+        let busy = Reply::new(Status::Busy, 0, 0);
+        assert_eq!(verdict(Ok(busy)), (Next::Later, PathNews::Refused, true));
+    }
+
+    #[test]
+    fn a_path_that_says_nothing_proves_nothing() {
+        let duration = Duration::from_millis(1);
+        let failed = TransportError::Failed {
+            host: HostStatus::NO_CONNECT,
+            driver: DriverStatus::OK,
+            duration,
+        };
+        let gone = TransportError::NotSubmitted { cause: NotSubmitted::NoDevice, errno: 6 };
+        let late = TransportError::TimedOut { limit_ms: 1, duration };
+        for error in [failed, gone, late] {
+            assert_eq!(verdict(Err(error)), (Next::Elsewhere, PathNews::Failed, false));
+        }
+    }
+}

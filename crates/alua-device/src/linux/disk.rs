@@ -1,0 +1,246 @@
+//! A SCSI disk that is a path: its open node, and what sysfs lets us do with it.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alua_host::hctl::Hctl;
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+/// A disk. What a thread that may wait does with it is in [`super::worker`].
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) label: String,
+    pub(super) file: Arc<OwnedFd>,
+    /// Of the SCSI device in sysfs.
+    directory: PathBuf,
+    /// Addresses of memory must be multiples of this.
+    pub(super) align: usize,
+    pub(super) block_size: u32,
+    /// We have set it offline: see [`Disk::cut`].
+    cut: AtomicBool,
+    /// The kernel's device handler that we detached.
+    handler: Option<String>,
+}
+
+/// Why a disk cannot be a path.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// It is in use.
+    #[error(
+        "{0}: in use by the kernel: mounted, or part of a map; `lsblk` shows by whom. A path belongs \
+         to one user alone"
+    )]
+    Busy(String),
+    /// It cannot be opened.
+    #[error("{0}: cannot be opened: {1}")]
+    Open(String, io::Error),
+}
+
+impl Disk {
+    /// Opens the disk for us alone, past the page cache, and detaches the kernel's device handler:
+    /// that one would refuse I/O by access states of its own, which are older than ours.
+    pub(super) fn open(
+        node: &Path,
+        label: &str,
+        hctl: Hctl,
+        sys: &Path,
+        block_size: u32,
+        read_only: bool,
+    ) -> Result<Self, DiskError> {
+        let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let flags = access | OFlags::DIRECT | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::open(node, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::BUSY => DiskError::Busy(label.to_owned()),
+            errno => DiskError::Open(label.to_owned(), errno.into()),
+        })?;
+        let directory = sys.join("bus/scsi/devices").join(hctl.to_string());
+        let mask = read_number(&directory.join("block").join(label).join("queue/dma_alignment"));
+        let align = usize::try_from(mask.unwrap_or(511)).unwrap_or(511) + 1;
+        let attached = fs::read_to_string(directory.join("dh_state")).unwrap_or_default();
+        let handler = match attached.trim() {
+            "" | "detached" => None,
+            name => fs::write(directory.join("dh_state"), "detach").ok().map(|()| name.to_owned()),
+        };
+        Ok(Self {
+            label: label.to_owned(),
+            file: Arc::new(file),
+            directory,
+            align,
+            block_size,
+            cut: AtomicBool::new(false),
+            handler,
+        })
+    }
+
+    fn state(&self) -> io::Result<String> {
+        Ok(fs::read_to_string(self.directory.join("state"))?.trim().to_owned())
+    }
+
+    /// Has the kernel send nothing more down this path, copies that it would repeat by itself
+    /// included. Whether that is so. A device that is gone sends nothing; one that somebody else has
+    /// set offline stays so.
+    pub(super) fn cut(&self) -> bool {
+        match self.state() {
+            Ok(state) => match state.as_str() {
+                "offline" | "transport-offline" | "cancel" | "deleted" => true,
+                _ => {
+                    let done = fs::write(self.directory.join("state"), "offline").is_ok();
+                    self.cut.fetch_or(done, Ordering::SeqCst);
+                    done
+                }
+            },
+            Err(error) => is_gone(&error),
+        }
+    }
+
+    /// Undoes [`cut`](Self::cut), before the path is tried again.
+    pub(super) fn mend(&self) {
+        if self.cut.swap(false, Ordering::SeqCst)
+            && let Err(error) = fs::write(self.directory.join("state"), "running")
+            && !is_gone(&error)
+        {
+            tracing::warn!(path = self.label, %error, "the path cannot be set running again");
+            self.cut.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the kernel has no request under way on the disk; of a disk that is gone it has none.
+    pub(super) fn is_drained(&self) -> io::Result<bool> {
+        match fs::read_to_string(self.directory.join("block").join(&self.label).join("inflight")) {
+            Ok(text) => Ok(is_idle(&text)),
+            Err(error) if is_gone(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the disk back as we found it.
+    pub(super) fn give_back(&self) {
+        self.mend();
+        if let Some(handler) = &self.handler {
+            // Where the device is gone there is nothing to give back.
+            let _ = fs::write(self.directory.join("dh_state"), handler);
+        }
+    }
+
+    /// Lets blocks go, or makes them zeroes. It waits.
+    pub(super) fn deallocate(&self, what: Deallocate, offset: u64, length: u64) -> io::Result<()> {
+        // What the block layer makes of these modes: linux block/fops.c, blkdev_fallocate.
+        let keep = FallocateFlags::KEEP_SIZE;
+        let mode = match what {
+            Deallocate::Discard => {
+                FallocateFlags::PUNCH_HOLE | keep | FallocateFlags::NO_HIDE_STALE
+            }
+            Deallocate::Zero { unmap: true } => FallocateFlags::PUNCH_HOLE | keep,
+            Deallocate::Zero { unmap: false } => FallocateFlags::ZERO_RANGE | keep,
+        };
+        Ok(rustix::fs::fallocate(&*self.file, mode, offset, length)?)
+    }
+}
+
+/// What [`Disk::deallocate`] does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Deallocate {
+    Discard,
+    Zero { unmap: bool },
+}
+
+/// A directory of sysfs that is not there, or is just going away.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// `inflight`: reads and writes, two numbers.
+fn is_idle(text: &str) -> bool {
+    let mut numbers = text.split_whitespace();
+    numbers.clone().count() == 2 && numbers.all(|number| number == "0")
+}
+
+pub(super) fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree as sysfs has it, over an ordinary file.
+    fn tree(state: &str, handler: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("bus/scsi/devices/1:0:0:0");
+        fs::create_dir_all(directory.join("block/sdq/queue")).unwrap();
+        fs::write(directory.join("state"), format!("{state}\n")).unwrap();
+        fs::write(directory.join("dh_state"), format!("{handler}\n")).unwrap();
+        fs::write(directory.join("block/sdq/queue/dma_alignment"), "3\n").unwrap();
+        fs::write(directory.join("block/sdq/inflight"), "       0        2\n").unwrap();
+        fs::write(folder.path().join("sdq"), [0; 4096]).unwrap();
+        (folder, directory)
+    }
+
+    fn open(folder: &tempfile::TempDir) -> Disk {
+        // An ordinary file: what O_DIRECT needs, a tmpfs may not have.
+        let file = fs::File::options().read(true).write(true).open(folder.path().join("sdq"));
+        let directory = folder.path().join("bus/scsi/devices/1:0:0:0");
+        let handler = fs::read_to_string(directory.join("dh_state")).unwrap();
+        Disk {
+            label: "sdq".to_owned(),
+            file: Arc::new(file.unwrap().into()),
+            directory,
+            align: 4,
+            block_size: 512,
+            cut: AtomicBool::new(false),
+            handler: Some(handler.trim().to_owned()),
+        }
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_path_that_is_cut_is_offline_until_it_is_mended() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        assert!(disk.cut() && disk.cut());
+        assert_eq!(read(&directory.join("state")), "offline");
+        disk.mend();
+        assert_eq!(read(&directory.join("state")), "running");
+        fs::write(directory.join("state"), "offline").unwrap();
+        disk.mend();
+        assert_eq!(read(&directory.join("state")), "offline", "that was not us");
+    }
+
+    #[test]
+    fn a_path_that_somebody_else_took_offline_stays_offline() {
+        let (folder, directory) = tree("offline", "alua");
+        let disk = open(&folder);
+        assert!(disk.cut());
+        disk.give_back();
+        assert_eq!(read(&directory.join("state")), "offline");
+        assert_eq!(read(&directory.join("dh_state")), "alua");
+    }
+
+    #[test]
+    fn a_device_that_is_gone_is_cut_and_drained() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        assert!(!disk.is_drained().unwrap());
+        fs::write(directory.join("block/sdq/inflight"), "0 0\n").unwrap();
+        assert!(disk.is_drained().unwrap());
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(disk.cut() && disk.is_drained().unwrap());
+        disk.give_back();
+    }
+
+    #[test]
+    fn only_two_zeroes_are_idle() {
+        assert!(is_idle("       0        0\n"));
+        for busy in ["1 0", "0 1", "", "0", "0 0 0", "x y"] {
+            assert!(!is_idle(busy), "{busy:?}");
+        }
+    }
+}

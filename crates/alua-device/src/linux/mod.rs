@@ -1,0 +1,162 @@
+//! Paths that are SCSI disks of Linux.
+//!
+//! | module | what |
+//! |---|---|
+//! | `ring`, `ops` | data: io_uring on `/dev/sdX` with O_DIRECT, on the engine's thread |
+//! | `worker` | what waits, on two threads per path: ALUA commands, probes, resets, discard |
+//! | [`answer`] | what an error of the block layer means |
+//! | `disk` | a disk's node and its files in sysfs |
+//! | `join`, `watch` | paths that come and go |
+//!
+//! # What is done to a disk
+//!
+//! It is opened exclusively: nobody can mount it or put it into a map meanwhile. The kernel's device
+//! handler is detached from it and attached again at the end: it would refuse I/O by states that it
+//! read before us. After a `kill -9` it stays detached until `dh_state` in sysfs is written.
+//!
+//! # How a path is fenced
+//!
+//! ABORT TASK and the end of a nexus cannot be asked of Linux. LOGICAL UNIT RESET can, through
+//! another path (ioctl `SG_SCSI_RESET`, a device reset that does not escalate). Before it the lost
+//! path is set offline, so that the SCSI layer does not itself send again what the reset has ended;
+//! it is set running again before the path is next probed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use alua_host::discovery::Unit;
+use alua_host::hctl::Hctl;
+use alua_host::sysfs::Sysfs;
+use alua_host::uevent::UeventSocket;
+
+use crate::device::{Device, Settings, StartError};
+
+pub mod answer;
+mod disk;
+mod join;
+#[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]
+mod ops;
+mod path;
+mod ring;
+mod watch;
+mod worker;
+
+pub use disk::DiskError;
+pub use join::JoinError;
+pub use watch::Watch;
+
+use disk::read_number;
+use join::Joiner;
+use ring::SharedRing;
+
+/// How a unit of this machine is served.
+#[derive(Clone, Debug)]
+pub struct Serve {
+    /// Where sysfs is mounted.
+    pub sys: PathBuf,
+    /// Where the device nodes are.
+    pub dev: PathBuf,
+    /// Only these paths, now and later; all where it is empty.
+    pub only: Vec<Hctl>,
+    /// Choices and limits of the engine.
+    pub config: alua_multipath::Config,
+    /// The device takes no writes.
+    pub read_only: bool,
+}
+
+/// Why a unit is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No path can be used; why the last one cannot.
+    #[error("no path can be used; the last one that was tried")]
+    NoPath(#[source] JoinError),
+    /// It has no paths.
+    #[error("it has no path that is a disk")]
+    NoDisk,
+    /// io_uring cannot be used.
+    #[error("io_uring cannot be used (Linux 5.11 or later; see kernel.io_uring_disabled): {0}")]
+    Ring(io::Error),
+    /// The device was not started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// No thread can be had.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// Serves a unit that discovery found. The watch keeps the paths up to date until it is dropped,
+/// which comes before [`Device::stop`].
+///
+/// # Errors
+///
+/// See [`ServeError`]. A path that cannot be used does not matter while another can.
+pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
+    let Serve { sys, dev, only, config, read_only } = serve;
+    // First, so that nothing that happens from now on is missed.
+    let events = UeventSocket::open().inspect_err(|error| {
+        tracing::warn!(%error, "paths that come and go are noticed late");
+    });
+    let ring = SharedRing::new().map_err(ServeError::Ring)?;
+    let sysfs = Sysfs::at(&sys, dev);
+    let joiner = Joiner { sysfs, sys, name: unit.name, only, read_only, ring: ring.clone() };
+    let mut device = None;
+    let mut paths = BTreeMap::new();
+    let mut last = None;
+    for path in &unit.paths {
+        let hctl = path.device.hctl;
+        if !joiner.only.is_empty() && !joiner.only.contains(&hctl) {
+            continue;
+        }
+        let joined = joiner.ask(hctl).and_then(|asked| {
+            let device = match &mut device {
+                Some(device) => &*device,
+                none => {
+                    let mut settings = Settings::new(unit.name, unit.alua(), asked.geometry);
+                    settings.config = config.clone();
+                    offers(&mut settings, &joiner, path, read_only);
+                    let started = Device::start(settings, Box::new(ring.clone()));
+                    &*none.insert(started.map_err(|error| {
+                        JoinError::System(hctl.to_string(), io::Error::other(error))
+                    })?)
+                }
+            };
+            joiner.join_asked(device, hctl, asked)
+        });
+        match joined {
+            Ok(id) => {
+                paths.insert(hctl, id);
+            }
+            Err(error) => {
+                tracing::warn!(%hctl, %error, "not used as a path");
+                last = Some(error);
+            }
+        }
+    }
+    match (device, paths.is_empty()) {
+        (Some(device), false) => {
+            let watch = Watch::start(device.clone(), joiner, paths, events.ok());
+            Ok((device, watch.map_err(ServeError::Thread)?))
+        }
+        _ => Err(last.map_or(ServeError::NoDisk, ServeError::NoPath)),
+    }
+}
+
+/// What the block layer offers on a path, the device offers.
+fn offers(
+    settings: &mut Settings,
+    joiner: &Joiner,
+    path: &alua_host::discovery::Path,
+    read_only: bool,
+) {
+    let Some(block) = &path.device.block else { return };
+    let queue = joiner
+        .sys
+        .join("bus/scsi/devices")
+        .join(path.device.hctl.to_string())
+        .join("block")
+        .join(&block.name)
+        .join("queue");
+    settings.discard = read_number(&queue.join("discard_max_bytes")).is_some_and(|most| most > 0);
+    settings.read_only = read_only || block.read_only == Some(true);
+}

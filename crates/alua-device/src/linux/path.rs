@@ -1,0 +1,51 @@
+//! One path of Linux: a disk, its worker and the unit's ring.
+
+use std::sync::Arc;
+
+use alua_multipath::FenceAnswer;
+
+use super::disk::Disk;
+use super::ring::SharedRing;
+use super::worker::{Job, Worker};
+use crate::inbox::Back;
+use crate::path::{Command, ControlCommand, Cut, PathIo, Step, StepKind};
+
+/// See the [module](self).
+pub(super) struct LinuxPath {
+    pub(super) disk: Arc<Disk>,
+    pub(super) worker: Arc<Worker>,
+    pub(super) ring: SharedRing,
+}
+
+impl PathIo for LinuxPath {
+    fn send(&mut self, command: Command, back: &Back) {
+        self.ring.send(&self.disk, &self.worker, command, back);
+    }
+
+    fn control(&mut self, command: ControlCommand, back: &Back) {
+        self.worker.give(Job::Control(command, back.clone()));
+    }
+
+    fn step(&mut self, step: Step, back: &Back) {
+        let Step { id, kind, timeout_ms } = step;
+        match kind {
+            StepKind::ResetUnit { of, cuts } => self.ring.reset(&self.worker, id, of, cuts, back),
+            StepKind::Drain => {
+                self.worker.give(Job::Drain { id, limit_ms: timeout_ms, back: back.clone() });
+            }
+            // Linux has no way to send either for a command of somebody's choice.
+            StepKind::AbortTask(_) | StepKind::EndNexus => back.step(id, FenceAnswer::Failed),
+        }
+    }
+
+    fn cut(&mut self) -> Option<Cut> {
+        let disk = Arc::clone(&self.disk);
+        Some(Box::new(move || disk.cut()))
+    }
+
+    fn close(&mut self, _back: &Back) -> bool {
+        // What is out comes back by the ring and the worker, which it keeps alive.
+        self.disk.give_back();
+        false
+    }
+}

@@ -1,0 +1,189 @@
+//! Paths that come and go: uevents, and a slow look at everything in case one was missed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use alua_host::hctl::Hctl;
+use alua_host::uevent::{Event, UeventSocket};
+use alua_multipath::PathId;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use super::join::Joiner;
+use crate::device::Device;
+
+/// Everything is looked at so often, should an event have been missed.
+const LOOK: Duration = Duration::from_secs(30);
+/// A disk that has just appeared is tried so often,
+const TRY: Duration = Duration::from_millis(50);
+/// and for so long: its node and its answers come a moment after the event.
+const TRY_FOR: Duration = Duration::from_secs(3);
+
+/// Adds paths that appear and removes those that are gone, until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(super) fn start(
+        device: Device,
+        joiner: Joiner,
+        paths: BTreeMap<Hctl, PathId>,
+        events: Option<UeventSocket>,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let end = Arc::clone(&stop);
+        let watcher =
+            Watcher { device, joiner, paths, tries: BTreeMap::new(), looked: Instant::now() };
+        let thread = thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || watcher.run(events, &end))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Watcher {
+    device: Device,
+    joiner: Joiner,
+    paths: BTreeMap<Hctl, PathId>,
+    /// Disks that have appeared, and until when they are tried.
+    tries: BTreeMap<Hctl, Instant>,
+    looked: Instant,
+}
+
+impl Watcher {
+    fn run(mut self, mut events: Option<UeventSocket>, stop: &OwnedFd) {
+        loop {
+            if !self.wait(events.as_ref(), stop) {
+                break;
+            }
+            let mut failed = false;
+            while let Some(socket) = &mut events {
+                match socket.next_event() {
+                    Ok(Some(event)) => self.note(&event),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "uevents cannot be read any more");
+                        failed = true;
+                        break;
+                    }
+                }
+            }
+            if failed {
+                events = None;
+            }
+            if self.device.back().is_closed() {
+                break;
+            }
+            self.try_again();
+            if self.looked.elapsed() >= LOOK {
+                self.look();
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do; false when the watch is over.
+    fn wait(&self, events: Option<&UeventSocket>, stop: &OwnedFd) -> bool {
+        let left = LOOK.saturating_sub(self.looked.elapsed());
+        let left = if self.tries.is_empty() { left } else { left.min(TRY) };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut all = vec![PollFd::new(stop, PollFlags::IN)];
+        all.extend(events.map(|events| PollFd::new(events, PollFlags::IN)));
+        // An interrupted wait is a short one.
+        let _ = poll(&mut all, Some(&timeout));
+        all[0].revents().is_empty()
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::DeviceRemoved { hctl } => self.remove(*hctl),
+            Event::DeviceAdded { hctl } | Event::DeviceChanged { hctl } => {
+                match self.paths.get(hctl) {
+                    // It may have been set running, or offline: the engine looks.
+                    Some(path) => self.device.back().path_up(*path),
+                    None => {
+                        self.tries.insert(*hctl, Instant::now() + TRY_FOR);
+                    }
+                }
+            }
+            Event::Rescan(cause) => {
+                tracing::info!(%cause, "all devices are looked at again");
+                self.look();
+            }
+            _ => {
+                let path = event.hctl().and_then(|hctl| self.paths.get(&hctl));
+                if let (Some(path), Some(sense)) = (path, event.sense()) {
+                    let _ = self.device.note_sense(*path, sense);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, hctl: Hctl) {
+        self.tries.remove(&hctl);
+        if let Some(path) = self.paths.remove(&hctl) {
+            let _ = self.device.remove_path(path);
+        }
+    }
+
+    fn try_again(&mut self) {
+        let tries = std::mem::take(&mut self.tries);
+        for (hctl, until) in tries {
+            if !self.join(hctl) && Instant::now() < until {
+                self.tries.insert(hctl, until);
+            }
+        }
+    }
+
+    /// Whether the disk needs no further try: it is a path, or it is none of the unit's.
+    fn join(&mut self, hctl: Hctl) -> bool {
+        if self.paths.contains_key(&hctl) {
+            return true;
+        }
+        match self.joiner.join(&self.device, hctl) {
+            Ok(Some(path)) => {
+                self.paths.insert(hctl, path);
+                true
+            }
+            Ok(None) => true,
+            Err(error) => {
+                tracing::debug!(%hctl, %error, "not a path yet");
+                false
+            }
+        }
+    }
+
+    /// Looks at every device.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let Ok(snapshot) = self.device.snapshot() else { return };
+        // The runtime has taken out those on which another unit answered.
+        self.paths.retain(|_, id| snapshot.paths.iter().any(|path| path.view.id == *id));
+        let there = self.joiner.candidates();
+        let gone: Vec<Hctl> =
+            self.paths.keys().copied().filter(|hctl| !self.joiner.is_there(*hctl)).collect();
+        for hctl in gone {
+            self.remove(hctl);
+        }
+        for hctl in there {
+            self.join(hctl);
+        }
+    }
+}

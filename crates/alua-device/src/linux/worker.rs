@@ -1,0 +1,228 @@
+//! What waits, on threads of its own: SCSI commands through `SG_IO`, resets, sysfs, deallocation.
+
+use std::io;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alua_core::failover::Summary;
+use alua_host::sg::SgDevice;
+use alua_host::transport::{Data, Request, Transport, TransportError};
+use alua_multipath::{FenceAnswer, IoId};
+
+use super::answer::{Meaning, after_asking, meaning};
+use super::disk::{Deallocate, Disk};
+use super::ops::reset_unit;
+use super::ring::Hold;
+use crate::inbox::Back;
+use crate::path::{Answer, ControlAnswer, ControlCommand, Cut, Payload, StepId};
+
+/// Time limit of the TEST UNIT READY that explains an error, in milliseconds.
+const ASK_MS: u32 = 5_000;
+/// How often it is looked whether a disk is idle.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// Something that waits.
+pub(super) enum Job {
+    Control(ControlCommand, Back),
+    /// TEST UNIT READY, for everything in `asks`.
+    Ask,
+    Reset {
+        id: StepId,
+        cuts: Vec<Cut>,
+        back: Back,
+        hold: Arc<Hold>,
+    },
+    Drain {
+        id: StepId,
+        limit_ms: u32,
+        back: Back,
+    },
+    Deallocate {
+        what: Deallocate,
+        offset: u64,
+        length: u64,
+        failed: Failed,
+    },
+}
+
+/// An I/O command that has to be handed back.
+pub(super) struct Failed {
+    pub(super) io: IoId,
+    pub(super) data: Payload,
+    pub(super) back: Back,
+}
+
+/// The threads of a path. They end when the last handle is dropped and their work is done.
+pub(super) struct Worker {
+    quick: Sender<Job>,
+    /// For what may take long, so that nothing waits behind it.
+    slow: Sender<Job>,
+    asks: Arc<Mutex<Vec<Failed>>>,
+}
+
+impl Worker {
+    pub(super) fn start(disk: &Arc<Disk>, device: SgDevice) -> io::Result<Arc<Self>> {
+        let asks = Arc::new(Mutex::new(Vec::new()));
+        let (quick, jobs) = channel();
+        let mut hand = Hand { disk: Arc::clone(disk), device, asks: Arc::clone(&asks) };
+        let name = format!("{} scsi", disk.label);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || jobs.iter().for_each(|job| hand.run(job)))?;
+        let (slow, jobs) = channel();
+        let disk = Arc::clone(disk);
+        let ask = quick.clone();
+        let failures = Arc::clone(&asks);
+        let name = format!("{} slow", disk.label);
+        thread::Builder::new().name(name).spawn(move || {
+            for job in jobs {
+                deallocate(&disk, job, &failures, &ask);
+            }
+        })?;
+        Ok(Arc::new(Self { quick, slow, asks }))
+    }
+
+    pub(super) fn give(&self, job: Job) {
+        let to = if matches!(job, Job::Deallocate { .. }) { &self.slow } else { &self.quick };
+        // The threads live as long as this handle.
+        let _ = to.send(job);
+    }
+
+    /// A command has failed: the path is asked why.
+    pub(super) fn ask(&self, failed: Failed) {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+        self.give(Job::Ask);
+    }
+}
+
+/// Hands a command back whose error number speaks for itself; gives the others.
+pub(super) fn known(errno: i32, failed: Failed) -> Option<Failed> {
+    match meaning(errno) {
+        Meaning::Known(summary) => {
+            failed.back.io(failed.io, Answer::Summed(summary), failed.data);
+            None
+        }
+        Meaning::Ask => Some(failed),
+    }
+}
+
+fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Failed>>, ask: &Sender<Job>) {
+    let Job::Deallocate { what, offset, length, failed } = job else { return };
+    let done = disk.deallocate(what, offset, length);
+    match done {
+        Ok(()) => failed.back.io(failed.io, Answer::GOOD, failed.data),
+        // A discard is a hint.
+        Err(error)
+            if what == Deallocate::Discard && error.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+        {
+            failed.back.io(failed.io, Answer::Summed(Summary::Good), failed.data);
+        }
+        Err(error) => {
+            if let Some(failed) = known(error.raw_os_error().unwrap_or(libc::EIO), failed) {
+                failures.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+                let _ = ask.send(Job::Ask);
+            }
+        }
+    }
+}
+
+/// The thread that sends SCSI commands.
+struct Hand {
+    disk: Arc<Disk>,
+    device: SgDevice,
+    asks: Arc<Mutex<Vec<Failed>>>,
+}
+
+impl Hand {
+    fn run(&mut self, job: Job) {
+        match job {
+            Job::Control(command, back) => self.control(command, &back),
+            Job::Ask => self.ask(),
+            Job::Reset { id, cuts, back, hold } => {
+                let answer = self.reset(cuts);
+                hold.release();
+                back.step(id, answer);
+            }
+            Job::Drain { id, limit_ms, back } => back.step(id, self.drain(limit_ms)),
+            Job::Deallocate { .. } => {}
+        }
+    }
+
+    fn control(&mut self, command: ControlCommand, back: &Back) {
+        if command.probe {
+            self.disk.mend();
+        }
+        let mut buffer = vec![0; command.room];
+        let data = match (command.data_out.is_empty(), command.room) {
+            (false, _) => Data::Out(&command.data_out),
+            (true, 0) => Data::None,
+            (true, _) => Data::In(&mut buffer),
+        };
+        let request = Request { cdb: &command.cdb, data, timeout_ms: command.timeout_ms.max(1) };
+        let answer = match self.device.execute(request) {
+            Ok(reply) => {
+                buffer.truncate(reply.transferred);
+                if !command.data_out.is_empty() {
+                    buffer.clear();
+                }
+                ControlAnswer::Answered {
+                    status: reply.status,
+                    sense: reply.sense.as_bytes().to_vec(),
+                    data: buffer,
+                }
+            }
+            Err(TransportError::NotSubmitted { .. }) => ControlAnswer::NotSubmitted,
+            Err(TransportError::TimedOut { .. }) => ControlAnswer::TimedOut,
+            Err(TransportError::Failed { .. } | TransportError::Interrupted { .. }) => {
+                ControlAnswer::TransportFailed
+            }
+        };
+        back.control(command.id, answer);
+    }
+
+    /// One TEST UNIT READY answers for every command that had failed before it was sent.
+    fn ask(&mut self) {
+        let failed = std::mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner));
+        if failed.is_empty() {
+            return;
+        }
+        let request = Request { cdb: &[0; 6], data: Data::None, timeout_ms: ASK_MS };
+        let said = self.device.execute(request);
+        tracing::debug!(path = self.disk.label, commands = failed.len(), ?said, "asked why");
+        let answer = after_asking(&said);
+        for failed in failed {
+            failed.back.io(failed.io, answer.clone(), failed.data);
+        }
+    }
+
+    fn reset(&self, cuts: Vec<Cut>) -> FenceAnswer {
+        if !cuts.into_iter().all(|cut| cut()) {
+            tracing::warn!(path = self.disk.label, "the lost path cannot be set offline: no reset");
+            return FenceAnswer::Failed;
+        }
+        match reset_unit(&*self.disk.file) {
+            Ok(()) => FenceAnswer::Done,
+            Err(error) => {
+                tracing::warn!(path = self.disk.label, %error, "LOGICAL UNIT RESET");
+                FenceAnswer::Failed
+            }
+        }
+    }
+
+    fn drain(&self, limit_ms: u32) -> FenceAnswer {
+        let end = Instant::now() + Duration::from_millis(limit_ms.into());
+        while Instant::now() < end {
+            match self.disk.is_drained() {
+                Ok(true) => return FenceAnswer::Done,
+                Ok(false) => thread::sleep(DRAIN_LOOK),
+                Err(error) => {
+                    tracing::warn!(path = self.disk.label, %error, "its requests cannot be counted");
+                    break;
+                }
+            }
+        }
+        FenceAnswer::Failed
+    }
+}

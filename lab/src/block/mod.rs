@@ -1,0 +1,210 @@
+//! Scenarios of block devices: a server under test, what is done with its device, what happens
+//! meanwhile, what has to hold.
+//!
+//! A file in TOML, in `lab/block/`. The fields are documented here; a file with an unknown one is
+//! refused. In commands `{disk}` is the file that is served, `{socket}` the path of a socket,
+//! `{folder}` an empty folder (to mount on), `{place}` what the server said after `ready: `, and
+//! `{path:P}` the device over port P of the first unit of the target, where there is a target.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::scenario::{State, Target};
+
+pub mod process;
+pub mod runner;
+
+/// One scenario, as its file describes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The file's name without `.toml`.
+    #[serde(skip)]
+    pub name: String,
+    /// What it shows, in one line.
+    pub summary: String,
+    /// A SCSI target whose paths the server uses. Without one it serves `{disk}`.
+    pub target: Option<Target>,
+    /// The size of `{disk}` in MiB.
+    #[serde(default = "size")]
+    pub disk_mib: u64,
+    /// Kernel modules that are needed.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// The command that serves the device under test: it says `ready: PLACE` when it does.
+    pub server: Vec<String>,
+    /// The command that takes the device over after a server has died.
+    #[serde(default)]
+    pub successor: Vec<String>,
+    /// What is done, in this order.
+    #[serde(rename = "step")]
+    pub steps: Vec<Step>,
+}
+
+/// Something that is done. The server is started before the first step.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Step {
+    /// Runs a command to its end.
+    Run {
+        /// The command.
+        command: Vec<String>,
+        /// The exit status that is right.
+        #[serde(default)]
+        exit: i32,
+        /// What its output has to contain.
+        #[serde(default)]
+        says: Vec<String>,
+    },
+    /// Starts a command that runs on while the next steps are done.
+    Begin {
+        /// What it is called.
+        name: String,
+        /// The command.
+        command: Vec<String>,
+    },
+    /// Waits for the end of a command that was begun.
+    Finish {
+        /// Which one.
+        name: String,
+        /// The exit status that is right.
+        #[serde(default)]
+        exit: i32,
+        /// What its output has to contain.
+        #[serde(default)]
+        says: Vec<String>,
+        /// It must not have ended before this step.
+        #[serde(default)]
+        still_running: bool,
+    },
+    /// Lets time pass.
+    Wait {
+        /// How much.
+        ms: u64,
+    },
+    /// Kills the server with SIGKILL.
+    Kill {},
+    /// Starts the successor.
+    Recover {},
+    /// Changes a group's state in the target, in every unit.
+    SetState {
+        /// Which group.
+        group: u16,
+        /// To which state.
+        state: State,
+    },
+    /// Takes a port of the target offline, or brings it back.
+    SetOffline {
+        /// Which port.
+        port: u16,
+        /// Whether it is to be offline.
+        offline: bool,
+    },
+    /// Ends the server with SIGTERM. It has to end with 0, and the last line that it says has to be
+    /// a JSON object with these numbers.
+    Stop {
+        /// Members that have to be just so.
+        #[serde(default)]
+        exactly: BTreeMap<String, u64>,
+        /// Members that have to be so much or more.
+        #[serde(default)]
+        at_least: BTreeMap<String, u64>,
+    },
+}
+
+const fn size() -> u64 {
+    256
+}
+
+impl Scenario {
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, it is no scenario, or it contradicts itself; the message says where.
+    pub fn read(file: &Path) -> Result<Self> {
+        let show = || file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(show)?;
+        let mut scenario: Self = toml::from_str(&text).with_context(show)?;
+        let name = file.file_stem().with_context(show)?;
+        scenario.name = name.to_string_lossy().into_owned();
+        scenario.check().with_context(show)?;
+        Ok(scenario)
+    }
+
+    /// Reads every scenario of a folder, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scenario::read`], and when there is none.
+    pub fn read_all(folder: &Path) -> Result<Vec<Self>> {
+        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+        let mut files = entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        ensure!(!files.is_empty(), "{} holds no scenario", folder.display());
+        files.sort();
+        files.iter().map(|file| Self::read(file)).collect()
+    }
+
+    /// What is begun is finished, a successor is there where one is needed, and something is
+    /// checked: a scenario cannot pass by doing nothing.
+    fn check(&self) -> Result<()> {
+        ensure!(!self.server.is_empty(), "there is no server");
+        let mut begun: Vec<&str> = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Begin { name, .. } => begun.push(name),
+                Step::Finish { name, .. } => {
+                    let index = begun.iter().position(|one| one == name);
+                    begun.remove(index.with_context(|| format!("{name} was not begun"))?);
+                }
+                Step::Recover {} => ensure!(!self.successor.is_empty(), "there is no successor"),
+                Step::SetState { .. } | Step::SetOffline { .. } => {
+                    ensure!(self.target.is_some(), "there is no target to change");
+                }
+                Step::Run { command, .. } => ensure!(!command.is_empty(), "an empty command"),
+                Step::Wait { .. } | Step::Kill {} | Step::Stop { .. } => {}
+            }
+        }
+        ensure!(begun.is_empty(), "{} is not finished", begun.join(", "));
+        let checks = |step: &Step| matches!(step, Step::Run { .. } | Step::Finish { .. });
+        ensure!(self.steps.iter().any(checks), "nothing is checked");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_that_is_shipped_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("block");
+        let all = Scenario::read_all(&folder).unwrap();
+        // A checker that finds nothing is found out by those that must fail.
+        let fails = |step: &Step| matches!(step, Step::Run { exit, .. } | Step::Finish { exit, .. } if *exit != 0);
+        assert!(all.iter().any(|scenario| scenario.steps.iter().any(fails)));
+        assert!(all.len() >= 5, "only {} scenarios", all.len());
+    }
+
+    #[test]
+    fn a_scenario_that_contradicts_itself_is_refused() {
+        let wrong = |steps: &str| {
+            let text = format!("summary = 's'\nserver = ['x']\n{steps}");
+            toml::from_str::<Scenario>(&text).unwrap().check().unwrap_err().to_string()
+        };
+        let step = |what: &str| format!("[[step]]\n{what}\n");
+        let begin = step("do = 'begin'\nname = 'w'\ncommand = ['x']");
+        assert_eq!(wrong(&begin), "w is not finished");
+        assert_eq!(wrong(&step("do = 'finish'\nname = 'w'")), "w was not begun");
+        assert_eq!(wrong(&step("do = 'recover'")), "there is no successor");
+        assert_eq!(wrong(&step("do = 'stop'")), "nothing is checked");
+        let state = "do = 'set-state'\ngroup = 1\nstate = 'standby'";
+        assert_eq!(wrong(&step(state)), "there is no target to change");
+    }
+}
