@@ -23,6 +23,16 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// A part of the demonstration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum DemoPart {
+    /// One block device over all paths, under load, for fifteen seconds
+    #[default]
+    Device,
+    /// Discovery, a controller failover, an explanation and an activation
+    Tour,
+}
+
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
@@ -154,9 +164,13 @@ pub(crate) enum Command {
     },
     /// Say what a saved dump means: hex or binary, as sg3_utils users keep them
     Decode(Decode),
-    /// Show what ALUA is for: discovery, a controller failover and an explanation, on the built-in
-    /// array
-    Demo,
+    /// Show what this is for, on the built-in array: one block device that loses nothing while
+    /// controllers fail over, or a tour of what ALUA tells
+    Demo {
+        /// What to show
+        #[arg(value_enum, default_value_t)]
+        part: DemoPart,
+    },
     /// List, print and check array files
     Array {
         /// What to do; lists the built-in arrays without it

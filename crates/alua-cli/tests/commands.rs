@@ -97,7 +97,7 @@ transcripts! {
     decode_sg_vpd: ["decode", "page83", "tests/dumps/sg_vpd-di-HH.txt"];
     decode_sg_inq: ["decode", "inquiry", "tests/dumps/sg_inq-HHH.txt"];
     decode_sense_of_c: ["decode", "sense", "tests/dumps/sense.c"];
-    demo: ["demo"];
+    demo: ["demo", "tour"];
 }
 
 /// A unit's name can be shortened as far as it stays clear.

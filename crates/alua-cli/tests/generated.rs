@@ -108,7 +108,7 @@ fn a_manual_page_for_every_command() {
 #[test]
 fn demo_is_quick_and_tells_the_truth() {
     let start = Instant::now();
-    let output = run(&["demo", "--json"]);
+    let output = run(&["demo", "tour", "--json"]);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(code(&output), 0);
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -123,7 +123,7 @@ fn demo_is_quick_and_tells_the_truth() {
 /// An array that ignores SET TARGET PORT GROUPS spoils the last step, and the status says so.
 #[test]
 fn demo_notices_when_something_else_happens() {
-    let arguments = ["demo", "--array", "demo", "--script", "tests/arrays/spoil-demo.toml"];
+    let arguments = ["demo", "tour", "--array", "demo", "--script", "tests/arrays/spoil-demo.toml"];
     let output = run(&arguments);
     assert_eq!(code(&output), 107);
     let errors = common::stderr(&output);

@@ -130,7 +130,8 @@ const RUNS: &[(&str, &[&str])] = &[
     ("readiness", &["tur", "sda", "--array", "demo", "-n", "2"]),
     ("readiness", &["tur", "sdg", "--array", "four-groups"]),
     ("arrays", &["array"]),
-    ("demonstration", &["demo"]),
+    ("demonstration", &["demo", "tour"]),
+    ("trial", &["demo"]),
 ];
 
 /// Dumps that are decoded, with the heading of the document.

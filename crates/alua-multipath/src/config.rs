@@ -101,7 +101,7 @@ pub struct Fence {
 pub struct Health {
     /// From a failed TEST UNIT READY to the next, first. Doubles. Default 100 ms.
     pub probe_first_ms: u32,
-    /// Where that doubling ends. Default 5 s.
+    /// Where that doubling ends. Default 1 s.
     pub probe_max_ms: u32,
     /// Time limit of such a TEST UNIT READY. Default 2 s.
     pub probe_timeout_ms: u32,
@@ -166,7 +166,7 @@ impl Default for Config {
             },
             health: Health {
                 probe_first_ms: 100,
-                probe_max_ms: 5_000,
+                probe_max_ms: 1_000,
                 probe_timeout_ms: 2_000,
                 strikes: 2,
                 out_first_ms: 1_000,

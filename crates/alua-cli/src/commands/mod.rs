@@ -44,7 +44,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Switch(args) => status::switch(global, args),
         Command::Path { command } => status::path(global, command),
         Command::Decode(args) => decode::run(global, args),
-        Command::Demo => demo::run(global),
+        Command::Demo { part } => demo::run(global, *part),
         Command::Array { command } => array::run(global, command.as_ref()),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { out } => generate::man(out.as_deref()),

@@ -1,4 +1,4 @@
-//! `alua demo`: what ALUA is for, on the built-in array. No hardware, no privileges, virtual time.
+//! `alua demo tour`: what ALUA is for, on the built-in array. No hardware, no privileges, virtual time.
 //!
 //! # Contract
 //!
@@ -15,10 +15,10 @@ use alua_core::unit::{Activated, Event};
 use alua_host::driver::Clock as _;
 use serde::Serialize;
 
-use super::explain::{Explanation, explain};
-use super::list::{learn, learn_all, listing};
-use super::print;
 use crate::cli::Global;
+use crate::commands::explain::{Explanation, explain};
+use crate::commands::list::{learn, learn_all, listing};
+use crate::commands::print;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::render::style::{BAD, GOOD, STRONG, paint};
@@ -38,7 +38,7 @@ const RETURN: Time = Time::from_millis(60_000);
 /// A failover and all that follows from it is over by then.
 const QUIET_AFTER_MS: u32 = 20_000;
 
-pub(crate) fn run(global: &Global) -> Result<Exit, Error> {
+pub(super) fn run(global: &Global) -> Result<Exit, Error> {
     let start = Instant::now();
     let choice = Choice { array: Some("demo".to_owned()), ..global.choice() };
     let world = World::open(&choice)?;

@@ -1,0 +1,406 @@
+//! `alua demo`: one block device over all paths of a unit of the built-in array, served by NBD, under
+//! load, while controllers fail over, a path dies, a transition takes its time and all comes back.
+//!
+//! The exit status tells whether every byte was right and no request failed. Times are those of this
+//! machine: they are shown and not judged.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use alua_array::{Event, LostTasks, Transition, shipped};
+use alua_core::access::AccessState;
+use alua_device::Device;
+use alua_device::model::{ModelArray, Serve};
+use alua_export::block::BlockDevice;
+use alua_export::nbd::server::{Address, Config, Export, Server};
+use serde::Serialize;
+
+use super::load::{self, Done, Found, Shared};
+use crate::cli::Global;
+use crate::commands::print;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render::json;
+use crate::render::style::{BAD, FAINT, GOOD, STRONG, paint};
+use crate::view::{SCHEMA, SchemaVersion};
+
+/// The unit of the built-in array that is served.
+const UNIT: &str = "data0";
+/// Connections at a time.
+const WORKERS: u64 = 8;
+/// From one picture of the live table to the next.
+const FRAME: Duration = Duration::from_millis(200);
+/// When the load ends.
+const END: Duration = Duration::from_millis(15_000);
+/// How long everything may take to come to its end.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Something that happens to the array.
+struct Act {
+    at_ms: u64,
+    text: &'static str,
+    events: Vec<Event>,
+}
+
+fn plot() -> Vec<Act> {
+    let act = |at_ms, text, events| Act { at_ms, text, events };
+    let takes = |millis| Some(Transition::Takes(Duration::from_millis(millis)));
+    let unit = || Some(UNIT.to_owned());
+    let switch = |to: &str, millis| Event::Switch {
+        unit: unit(),
+        to: to.to_owned(),
+        transition: takes(millis),
+        fails: false,
+    };
+    let state = |group, state| Event::SetState {
+        unit: unit(),
+        group,
+        state,
+        transition: None,
+        fails: false,
+        seen_by: None,
+        quiet: false,
+    };
+    let crash = Event::ControllerCrash {
+        controller: "A".to_owned(),
+        tasks: LostTasks::Run,
+        lose_cache: false,
+        takeover: true,
+        transition: takes(2_000),
+    };
+    let back = Event::ControllerReturn { controller: "A".to_owned(), giveback: false };
+    vec![
+        act(1_000, "controller A crashes, B takes over in 2 s", vec![crash]),
+        act(4_500, "controller A is back", vec![back]),
+        act(6_000, "A takes the unit back at once", vec![switch("A", 0)]),
+        act(
+            7_500,
+            "a port dies with commands in flight",
+            vec![Event::PortDown { port: 1, tasks: LostTasks::Run }],
+        ),
+        act(9_500, "the port is back", vec![Event::PortUp { port: 1 }]),
+        act(11_000, "B takes over, in transition for 1.5 s", vec![switch("B", 1_500)]),
+        act(
+            13_500,
+            "swap: B to standby as A comes back",
+            vec![state(2, AccessState::Standby), state(1, AccessState::ActiveOptimized)],
+        ),
+    ]
+}
+
+/// One time between two events, for people and programs.
+#[derive(Debug, Serialize)]
+struct Phase {
+    event: &'static str,
+    at_ms: u64,
+    requests: usize,
+    p999_ms: f64,
+    worst_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Trial {
+    schema_version: SchemaVersion,
+    phases: Vec<Phase>,
+    requests: usize,
+    errors: usize,
+    compared_bytes: u64,
+    wrong_bytes: u64,
+    exit_code: u8,
+}
+
+pub(super) fn run(global: &Global) -> Result<Exit, Error> {
+    let text = |what: &str, error: &dyn std::fmt::Display| Error::Text(format!("{what}: {error}"));
+    let array = ModelArray::start(shipped::DEMO.build());
+    let device = array
+        .serve(&Serve::unit(UNIT))
+        .map_err(|error| text("the built-in array cannot be served", &error))?;
+    let folder = Folder::new()?;
+    let socket = folder.0.join("nbd");
+    let block: Arc<dyn BlockDevice> = Arc::new(device.clone());
+    let export =
+        Export { name: UNIT.to_owned(), description: "the demo's unit".to_owned(), device: block };
+    let server = Server::start(&Address::Unix(socket.clone()), vec![export], Config::default())
+        .map_err(|error| text("the device cannot be offered", &error))?;
+    let show = Show::new(global, &device)?;
+    let plot = plot();
+    let shared = Shared::default();
+    let start = Instant::now();
+    let found: Vec<Found> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let (socket, shared) = (&socket, &shared);
+                scope.spawn(move || load::work(worker, socket, start, shared))
+            })
+            .collect();
+        let told = play(&plot, &array, &device, &show, &shared, start);
+        shared.stop.store(true, Ordering::Relaxed);
+        let mut found: Vec<Found> =
+            workers.into_iter().map(|it| it.join().unwrap_or_default()).collect();
+        if let (Err(error), Some(first)) = (told, found.first_mut()) {
+            first.errors.push(error);
+        }
+        found
+    });
+    let mut errors: Vec<String> = found.iter().flat_map(|it| it.errors.clone()).collect();
+    if let Err(unfinished) = server.shut_down(LIMIT) {
+        errors.push(format!("the server did not end: {unfinished}"));
+    }
+    if let Err(unfinished) = device.stop(LIMIT) {
+        errors.push(format!("the device did not end: {unfinished}"));
+    }
+    judge(global, &plot, &found, errors)
+}
+
+/// Lets everything happen in its time, and shows it.
+fn play(
+    plot: &[Act],
+    array: &ModelArray,
+    device: &Device,
+    show: &Show,
+    shared: &Shared,
+    start: Instant,
+) -> Result<(), String> {
+    let mut acts = plot.iter().peekable();
+    let mut last = "reads and writes, nothing happens";
+    while start.elapsed() < END {
+        let now = start.elapsed();
+        while let Some(act) = acts.next_if(|act| Duration::from_millis(act.at_ms) <= now) {
+            last = act.text;
+            show.line(now, &paint(STRONG, act.text).to_string());
+            for event in &act.events {
+                array.apply(event).map_err(|error| error.to_string())?;
+            }
+        }
+        show.frame(device, shared, start, last);
+        let next = acts.peek().map_or(END, |act| Duration::from_millis(act.at_ms));
+        std::thread::sleep(next.saturating_sub(start.elapsed()).min(FRAME));
+    }
+    show.end();
+    Ok(())
+}
+
+/// Whether it was as it must be.
+fn judge(
+    global: &Global,
+    plot: &[Act],
+    found: &[Found],
+    mut wrong: Vec<String>,
+) -> Result<Exit, Error> {
+    let done: Vec<Done> = found.iter().flat_map(|it| it.done.iter().copied()).collect();
+    let errors = done.iter().filter(|it| it.failed).count();
+    let wrong_bytes: u64 = found.iter().map(|it| it.wrong).sum();
+    let compared_bytes: u64 = found.iter().map(|it| it.compared).sum();
+    if wrong_bytes > 0 {
+        wrong.push(format!("{wrong_bytes} bytes were not what was written"));
+    }
+    if errors > 0 {
+        wrong.push(format!("{errors} requests failed"));
+    }
+    if compared_bytes == 0 {
+        wrong.push("nothing was read back".to_owned());
+    }
+    let phases = phases(plot, &done);
+    for phase in phases.iter().filter(|phase| phase.requests == 0) {
+        wrong.push(format!("no request ended after: {}", phase.event));
+    }
+    let exit = if wrong.is_empty() { Exit::Good } else { Exit::Expectation };
+    let requests = done.len();
+    if global.json {
+        let exit_code = exit.code();
+        let trial = Trial {
+            schema_version: SCHEMA,
+            phases,
+            requests,
+            errors,
+            compared_bytes,
+            wrong_bytes,
+            exit_code,
+        };
+        print(&json::text(&trial)?)?;
+        return Ok(exit);
+    }
+    let mut out = format!(
+        "\n{:<40} {:>9} {:>11} {:>11}\n",
+        "from this event to the next", "requests", "p99.9 ms", "worst ms"
+    );
+    for phase in &phases {
+        out.push_str(&format!(
+            "{:<40} {:>9} {:>11.1} {:>11.1}\n",
+            phase.event, phase.requests, phase.p999_ms, phase.worst_ms
+        ));
+    }
+    let mark = |good: bool| if good { paint(GOOD, "yes") } else { paint(BAD, "NO ") };
+    let mebibytes = compared_bytes as f64 / f64::from(1 << 20);
+    out.push_str(&format!(
+        "\n  {}  {requests} requests, {errors} errors\n  {}  {mebibytes:.1} MiB read back, \
+         {wrong_bytes} wrong bytes\n",
+        mark(errors == 0),
+        mark(wrong_bytes == 0 && compared_bytes > 0),
+    ));
+    print(&out)?;
+    if wrong.is_empty() { Ok(exit) } else { Err(Error::Expectation(wrong)) }
+}
+
+/// The requests that ended between each event and the next.
+fn phases(plot: &[Act], done: &[Done]) -> Vec<Phase> {
+    let first = Act { at_ms: 0, text: "reads and writes, nothing happens", events: Vec::new() };
+    let acts: Vec<&Act> = std::iter::once(&first).chain(plot).collect();
+    acts.iter()
+        .enumerate()
+        .map(|(at, act)| {
+            let from = Duration::from_millis(act.at_ms);
+            let to =
+                acts.get(at + 1).map_or(Duration::MAX, |next| Duration::from_millis(next.at_ms));
+            // A request that an event held up belongs to that event.
+            let ended = |it: &&Done| (from..to).contains(&(it.begun + it.took));
+            let mut took: Vec<Duration> = done.iter().filter(ended).map(|it| it.took).collect();
+            took.sort_unstable();
+            let millis = |it: Option<&Duration>| it.map_or(0.0, |it| it.as_secs_f64() * 1e3);
+            let p999 = took.get((took.len() * 999 / 1000).min(took.len().saturating_sub(1)));
+            Phase {
+                event: act.text,
+                at_ms: act.at_ms,
+                requests: took.len(),
+                p999_ms: millis(p999),
+                worst_ms: millis(took.last()),
+            }
+        })
+        .collect()
+}
+
+/// What a person sees meanwhile.
+struct Show {
+    live: bool,
+    quiet: bool,
+}
+
+impl Show {
+    /// On a terminal a table that stays in its place; lines as they come elsewhere; nothing for a
+    /// program.
+    fn new(global: &Global, device: &Device) -> Result<Self, Error> {
+        let quiet = global.json;
+        let live = !quiet && std::io::stdout().is_terminal();
+        let head = format!(
+            "{}\n\nEight connections write and read back {UNIT} of the built-in array by NBD, over \
+             four paths in two target port groups.\n\n",
+            paint(STRONG, "== One block device over all paths")
+        );
+        if !quiet {
+            print(&head)?;
+        }
+        if live {
+            // Room for the table.
+            print(&"\n".repeat(Self::ROWS))?;
+        } else if !quiet && let Ok(events) = device.listen() {
+            let start = Instant::now();
+            std::thread::spawn(move || {
+                while let Ok(told) = events.recv() {
+                    // Whoever reads no more ends nothing.
+                    let _ = print(&line(start.elapsed(), &told.text));
+                }
+            });
+        }
+        Ok(Self { live, quiet })
+    }
+
+    /// Lines of the live table.
+    const ROWS: usize = 8;
+
+    fn line(&self, now: Duration, text: &str) {
+        if !self.live && !self.quiet {
+            let _ = print(&line(now, text));
+        }
+    }
+
+    fn frame(&self, device: &Device, shared: &Shared, start: Instant, last: &str) {
+        if !self.live {
+            return;
+        }
+        let Ok(snapshot) = device.snapshot() else { return };
+        let longest = shared.longest_us.swap(0, Ordering::Relaxed) as f64 / 1e3;
+        let mut out = format!("\x1b[{}A", Self::ROWS);
+        let requests = shared.requests.load(Ordering::Relaxed);
+        let head = format!(
+            "{:>7.1} s  {requests} requests, the longest just now {longest:.1} ms",
+            start.elapsed().as_secs_f64()
+        );
+        let mut rows = vec![head, paint(STRONG, last).to_string(), String::new()];
+        rows.extend(snapshot.paths.iter().map(row));
+        rows.resize(Self::ROWS, String::new());
+        for row in rows {
+            out.push_str(&format!("\x1b[2K{row}\n"));
+        }
+        let _ = print(&out);
+    }
+
+    fn end(&self) {
+        if self.live {
+            let _ = print("\n");
+        }
+    }
+}
+
+/// A path in the live table.
+fn row(path: &alua_device::PathSnapshot) -> String {
+    let view = &path.view;
+    let state = view.state.map_or("unknown", AccessState::name);
+    let group = view.group.map_or_else(|| "-".to_owned(), |group| group.to_string());
+    let mark = if view.used { paint(GOOD, "used") } else { paint(FAINT, "  - ") };
+    format!(
+        "  {mark}  {:<6} group {group}  {state:<22} {:>4} in flight  {}",
+        path.label,
+        view.in_flight,
+        view.reason()
+    )
+}
+
+fn line(now: Duration, text: &str) -> String {
+    format!("{:>8.3} s  {text}\n", now.as_secs_f64())
+}
+
+/// A folder of one's own, gone at the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Error> {
+        let folder = std::env::temp_dir().join(format!("alua-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| Error::File { path: folder.clone(), source })?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It holds a socket at most.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(begun_ms: u64, took_ms: u64) -> Done {
+        let millis = Duration::from_millis;
+        Done { begun: millis(begun_ms), took: millis(took_ms), failed: false }
+    }
+
+    #[test]
+    fn a_request_that_an_event_held_up_counts_for_that_event() {
+        let phases = phases(&plot(), &[done(10, 1), done(990, 2_100), done(5_000, 1)]);
+        let counts: Vec<usize> = phases.iter().map(|phase| phase.requests).collect();
+        assert_eq!(counts, [1, 1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(phases[1].worst_ms, 2_100.0);
+    }
+
+    #[test]
+    fn the_plot_is_in_order_and_ends_before_the_load() {
+        let times: Vec<u64> = plot().iter().map(|act| act.at_ms).collect();
+        assert!(times.is_sorted());
+        assert!(times.iter().all(|&at| Duration::from_millis(at) < END));
+    }
+}
