@@ -361,7 +361,11 @@ impl Device {
         if self.shared.recovered.is_some() {
             // Whoever adds a device also removes it, except one that was added by the dead server.
             UblkCtrl::new_simple(number)
-                .and_then(|control| control.del_dev())
+                .and_then(|control| {
+                    // What `libublk` keeps of a device; it may never have been written.
+                    let _ = fs::remove_file(control.run_path());
+                    control.del_dev()
+                })
                 .map_err(|error| refused("remove the device", error))?;
         }
         Ok(statistics)

@@ -200,6 +200,7 @@ impl Connection<'_> {
 
     fn take_completions(&mut self) {
         let counters = &self.shared.counters;
+        let had_output = self.has_output();
         self.inbox.take(&mut self.arrived);
         for (tag, outcome) in self.arrived.drain(..) {
             if outcome.is_err() {
@@ -209,6 +210,10 @@ impl Connection<'_> {
                 counters.defects.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "a defect of the device");
             }
+        }
+        if !had_output && self.has_output() {
+            // Until now the client waited for the device: its time to take replies begins.
+            self.progress = Instant::now();
         }
     }
 
