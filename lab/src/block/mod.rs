@@ -177,7 +177,10 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("block");
         let all = Scenario::read_all(&folder).unwrap();
         // A checker that finds nothing is found out by those that must fail.
-        let fails = |step: &Step| matches!(step, Step::Run { exit, .. } | Step::Finish { exit, .. } if *exit != 0);
+        let fails = |step: &Step| match step {
+            Step::Run { exit, .. } | Step::Finish { exit, .. } => *exit != 0,
+            _ => false,
+        };
         assert!(all.iter().any(|scenario| scenario.steps.iter().any(fails)));
         assert!(all.len() >= 5, "only {} scenarios", all.len());
     }

@@ -21,8 +21,8 @@
 //!
 //! Of an option's data no more than [`MAX_OPTION_DATA`] bytes are kept. An option that announces
 //! more than [`MAX_SKIPPED`] bytes, and the option after [`MAX_OPTIONS`], end the connection. While
-//! [`MAX_OUTPUT`] bytes wait to be sent, nothing more is taken. How long all of this may last is the
-//! caller's to bound.
+//! [`MAX_OUTPUT`] bytes wait to be sent, nothing more is taken. How long all of this may last is
+//! the caller's to bound.
 
 use std::sync::Arc;
 
