@@ -1,7 +1,7 @@
 //! Runs scenarios in the guest: `alua-lab FOLDER ALUA`.
 //!
-//! ALUA is the program under test. The folder holds `scenarios/`, `block/` and `todo` with the names of the scenarios to run, one a
-//! line. Outcomes go to `results`, one JSON object a line, each written when its scenario is done,
+//! ALUA is the program under test. The folder holds `scenarios/`, `block/` and `todo` with the
+//! names of the scenarios to run, one a line. Outcomes go to `results`, one JSON object a line, each written when its scenario is done,
 //! so that whatever hangs the guest loses no result. Lines that a person reads begin with `lab: `.
 
 use std::fs::{self, OpenOptions};

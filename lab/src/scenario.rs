@@ -1,10 +1,11 @@
 //! Scenario files: which target stands there, and what is done to it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// One scenario, as its file describes it.
 #[derive(Debug, Deserialize)]
@@ -292,12 +293,9 @@ impl Scenario {
     ///
     /// It cannot be read, it is no scenario, or it contradicts itself; the message says where.
     pub fn read(file: &Path) -> Result<Self> {
-        let show = || file.display().to_string();
-        let text = std::fs::read_to_string(file).with_context(show)?;
-        let mut scenario: Self = toml::from_str(&text).with_context(show)?;
-        let name = file.file_stem().with_context(show)?;
-        scenario.name = name.to_string_lossy().into_owned();
-        scenario.target.check().with_context(show)?;
+        let (mut scenario, name) = read::<Self>(file)?;
+        scenario.name = name;
+        scenario.target.check().with_context(|| file.display().to_string())?;
         Ok(scenario)
     }
 
@@ -307,20 +305,34 @@ impl Scenario {
     ///
     /// As [`Scenario::read`], and when there is none.
     pub fn read_all(folder: &Path) -> Result<Vec<Self>> {
-        let mut files = Vec::new();
-        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-        for entry in entries {
-            let file = entry?.path();
-            if file.extension().is_some_and(|extension| extension == "toml") {
-                files.push(file);
-            }
-        }
-        if files.is_empty() {
-            bail!("{} holds no scenario", folder.display());
-        }
-        files.sort();
-        files.iter().map(|file| Self::read(file)).collect()
+        files(folder)?.iter().map(|file| Self::read(file)).collect()
     }
+}
+
+/// Reads a scenario of whatever kind, and gives its name.
+pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<(T, String)> {
+    let show = || file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(show)?;
+    let scenario = toml::from_str(&text).with_context(show)?;
+    let name = file.file_stem().with_context(show)?;
+    Ok((scenario, name.to_string_lossy().into_owned()))
+}
+
+/// The scenario files of a folder, in the order of their names; that there is none is an error.
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        bail!("{} holds no scenario", folder.display());
+    }
+    files.sort();
+    Ok(files)
 }
 
 impl Target {

@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::scenario::{State, Target};
+use crate::scenario::{self, State, Target};
 
 pub mod process;
 pub mod runner;
@@ -126,12 +126,9 @@ impl Scenario {
     ///
     /// It cannot be read, it is no scenario, or it contradicts itself; the message says where.
     pub fn read(file: &Path) -> Result<Self> {
-        let show = || file.display().to_string();
-        let text = std::fs::read_to_string(file).with_context(show)?;
-        let mut scenario: Self = toml::from_str(&text).with_context(show)?;
-        let name = file.file_stem().with_context(show)?;
-        scenario.name = name.to_string_lossy().into_owned();
-        scenario.check().with_context(show)?;
+        let (mut scenario, name) = scenario::read::<Self>(file)?;
+        scenario.name = name;
+        scenario.check().with_context(|| file.display().to_string())?;
         Ok(scenario)
     }
 
@@ -141,14 +138,7 @@ impl Scenario {
     ///
     /// As [`Scenario::read`], and when there is none.
     pub fn read_all(folder: &Path) -> Result<Vec<Self>> {
-        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-        let mut files = entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<std::io::Result<Vec<_>>>()?;
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
-        ensure!(!files.is_empty(), "{} holds no scenario", folder.display());
-        files.sort();
-        files.iter().map(|file| Self::read(file)).collect()
+        scenario::files(folder)?.iter().map(|file| Self::read(file)).collect()
     }
 
     /// What is begun is finished, a successor is there where one is needed, and something is
@@ -187,7 +177,10 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("block");
         let all = Scenario::read_all(&folder).unwrap();
         // A checker that finds nothing is found out by those that must fail.
-        let fails = |step: &Step| matches!(step, Step::Run { exit, .. } | Step::Finish { exit, .. } if *exit != 0);
+        let fails = |step: &Step| match step {
+            Step::Run { exit, .. } | Step::Finish { exit, .. } => *exit != 0,
+            _ => false,
+        };
         assert!(all.iter().any(|scenario| scenario.steps.iter().any(fails)));
         assert!(all.len() >= 5, "only {} scenarios", all.len());
     }

@@ -268,7 +268,8 @@ mod tests {
         let outcome = outcome(
             "whole",
             SERVER,
-            "[[step]]\ndo = 'run'\ncommand = ['echo', '{place}', '{disk}']\nsays = ['/dev/x', 'disk']\n\
+            "[[step]]\ndo = 'run'\ncommand = ['echo', '{place}', '{disk}']\n\
+             says = ['/dev/x', 'disk']\n\
              [[step]]\ndo = 'begin'\nname = 'w'\ncommand = ['sh', '-c', 'sleep 1; exit 3']\n\
              [[step]]\ndo = 'kill'\n\
              [[step]]\ndo = 'recover'\n\

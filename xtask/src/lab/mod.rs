@@ -39,8 +39,15 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
     }
 }
 
-/// Every scenario, as `cargo xtask test` runs them.
+/// Every scenario, as `cargo xtask test` runs them, after what else can be built only where the
+/// lab's programs can: the code behind the feature `ublk` is linted and tested here.
 pub(crate) fn run_all() -> Result<()> {
+    needs::for_programs()?;
+    let packages = ["-p", "alua-export", "-p", "alua-lab", "--features", "alua-lab/ublk"];
+    let mut lints = run::cargo();
+    lints.arg("clippy").args(packages).args(["--all-targets", "--quiet", "--", "-D", "warnings"]);
+    run::run(&mut lints)?;
+    run::run(run::cargo().args(["test", "-p", "alua-export", "--features", "ublk", "ublk"]))?;
     scenarios::run(&[])
 }
 

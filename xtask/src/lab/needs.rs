@@ -32,8 +32,8 @@ pub(super) fn for_building() -> Result<()> {
     install(&format!("the lab's image needs {}", programs.join(", ")), &packages)
 }
 
-/// Makes sure that the programs that run in the guest can be built here: the bindings of the kernel's
-/// ublk driver are made by libclang.
+/// Makes sure that the programs that run in the guest can be built here: the bindings of the
+/// kernel's ublk driver are made by libclang.
 pub(super) fn for_programs() -> Result<()> {
     if has_libclang() {
         return Ok(());

@@ -111,7 +111,8 @@ fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
     let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
     println!(
         "{} scenarios in {:.1} s with booting; agreed: facts that alua and another source state \
-         alike, or checks of a block device that held; commands, list ms: what the first `alua list` sent, and how long it took; \
+         alike, or checks of a block device that held; commands, list ms: what the first \
+         `alua list` sent, and how long it took; \
          details in {}",
         outcomes.len(),
         time.as_secs_f64(),

@@ -15,7 +15,8 @@ pub struct MemoryDevice {
 }
 
 impl MemoryDevice {
-    /// A device of zeroes, of `bytes` rounded down to whole logical blocks of `logical_block` bytes.
+    /// A device of zeroes, of `bytes` rounded down to whole logical blocks of `logical_block`
+    /// bytes.
     ///
     /// # Panics
     ///

@@ -220,7 +220,9 @@ pub struct Request {
     pub fua: bool,
     /// An earlier server of the same device had this request and died with it: it may have taken
     /// effect, and a command for it may still be on its way. Whatever could bring the old copy to
-    /// the medium has to be fenced off before this one runs.
+    /// the medium has to be fenced off before this one runs. It is set on every such request and on
+    /// some that are new; the first request after a recovery has it, whatever it does, so that one
+    /// fence, before that one, is enough for all.
     pub reissued: bool,
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{BlockDevice, BlockError, Completion, Geometry, Operation, Outcome, Request, Sink};
 
-/// A device that takes longer reads and writes than the one below it, and gives them to it in parts.
+/// A device that takes longer reads and writes than the one below, and gives them to it in parts.
 ///
 /// Clients that do not ask for the maximum send what they like: the kernel's NBD client, for one.
 /// The parts of a request are in flight together, and like two requests they may take effect in

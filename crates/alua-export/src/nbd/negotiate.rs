@@ -10,17 +10,24 @@
 //! [`Negotiation::receive`] takes bytes, [`Negotiation::output`] has what goes to the client,
 //! [`Negotiation::end`] tells how it ended. What is then still in `output` has to be sent.
 //!
+//! # Block sizes
+//!
+//! They are told to every client of INFO and GO, asked for or not. A client that did not ask is let
+//! in all the same, where the specification would allow to refuse it when blocks are larger than it
+//! may expect: the kernel's client does not ask, and its user may well have given it the size by
+//! hand. Requests that are not of whole blocks are refused one by one.
+//!
 //! # Bounds
 //!
 //! Of an option's data no more than [`MAX_OPTION_DATA`] bytes are kept. An option that announces
 //! more than [`MAX_SKIPPED`] bytes, and the option after [`MAX_OPTIONS`], end the connection. While
-//! [`MAX_OUTPUT`] bytes wait to be sent, nothing more is taken. How long all of this may last is the
-//! caller's to bound.
+//! [`MAX_OUTPUT`] bytes wait to be sent, nothing more is taken. How long all of this may last is
+//! the caller's to bound.
 
 use std::sync::Arc;
 
 use super::wire::{self, MAX_STRING, Reader, handshake, info, option, reply};
-use crate::block::{Geometry, MIN_BLOCK};
+use crate::block::Geometry;
 
 /// The most bytes of an option's data that are kept: a name and far more kinds of information than
 /// there are.
@@ -74,10 +81,6 @@ pub enum Refusal {
     /// EXPORT_NAME named no export, and has no way to say so.
     #[error("the client asked for an export that is not there")]
     NoSuchExport,
-    /// EXPORT_NAME came for an export whose blocks are larger than a client expects that did not
-    /// ask for their size.
-    #[error("the client asks for no block size, and the export's is above 512 bytes")]
-    BlockSize,
     /// EXPORT_NAME came while the server goes down.
     #[error("the server goes down")]
     ShuttingDown,
@@ -274,10 +277,6 @@ impl Negotiation {
             self.state = refused(Refusal::NoSuchExport);
             return;
         };
-        if offer.geometry.logical_block > MIN_BLOCK {
-            self.state = refused(Refusal::BlockSize);
-            return;
-        }
         self.output.extend(offer.geometry.bytes.to_be_bytes());
         self.output.extend(wire::transmission_flags(&offer.geometry).to_be_bytes());
         if !self.no_zeroes {
@@ -323,10 +322,6 @@ impl Negotiation {
         }
         if kinds.contains(&info::DESCRIPTION) && !description.is_empty() {
             self.reply(option, reply::INFO, &tell(info::DESCRIPTION, description));
-        }
-        if geometry.logical_block > MIN_BLOCK && !kinds.contains(&info::BLOCK_SIZE) {
-            let text = "the blocks of this export are larger than 512 bytes: ask for their size";
-            return self.error(option, reply::ERR_BLOCK_SIZE_REQD, text);
         }
         self.reply(option, reply::ACK, &[]);
         if option == option::GO {

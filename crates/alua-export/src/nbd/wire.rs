@@ -107,8 +107,6 @@ pub mod reply {
     pub const ERR_UNKNOWN: u32 = ERROR | 6;
     /// The server goes down.
     pub const ERR_SHUTDOWN: u32 = ERROR | 7;
-    /// The client has to ask for the block sizes.
-    pub const ERR_BLOCK_SIZE_REQD: u32 = ERROR | 8;
     /// The option's data is too long.
     pub const ERR_TOO_BIG: u32 = ERROR | 9;
 }

@@ -79,6 +79,14 @@ pub enum UblkError {
     /// The driver cannot keep a device whose server dies.
     #[error("this kernel's ublk driver knows no recovery")]
     NoRecovery,
+    /// The device that is to be recovered is served.
+    #[error("/dev/ublkb{id} is served: its server, process {server}, lives")]
+    ServerLives {
+        /// Which device.
+        id: u32,
+        /// The process.
+        server: i32,
+    },
     /// The device that is to be recovered has another size than what is to be served.
     #[error("/dev/ublkb{id} has {has} bytes, and what is to be served now has {now}")]
     OtherSize {
@@ -216,8 +224,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// See [`UblkError`]; that there is no such device, or that its server lives, is
-    /// [`UblkError::Refused`].
+    /// See [`UblkError`]; that there is no such device is [`UblkError::Refused`].
     pub fn recover(id: u32, device: Arc<dyn BlockDevice>) -> Result<Self, UblkError> {
         if !features()?.recovery {
             return Err(UblkError::NoRecovery);
@@ -229,6 +236,11 @@ impl Device {
         }
         let number = i32::try_from(id).unwrap_or(i32::MAX);
         let control = UblkCtrl::new_simple(number).map_err(|e| refused("find the device", e))?;
+        let server = control.dev_info().ublksrv_pid;
+        if lives(server) {
+            // The driver would only say that it is busy, after half a minute.
+            return Err(UblkError::ServerLives { id, server });
+        }
         let begun = control.start_user_recover();
         match begun {
             Ok(0) => {}
@@ -238,14 +250,16 @@ impl Device {
             }
             Err(error) => return Err(refused("begin the recovery", error)),
         }
+        let info = control.dev_info();
         drop(control);
         let recovered = Recovered { tags_are_kept: scheduler_is_none(id) };
         let plan = Plan {
             id: number,
-            queues: 0,
-            depth: 0,
-            longest: 0,
-            flags: 0,
+            // `libublk` wants to be told what the device was added with.
+            queues: info.nr_hw_queues,
+            depth: info.queue_depth,
+            longest: info.max_io_buf_bytes,
+            flags: info.flags,
             how: UblkFlags::UBLK_DEV_F_RECOVER_DEV,
         };
         Self::start(plan, device, geometry, Some(recovered))
@@ -279,7 +293,11 @@ impl Device {
             Err(mpsc::RecvTimeoutError::Timeout) => Err(UblkError::Timeout("start the device")),
             Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
                 Ok(Err(error)) => Err(error),
-                _ => Err(UblkError::Timeout("start the device")),
+                Ok(Ok(())) => Err(UblkError::Timeout("start the device")),
+                Err(_) => Err(UblkError::Refused {
+                    what: "start the device",
+                    why: "its thread panicked, see above".to_owned(),
+                }),
             },
         }
     }
@@ -343,7 +361,11 @@ impl Device {
         if self.shared.recovered.is_some() {
             // Whoever adds a device also removes it, except one that was added by the dead server.
             UblkCtrl::new_simple(number)
-                .and_then(|control| control.del_dev())
+                .and_then(|control| {
+                    // What `libublk` keeps of a device; it may never have been written.
+                    let _ = fs::remove_file(control.run_path());
+                    control.del_dev()
+                })
                 .map_err(|error| refused("remove the device", error))?;
         }
         Ok(statistics)
@@ -371,14 +393,11 @@ fn run(plan: Plan, shared: &Arc<Shared>, started: &mpsc::Sender<u32>) -> Result<
     let builder = UblkCtrlBuilder::default()
         .name("alua")
         .id(plan.id)
+        .nr_queues(plan.queues)
+        .depth(plan.depth)
+        .io_buf_bytes(plan.longest)
         .ctrl_flags(plan.flags)
         .dev_flags(plan.how);
-    // A recovered device keeps what it was added with.
-    let builder = if plan.how == UblkFlags::UBLK_DEV_F_ADD_DEV {
-        builder.nr_queues(plan.queues).depth(plan.depth).io_buf_bytes(plan.longest)
-    } else {
-        builder
-    };
     let control = builder.build().map_err(|error| refused("add the device", error))?;
     let geometry = shared.geometry;
     let longest = control.dev_info().max_io_buf_bytes;
@@ -461,6 +480,14 @@ fn checked(device: &dyn BlockDevice) -> Result<Geometry, UblkError> {
     Ok(geometry)
 }
 
+/// Whether a process runs. One that is dead and not yet waited for does not.
+fn lives(process: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The state stands after the name, which may hold anything.
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    process > 0 && state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// The size of a block device in bytes, as sysfs tells it.
 fn size(id: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/sys/block/ublkb{id}/size")).ok()?;
@@ -481,4 +508,37 @@ fn without_scheduler(id: u32) {
 
 fn scheduler_is_none(id: u32) -> bool {
     fs::read_to_string(scheduler(id)).is_ok_and(|text| text.contains("[none]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_dead_does_not_live() {
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let number = i32::try_from(child.id()).unwrap();
+        assert!(lives(number));
+        child.kill().unwrap();
+        // Dead, and nobody has waited for it.
+        let start = Instant::now();
+        while lives(number) {
+            assert!(start.elapsed() < Duration::from_secs(10), "a dead process lives");
+        }
+        child.wait().unwrap();
+        assert!(!lives(number) && !lives(0) && !lives(-1));
+    }
+
+    #[test]
+    fn only_what_the_driver_offers_is_asked_for() {
+        let all = u64::from(
+            sys::UBLK_F_USER_COPY | sys::UBLK_F_USER_RECOVERY | sys::UBLK_F_USER_RECOVERY_REISSUE,
+        );
+        assert_eq!(Features::of(u64::MAX).wanted(), all);
+        assert_eq!(Features::of(0).wanted(), 0);
+        // Re-issue means nothing without recovery.
+        assert_eq!(Features::of(u64::from(sys::UBLK_F_USER_RECOVERY_REISSUE)).wanted(), 0);
+    }
 }

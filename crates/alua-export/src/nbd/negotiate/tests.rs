@@ -110,16 +110,14 @@ fn an_empty_name_is_the_first_offer_and_an_unknown_one_is_an_error() {
 }
 
 #[test]
-fn large_blocks_are_only_for_clients_that_ask_for_their_size() {
+fn a_client_that_does_not_ask_for_block_sizes_is_told_them_and_let_in() {
     let mut first = negotiation();
     let told = ask(&mut first, option::GO, &go("large", &[]));
-    assert_eq!(told.last().unwrap().0, reply::ERR_BLOCK_SIZE_REQD);
-    assert_eq!(first.end(), None);
-    ask(&mut first, option::GO, &go("large", &[info::BLOCK_SIZE]));
+    assert_eq!(told[1], (reply::INFO, [0, 3, 0, 0, 16, 0, 0, 0, 16, 0, 0, 16, 0, 0].to_vec()));
     assert_eq!(first.end(), Some(End::Begin(1)));
     let mut second = negotiation();
     second.receive(&bytes_of(option::EXPORT_NAME, b"large"));
-    assert_eq!(second.end(), Some(End::Refused(Refusal::BlockSize)));
+    assert_eq!(second.end(), Some(End::Begin(1)));
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::inbox::Inbox;
 
 /// Pieces that are sent with one call.
 const PIECES: usize = 64;
+/// Bytes of requests that are submitted before it is looked whether something can be sent: what a
+/// device completes at once is then still in the processor's cache.
+const BATCH: usize = 256 << 10;
 /// Bytes of the handshake that are read at once.
 const HANDSHAKE_BYTES: usize = 4096;
 
@@ -154,7 +157,7 @@ impl Connection<'_> {
             if self.shared.going_down() {
                 self.session.shut_down();
             }
-            self.submit();
+            let more = self.submit();
             self.take_completions();
             let sent = self.send()?;
             if self.session.closing() == Some(Closing::BadMagic) {
@@ -163,8 +166,8 @@ impl Connection<'_> {
             if self.session.is_done() {
                 return Ok(());
             }
-            if sent {
-                // That made room for requests that are here already.
+            if more || sent {
+                // What was sent has made room for requests that are here already.
                 continue;
             }
             let idle = self.session.in_flight() == 0;
@@ -179,20 +182,25 @@ impl Connection<'_> {
         }
     }
 
-    /// Gives the device what was read.
-    fn submit(&mut self) {
-        let mut count = 0;
-        while let Some((tag, request)) = self.session.poll_request() {
+    /// Gives the device requests with data of [`BATCH`] bytes; whether there are more.
+    fn submit(&mut self) -> bool {
+        let (mut count, mut bytes) = (0, 0);
+        while bytes < BATCH
+            && let Some((tag, request)) = self.session.poll_request()
+        {
             count += 1;
+            bytes += request.data.len();
             self.device.submit(request, Completion::new(Arc::clone(&self.sink), tag));
         }
         if count > 0 {
             self.shared.counters.requests.fetch_add(count, Ordering::Relaxed);
         }
+        bytes >= BATCH
     }
 
     fn take_completions(&mut self) {
         let counters = &self.shared.counters;
+        let had_output = self.has_output();
         self.inbox.take(&mut self.arrived);
         for (tag, outcome) in self.arrived.drain(..) {
             if outcome.is_err() {
@@ -202,6 +210,10 @@ impl Connection<'_> {
                 counters.defects.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "a defect of the device");
             }
+        }
+        if !had_output && self.has_output() {
+            // Until now the client waited for the device: its time to take replies begins.
+            self.progress = Instant::now();
         }
     }
 
@@ -297,7 +309,7 @@ impl Connection<'_> {
             let _ = net::shutdown(self.socket, net::Shutdown::Both);
         }
         loop {
-            self.submit();
+            while self.submit() {}
             self.take_completions();
             if self.session.in_flight() == 0 {
                 return;

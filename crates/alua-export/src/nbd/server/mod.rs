@@ -206,8 +206,8 @@ pub struct Unfinished {
 }
 
 impl Server {
-    /// Listens, and serves from now on. A device that takes no requests of 32 MiB, which clients may
-    /// send that ask for nothing, is given them in parts.
+    /// Listens, and serves from now on. A device that takes no requests of 32 MiB, which clients
+    /// may send that ask for nothing, is given them in parts.
     ///
     /// # Errors
     ///
