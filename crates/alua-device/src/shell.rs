@@ -399,7 +399,11 @@ impl Shell {
         }
         let data = match job.data {
             JobData::None => Vec::new(),
-            JobData::Write(data) => Arc::try_unwrap(data).unwrap_or_default(),
+            JobData::Write(data) => {
+                // The command's share of them; where another copy is out, it keeps its own.
+                self.returned = None;
+                Arc::try_unwrap(data).unwrap_or_default()
+            }
             JobData::Read(_) => match self.returned.take() {
                 // A read is complete by the command that has just come back, and by no other; that
                 // command has read all of it.

@@ -51,7 +51,8 @@ fn every_operation_does_what_it_should() {
     let geometry = device.geometry();
     assert_eq!((geometry.bytes, geometry.logical_block), (1 << 30, 512));
     let data: Vec<u8> = (0..1 << 20_u32).map(|index| (index % 253) as u8).collect();
-    run(&device, Request::write(512, data.clone()).with_fua(true)).unwrap();
+    let buffer = run(&device, Request::write(512, data.clone()).with_fua(true)).unwrap();
+    assert_eq!(buffer.len(), data.len(), "the buffer of a write can be used again");
     assert!(run(&device, Request::read(512, 1 << 20, Vec::new())).unwrap() == data);
     let zeroes = Operation::WriteZeroes { may_unmap: false };
     run(&device, Request::without_data(zeroes, 1024, 1024)).unwrap();

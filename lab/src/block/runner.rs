@@ -164,7 +164,10 @@ impl<'a> Run<'a> {
                 let process = self.begun.remove(name);
                 let mut process = process.with_context(|| format!("{name} was not begun"))?;
                 if *still_running {
-                    ensure!(process.is_running()?, "{name} had ended already");
+                    if !process.is_running()? {
+                        let said = process.finish(LIMIT)?;
+                        bail!("{name} had ended already with {}: {}", said.status, said.said());
+                    }
                     self.held += 1;
                 }
                 self.held += check(name, &process.finish(LIMIT)?, *exit, says)?;

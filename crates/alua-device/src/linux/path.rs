@@ -1,6 +1,7 @@
 //! One path of Linux: a disk, its worker and the unit's ring.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use alua_multipath::FenceAnswer;
 
@@ -23,7 +24,8 @@ impl PathIo for LinuxPath {
     }
 
     fn control(&mut self, command: ControlCommand, back: &Back) {
-        self.worker.give(Job::Control(command, back.clone()));
+        let until = Instant::now() + Duration::from_millis(command.timeout_ms.into());
+        self.worker.give(Job::Control(command, until, back.clone()));
     }
 
     fn step(&mut self, step: Step, back: &Back) {

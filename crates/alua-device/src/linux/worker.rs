@@ -25,7 +25,9 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// Something that waits.
 pub(super) enum Job {
-    Control(ControlCommand, Back),
+    /// Not after that time: nobody waits for it any more, and a command that changes states must not
+    /// come late.
+    Control(ControlCommand, Instant, Back),
     /// TEST UNIT READY, for everything in `asks`.
     Ask,
     Reset {
@@ -138,7 +140,10 @@ struct Hand {
 impl Hand {
     fn run(&mut self, job: Job) {
         match job {
-            Job::Control(command, back) => self.control(command, &back),
+            Job::Control(command, until, back) if until < Instant::now() => {
+                back.control(command.id, ControlAnswer::NotSubmitted);
+            }
+            Job::Control(command, _, back) => self.control(command, &back),
             Job::Ask => self.ask(),
             Job::Reset { id, cuts, back, hold } => {
                 let answer = self.reset(cuts);
