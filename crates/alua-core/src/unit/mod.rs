@@ -342,6 +342,13 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
             .filter(|path| path.used && path.generation == id.generation())
     }
 
+    /// The name of the path that holds this place of the storage now, for a shell that knows its
+    /// paths by place.
+    pub fn path_at(&self, index: usize) -> Option<PathId> {
+        let path = self.paths.as_ref().get(index).filter(|path| path.used)?;
+        Some(PathId::new(u16::try_from(index).ok()?, path.generation))
+    }
+
     /// The access state that counts for a path, and what it rests on: the path's own evidence,
     /// else the state of its group.
     pub fn access(&self, id: PathId) -> Known {
