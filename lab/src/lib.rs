@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod command;
 pub mod facts;
+pub mod kernel;
 pub mod peers;
 pub mod report;
 pub mod runner;

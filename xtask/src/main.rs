@@ -29,6 +29,8 @@ enum Task {
     /// Scenarios on a real kernel: a guest in QEMU with ALUA disks
     #[command(subcommand)]
     Lab(lab::Lab),
+    /// Build the kernel's device handler for the kernels that are supported
+    Kmod(lab::kernel::BuildArgs),
     /// Run a fuzz target, or each of them in turn
     Fuzz(fuzz::Args),
     /// Write the manual pages and shell completions of the command
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::PanicCheck => panic_check::run(),
         Task::Lab(args) => lab::run(&args),
+        Task::Kmod(args) => lab::kernel::build(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Man(args) => man::run(&args),
         Task::Bench(args) => bench::run(&args),

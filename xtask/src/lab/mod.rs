@@ -2,6 +2,7 @@
 
 mod boot;
 mod image;
+pub(crate) mod kernel;
 mod needs;
 mod scenarios;
 
@@ -26,6 +27,8 @@ pub(crate) enum Lab {
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
     Shell,
+    /// Scenarios for the kernel's device handler, ours and the stock one side by side
+    Kernel(kernel::Args),
 }
 
 pub(crate) fn run(lab: &Lab) -> Result<()> {
@@ -34,6 +37,7 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
         Lab::Run { scenarios } => scenarios::run(scenarios),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
+        Lab::Kernel(args) => kernel::run(args),
     }
 }
 

@@ -1,0 +1,172 @@
+//! Transitions: short, long, mute, without end.
+
+use std::time::Duration;
+
+use alua_array::Command;
+use anyhow::Result;
+
+use super::super::dm::Map;
+use super::super::{Run, disk, until};
+use super::access::{agree, seen, touch};
+use super::{Model, two_controllers};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// The paths of the two groups.
+pub(super) fn groups(model: &Model) -> [Vec<String>; 2] {
+    let of = |ports: [u16; 2]| {
+        let paths = model.of(0).filter(|path| ports.contains(&path.port));
+        paths.map(|path| path.hctl.clone()).collect()
+    };
+    [of([1, 2]), of([3, 4])]
+}
+
+/// A switch of the unit under a reader on a map.
+fn switch(run: &mut Run, seconds: u64) -> Result<()> {
+    let model =
+        two_controllers(&format!("transition = \"{seconds}s\"\ntransition_time_shown = 60"), "")?;
+    until(SOON, || agree(&model));
+    let map = Map::create("lab", &groups(&model), "1 alua")?;
+    let reader = disk::Reader::start(&map.node())?;
+    until(SOON, || reader.reads() > 50);
+    reader.forget();
+    model.reset_counters();
+    model.apply("do = \"switch\"\nto = \"B\"")?;
+    let limit = Duration::from_secs(seconds + 10);
+    let time =
+        until(limit, || agree(&model) && disk::access(&model.paths[2].hctl) == "active/optimized");
+    run.check(
+        "B27",
+        &format!("sysfs follows a switch of {seconds} s"),
+        time.is_some(),
+        seen(&model),
+    );
+    let before = reader.reads();
+    let goes_on = until(limit, || reader.reads() > before + 50);
+    run.check(
+        "REG-11, REG-12",
+        &format!("I/O goes on after a switch of {seconds} s"),
+        goes_on.is_some(),
+        reader.stall(),
+    );
+    run.check("REG-11", "no I/O error reaches the reader", reader.errors() == 0, reader.errors());
+    for (what, command) in [
+        ("RTPG", Command::ReportTargetPortGroups),
+        ("STPG", Command::SetTargetPortGroups),
+        ("TUR", Command::TestUnitReady),
+    ] {
+        run.figure(
+            &format!("switch of {seconds} s, 4 paths: {what}"),
+            model.sent(0, command).into(),
+        );
+    }
+    run.figure(&format!("switch of {seconds} s, 4 paths: longest stall in ms"), reader.stall());
+    run.check("G15", "the reader ends", reader.stop(SOON), map.status()?);
+    map.remove()?;
+    model.take_down()
+}
+
+pub(super) fn short(run: &mut Run) -> Result<()> {
+    switch(run, 1)
+}
+
+pub(super) fn long(run: &mut Run) -> Result<()> {
+    switch(run, 30)
+}
+
+pub(super) fn mute(run: &mut Run) -> Result<()> {
+    let model = two_controllers(
+        "transition = \"3s\"\nrtpg_in_transition = false\ntransition_time_shown = 30",
+        "",
+    )?;
+    until(SOON, || agree(&model));
+    model.reset_counters();
+    model.apply("do = \"switch\"\nto = \"B\"")?;
+    let node = disk::node(&model.paths[0].hctl)?;
+    let read = disk::read_block(&node, Duration::from_secs(30));
+    run.check(
+        "REG-04",
+        "a read waits for the end of a transition in which RTPG is refused",
+        read.is_ok(),
+        format!("{read:?}"),
+    );
+    touch(&model)?;
+    let time = until(SOON, || agree(&model));
+    run.check("REG-04", "the states are right after it", time.is_some(), seen(&model));
+    run.figure(
+        "mute transition of 3 s: RTPG",
+        model.sent(0, Command::ReportTargetPortGroups).into(),
+    );
+    run.figure("mute transition of 3 s: TUR", model.sent(0, Command::TestUnitReady).into());
+    model.take_down()
+}
+
+pub(super) fn endless(run: &mut Run) -> Result<()> {
+    let model = two_controllers("rtpg_in_transition = false\ntransition_time_shown = 3", "")?;
+    until(SOON, || agree(&model));
+    model.apply("do = \"switch\"\nto = \"B\"\ntransition = \"never\"")?;
+    // Each read is retried by the midlayer until it gives up or the path is refused.
+    let nodes = [disk::node(&model.paths[0].hctl)?, disk::node(&model.paths[2].hctl)?];
+    let reads: Vec<_> = nodes
+        .into_iter()
+        .map(|node| std::thread::spawn(move || disk::read_block(&node, Duration::from_secs(60))))
+        .collect();
+    let over = until(Duration::from_secs(15), || {
+        model.of(0).all(|path| disk::access(&path.hctl) == "standby")
+    });
+    run.check(
+        "C08, REG-22",
+        "a transition without an end counts as standby after its limit of 3 s",
+        over.is_some(),
+        seen(&model),
+    );
+    for read in reads {
+        let read = read.join().map_err(|_| anyhow::anyhow!("the reader died"))?;
+        run.check(
+            "C08",
+            "a read in it ends",
+            read.as_ref().is_err_and(|error| !error.to_string().contains("did not end")),
+            format!("{read:?}"),
+        );
+    }
+    model.apply("do = \"switch\"\nto = \"B\"\ntransition = \"0s\"")?;
+    let time = until(SOON, || agree(&model));
+    run.check(
+        "S7-6",
+        "when it ends after all, the states are found without an event",
+        time.is_some(),
+        seen(&model),
+    );
+    model.take_down()
+}
+
+pub(super) fn stale_deadline(run: &mut Run) -> Result<()> {
+    let model = two_controllers(
+        "transition = \"2s\"\ntransition_time_shown = 4",
+        "[[fault]]\nname = \"conflict\"\narmed = false\ncommand = \"report-target-port-groups\"\ncount = 4\n\
+         action = \"reservation-conflict\"\n",
+    )?;
+    until(SOON, || agree(&model));
+    model.apply("do = \"arm\"\nfault = \"conflict\"")?;
+    crate::sysfs::rescan(&model.paths[0].hctl)?;
+    until(SOON, || model.fault_count("conflict") > 0);
+    model.apply("do = \"disarm\"\nfault = \"conflict\"")?;
+    // Longer than a transition may take.
+    std::thread::sleep(Duration::from_secs(6));
+    let path = model.paths[0].hctl.clone();
+    model.apply("do = \"switch\"\nto = \"B\"")?;
+    let node = disk::node(&path)?;
+    let reader = std::thread::spawn(move || disk::read_block(&node, Duration::from_secs(30)));
+    let standby = until(Duration::from_millis(1_500), || disk::access(&path) == "standby");
+    run.check(
+        "B14, REG-23",
+        "a failed report does not shorten a later transition",
+        standby.is_none(),
+        disk::access(&path),
+    );
+    let _ = reader.join();
+    touch(&model)?;
+    let time = until(SOON, || agree(&model));
+    run.check("B14", "the states are right after it", time.is_some(), seen(&model));
+    model.take_down()
+}
