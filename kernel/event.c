@@ -100,6 +100,9 @@ static void alua_event_group(struct alua_unit *unit, const struct alua_event *ev
 {
 	char text[ALUA_TEXT];
 
+	/* What is forgotten with the last path is no news. */
+	if (!unit->count)
+		return;
 	alua_cause_text(unit, &event->cause, text, sizeof(text));
 	memset(&unit->failure, 0, sizeof(unit->failure));
 	if (event->from == event->to)

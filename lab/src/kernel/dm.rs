@@ -49,15 +49,6 @@ impl Map {
         Ok(command::run("dmsetup", &["status", &self.name], limit)?.stdout.trim().to_owned())
     }
 
-    /// Lets every path be tried again.
-    pub(crate) fn reinstate(&self, paths: impl Iterator<Item = String>) -> Result<()> {
-        for hctl in paths {
-            let block = Path::new("/sys/class/block").join(need_disk(&hctl)?);
-            self.message(&format!("reinstate_path {}", read(&block.join("dev"))?))?;
-        }
-        Ok(())
-    }
-
     pub(crate) fn remove(self) -> Result<()> {
         // What still waits for a path ends with an error, so that the map can go.
         let _ = self.message("fail_if_no_path");

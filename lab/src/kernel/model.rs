@@ -231,7 +231,9 @@ fn serve(shared: &Mutex<Shared>, stop: &AtomicBool, mut served: Vec<Served>) -> 
         }
         while let Some(completion) = shared.array.poll_completion() {
             let Some((index, request)) = running.remove(&completion.tag) else { continue };
-            served[index].ring.end(&request, &ending(&completion.outcome))?;
+            let mut ending = ending(&completion.outcome);
+            ending.reads = ending.status == 0 && request.capacity() > 0 && !sends(&request.cdb);
+            served[index].ring.end(&request, &ending)?;
         }
     }
     Ok(())
@@ -243,6 +245,7 @@ fn ending(outcome: &Outcome) -> Ending {
             status: status.code(),
             sense: sense.as_ref().map(|sense| sense.as_bytes().to_vec()).unwrap_or_default(),
             data: data_in.clone(),
+            reads: false,
         },
         Outcome::Transport(_) => Ending { status: 0x08, ..Ending::default() },
     }

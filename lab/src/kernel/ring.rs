@@ -27,8 +27,8 @@ const TAIL: usize = 64;
 const COMMAND_ID: usize = 4;
 const USER_FLAGS: usize = 7;
 const IOV_COUNT: usize = 8;
-const CDB_OFFSET: usize = 20;
-const IOVS: usize = 44;
+const CDB_OFFSET: usize = 24;
+const IOVS: usize = 48;
 const STATUS: usize = 8;
 const READ_LENGTH: usize = 12;
 const SENSE: usize = 16;
@@ -61,6 +61,8 @@ pub(super) struct Ending {
     pub(super) status: u8,
     pub(super) sense: Vec<u8>,
     pub(super) data: Vec<u8>,
+    /// It read data, and they are all that `data` holds.
+    pub(super) reads: bool,
 }
 
 /// The ring of one device.
@@ -162,8 +164,7 @@ impl Ring {
         let header = u32::from_ne_bytes(self.read(entry)?);
         self.write(entry + COMMAND_ID, &request.id.to_ne_bytes())?;
         let told = u32::try_from(ending.data.len()).unwrap_or(u32::MAX);
-        let tells = ending.status == 0 && !ending.data.is_empty();
-        self.write(entry + USER_FLAGS, &[if tells { FLAG_READ_LENGTH } else { 0 }])?;
+        self.write(entry + USER_FLAGS, &[if ending.reads { FLAG_READ_LENGTH } else { 0 }])?;
         self.write(entry + STATUS, &[ending.status, 0, 0, 0])?;
         self.write(entry + READ_LENGTH, &told.to_ne_bytes())?;
         let mut sense = [0; SENSE_BYTES];

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::super::dm::Map;
 use super::super::{Run, disk, millis, until};
-use super::access::{agree, seen};
+use super::access::{agree, seen, settle};
 use super::transition::groups;
 use super::{Model, two_controllers};
 
@@ -25,7 +25,7 @@ fn counts(run: &mut Run, model: &Model, what: &str) {
 
 pub(super) fn activation(run: &mut Run) -> Result<()> {
     let model = two_controllers("other_state = \"standby\"", "")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     let map = Map::create("lab", &groups(&model), "1 alua")?;
     let first = reads(&map, SOON);
     run.check("G01", "I/O goes through the optimized group", first.is_some(), map.status()?);
@@ -56,7 +56,7 @@ pub(super) fn activation(run: &mut Run) -> Result<()> {
 
 pub(super) fn storm(run: &mut Run) -> Result<()> {
     let model = two_controllers("other_state = \"standby\"", "")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     model.reset_counters();
     let mut askers = Vec::new();
     for path in groups(&model).concat() {
@@ -90,7 +90,7 @@ pub(super) fn storm(run: &mut Run) -> Result<()> {
 
 pub(super) fn implicit(run: &mut Run) -> Result<()> {
     let model = two_controllers("tpgs = \"implicit\"", "")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     let map = Map::create("lab", &groups(&model), "1 alua")?;
     reads(&map, SOON);
     model.reset_counters();
@@ -109,7 +109,7 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
         "other_state = \"standby\"\ntransition = \"2s\"\ntransition_time_shown = 30",
         "",
     )?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     let map = Map::create("lab", &groups(&model), "1 alua")?;
     reads(&map, SOON);
     model.reset_counters();
@@ -131,7 +131,7 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
 
 pub(super) fn optimize(run: &mut Run) -> Result<()> {
     let model = two_controllers("", "prefer_owner = true\n")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     let map = Map::create("lab", &groups(&model), "2 alua 1")?;
     reads(&map, SOON);
     model.reset_counters();
@@ -151,7 +151,7 @@ pub(super) fn optimize(run: &mut Run) -> Result<()> {
 
 pub(super) fn ping_pong(run: &mut Run) -> Result<()> {
     let model = two_controllers("", "")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     model.reset_counters();
     let [first, second] = groups(&model);
     for _ in 0..15 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::super::{Run, disk, until};
-use super::access::{agree, seen};
+use super::access::{agree, seen, settle};
 use super::two_controllers;
 use crate::sysfs::{delete, scan};
 
@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 pub(super) fn paths(run: &mut Run) -> Result<()> {
     let model = two_controllers("transition = \"20ms\"\nother_state = \"standby\"", "")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     let other = model.paths[3].hctl.clone();
     let path = model.paths[1].hctl.clone();
     for round in 0..40 {

@@ -6,7 +6,7 @@ use alua_array::Command;
 use anyhow::Result;
 
 use super::super::{Run, disk, millis, until};
-use super::access::{agree, seen, touch};
+use super::access::{agree, seen, settle, touch};
 use super::two_controllers;
 use crate::sysfs::rescan;
 
@@ -15,6 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 pub(super) fn refused_header(run: &mut Run) -> Result<()> {
     let model =
         two_controllers("extended_header = \"refused\"\nextended_header_sense = \"20/00\"", "")?;
+    settle(&model)?;
     let time = until(SOON, || agree(&model));
     run.check(
         "B08, REG-06",
@@ -48,7 +49,7 @@ pub(super) fn lying(run: &mut Run) -> Result<()> {
         ));
     }
     let model = two_controllers("", &faults)?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     for (name, _) in LIES {
         model.apply(&format!("do = \"arm\"\nfault = \"{name}\""))?;
         model.reset_counters();
@@ -82,7 +83,7 @@ pub(super) fn absent_group(run: &mut Run) -> Result<()> {
         "[[fault]]\nname = \"omit\"\narmed = false\ncommand = \"report-target-port-groups\"\n\
          action = \"omit-group\"\ngroup = 1\n",
     )?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     model.apply("do = \"arm\"\nfault = \"omit\"")?;
     rescan(&model.paths[0].hctl)?;
     let path = model.paths[0].hctl.clone();
@@ -95,5 +96,14 @@ pub(super) fn absent_group(run: &mut Run) -> Result<()> {
     );
     run.figure("absent group noticed after ms", millis(time));
     model.apply("do = \"disarm\"\nfault = \"omit\"")?;
+    // Nothing tells of it: a rescan, or the next sense code.
+    rescan(&model.paths[0].hctl)?;
+    let time = until(SOON, || agree(&model));
+    run.check(
+        "B31",
+        "when it is listed again, a rescan finds its state",
+        time.is_some(),
+        seen(&model),
+    );
     model.take_down()
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::super::dm::Map;
 use super::super::{Run, disk, until};
-use super::access::{agree, seen, touch};
+use super::access::{agree, seen, settle, touch};
 use super::{Model, two_controllers};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ pub(super) fn mute(run: &mut Run) -> Result<()> {
         "transition = \"3s\"\nrtpg_in_transition = false\ntransition_time_shown = 30",
         "",
     )?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     model.reset_counters();
     model.apply("do = \"switch\"\nto = \"B\"")?;
     let node = disk::node(&model.paths[0].hctl)?;
@@ -103,7 +103,7 @@ pub(super) fn mute(run: &mut Run) -> Result<()> {
 
 pub(super) fn endless(run: &mut Run) -> Result<()> {
     let model = two_controllers("rtpg_in_transition = false\ntransition_time_shown = 3", "")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     model.apply("do = \"switch\"\nto = \"B\"\ntransition = \"never\"")?;
     // Each read is retried by the midlayer until it gives up or the path is refused.
     let nodes = [disk::node(&model.paths[0].hctl)?, disk::node(&model.paths[2].hctl)?];
@@ -146,7 +146,7 @@ pub(super) fn stale_deadline(run: &mut Run) -> Result<()> {
         "[[fault]]\nname = \"conflict\"\narmed = false\ncommand = \"report-target-port-groups\"\ncount = 4\n\
          action = \"reservation-conflict\"\n",
     )?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     model.apply("do = \"arm\"\nfault = \"conflict\"")?;
     crate::sysfs::rescan(&model.paths[0].hctl)?;
     until(SOON, || model.fault_count("conflict") > 0);
