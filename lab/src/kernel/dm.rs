@@ -52,6 +52,6 @@ impl Map {
     pub(crate) fn remove(self) -> Result<()> {
         // What still waits for a path ends with an error, so that the map can go.
         let _ = self.message("fail_if_no_path");
-        tool("dmsetup", &["remove", "--retry", &self.name])
+        tool("dmsetup", &["remove", "--noudevsync", "--retry", &self.name])
     }
 }

@@ -3,6 +3,8 @@
 mod access;
 mod activation;
 mod churn;
+mod daemon;
+mod many;
 mod report;
 mod transition;
 
@@ -69,6 +71,10 @@ pub static ALL: &[Scenario] = &[
     quick("optimize-stpg", "a live group is left to the target", activation::optimize),
     quick("ping-pong", "two groups are pulled back and forth", activation::ping_pong),
     quick("path-churn", "paths come and go under load", churn::paths),
+    quick("many-units", "a failover of 32 units with 4 paths each, LIO", many::some),
+    long("many-units-256", "the same with 256 units", many::all),
+    quick("random-events", "ext4 and fio over multipathd, random events, 40 s", daemon::short),
+    long("random-events-hour", "the same for an hour", daemon::hour),
     quick("reload", "the module is loaded and unloaded", churn::reload),
     long("reload-1000", "the same a thousand times", churn::reload_1000),
 ];

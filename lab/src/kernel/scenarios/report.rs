@@ -33,7 +33,7 @@ pub(super) fn refused_header(run: &mut Run) -> Result<()> {
 /// Name and what is wrong with the report.
 const LIES: [(&str, &str); 7] = [
     ("short", "action = \"short\"\nbytes = 13"),
-    ("empty", "action = \"short\"\nbytes = 0"),
+    ("stub", "action = \"short\"\nbytes = 3"),
     ("growing", "action = \"growing\"\nstep = 96"),
     ("endless", "action = \"endless\""),
     ("port count", "action = \"patch\"\noffset = 15\ndata = \"ff\""),
