@@ -18,25 +18,36 @@ struct workqueue_struct *alua_workqueue;
 
 static void alua_unit_work(struct work_struct *work);
 
-/* Copies page 83h as the SCSI core keeps it. The device may have none: then its length is 0. */
+/*
+ * Copies page 83h as the SCSI core keeps it. The device may have none: then its length is 0. The
+ * memory is got without RCU, so that it may be waited for; a page that grew meanwhile is copied as
+ * far as there is room, and its own length then tells the Rust half that it is cut off.
+ */
 int alua_page_get(struct scsi_device *sdev, struct alua_page *page)
 {
 	struct scsi_vpd *vpd;
-	size_t length = 0;
+	size_t room = 0;
 
 	memset(page, 0, sizeof(*page));
 	page->type = sdev->type;
 	page->tpgs = scsi_device_tpgs(sdev);
 	rcu_read_lock();
 	vpd = rcu_dereference(sdev->vpd_pg83);
-	if (vpd) {
-		length = vpd->len;
-		page->data = kmemdup(vpd->data, length, GFP_ATOMIC);
+	if (vpd)
+		room = vpd->len;
+	rcu_read_unlock();
+	if (room) {
+		page->data = kmalloc(room, GFP_KERNEL);
+		if (!page->data)
+			return -ENOMEM;
+	}
+	rcu_read_lock();
+	vpd = rcu_dereference(sdev->vpd_pg83);
+	if (vpd && room) {
+		page->length = min_t(size_t, room, vpd->len);
+		memcpy(page->data, vpd->data, page->length);
 	}
 	rcu_read_unlock();
-	if (length && !page->data)
-		return -ENOMEM;
-	page->length = length;
 	alua_rs_identify(page->data, page->length, page->type, page->tpgs, &page->identity);
 	return 0;
 }

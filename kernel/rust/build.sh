@@ -32,7 +32,7 @@ configured() {
     grep -q "^$1=y" "$kernel/include/config/auto.conf"
 }
 
-flags="--edition 2024 --target $here/target.json -Zunstable-options -Copt-level=2
+flags="--edition 2024 --target $here/target.json -Zunstable-options -Copt-level=s
     -Cpanic=abort -Cforce-unwind-tables=n -Ccodegen-units=1 -Csymbol-mangling-version=v0
     -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Cdebuginfo=0
     -Cembed-bitcode=n -Zfunction-sections=y --cap-lints allow"
