@@ -66,9 +66,9 @@ for rlib in alua_kernel alua_core core compiler_builtins; do
 done >"$build/rlibs"
 # shellcheck disable=SC2086,SC2046 # words
 ld -r --gc-sections -T "$here/object.lds" $entries -o "$output.all" --start-group $(cat "$build/rlibs") --end-group
-# The linker forgets to drop the name of a function that only dropped code called (__udivti3).
+# The linker forgets to drop the name of a function that only dropped code called: __udivti3 and its like.
 objcopy --remove-section .llvmbc --remove-section .llvmcmd --remove-section .comment \
-    --wildcard --keep-global-symbol 'alua_rs_*' --strip-unneeded-symbol '__udivti3' \
+    --wildcard --keep-global-symbol 'alua_rs_*' --strip-unneeded-symbol '__*ti3' \
     "$output.all" "$output"
 rm -f "$output.all"
 
