@@ -178,7 +178,7 @@ impl Ring {
     }
 
     /// Entries at the tail that are no commands are done.
-    fn skip_pads(&mut self) -> Result<()> {
+    fn skip_pads(&self) -> Result<()> {
         loop {
             let tail = self.index(TAIL).load(Ordering::Acquire);
             if tail == self.next {

@@ -151,7 +151,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
         event(&model, &mut generator)?;
         events += 1;
         std::thread::sleep(Duration::from_millis(300 + generator.below(2_500)));
-        if events % 20 == 0 {
+        if events.is_multiple_of(20) {
             println!("lab: {events} events, {} s", start.elapsed().as_secs());
         }
     }
