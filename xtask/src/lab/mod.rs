@@ -29,6 +29,8 @@ pub(crate) enum Lab {
     Shell,
     /// Scenarios for the kernel's device handler, ours and the stock one side by side
     Kernel(kernel::Args),
+    /// The scenarios with our handler on a kernel that finds mistakes; builds it once (an hour)
+    KernelDebug(kernel::debug::Args),
 }
 
 pub(crate) fn run(lab: &Lab) -> Result<()> {
@@ -38,6 +40,7 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
         Lab::Kernel(args) => kernel::run(args),
+        Lab::KernelDebug(args) => kernel::debug::run(args),
     }
 }
 

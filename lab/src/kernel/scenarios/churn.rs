@@ -1,5 +1,6 @@
 //! Paths and modules that come and go.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -7,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::super::{Run, disk, until};
 use super::access::{agree, seen, settle};
 use super::two_controllers;
-use crate::sysfs::{delete, scan};
+use crate::sysfs::{delete, scan, write};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -65,4 +66,23 @@ pub(super) fn reload(run: &mut Run) -> Result<()> {
 
 pub(super) fn reload_1000(run: &mut Run) -> Result<()> {
     reloads(run, 1_000)
+}
+
+/// What kmemleak finds of our handler, and of nobody else: the kernel's own leaks are not ours.
+pub(super) fn leaks(run: &mut Run) -> Result<()> {
+    let file = Path::new("/sys/kernel/debug/kmemleak");
+    // An object counts as lost when two scans apart in time find no pointer to it.
+    for _ in 0..2 {
+        write(file, "scan")?;
+        std::thread::sleep(Duration::from_secs(6));
+    }
+    let found = std::fs::read_to_string(file)?;
+    let ours: Vec<&str> =
+        found.split("unreferenced object").filter(|object| object.contains("alua_")).collect();
+    run.check("X12", "kmemleak finds no object of the handler's", ours.is_empty(), ours.join(" "));
+    run.figure("objects that kmemleak finds, the kernel's own included", {
+        let all = found.matches("unreferenced object").count();
+        f64::from(u32::try_from(all)?)
+    });
+    Ok(())
 }

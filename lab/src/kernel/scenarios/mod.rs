@@ -89,6 +89,7 @@ pub static ALL: &[Scenario] = &[
     newest("random-events", "ext4 and fio over multipathd, random events, 40 s", daemon::short),
     asked("random-events-hour", "the same for an hour", daemon::hour),
     always("reload", "the module is loaded and unloaded", churn::reload),
+    asked("leaks", "kmemleak finds nothing of the handler's, on the debug kernel", churn::leaks),
     asked("reload-1000", "the same a thousand times", churn::reload_1000),
 ];
 

@@ -1,6 +1,7 @@
 //! The kernel's device handler: built for each kernel that is supported, and run in guests beside
 //! the stock one.
 
+pub(crate) mod debug;
 mod module;
 mod page;
 mod side_by_side;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::boot::{self, Boot};
+use super::super::boot::{self, Boot, OtherKernel};
 use super::super::cache;
 use super::super::image::{Image, install};
 use super::tree::{BuildTree, Release};
@@ -92,7 +92,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let wanted = args.release.is_none_or(|one| one == release)
                 && args.handler.is_none_or(|one| one == handler);
             if wanted {
-                let column = run_column(release, handler, &args.scenarios)?;
+                let ground = Ground::of(release)?;
+                let column = run_column(&ground, handler, todo(&args.scenarios)?)?;
                 failures.extend(failures_of(&column));
                 keep(&column)?;
             }
@@ -115,7 +116,7 @@ pub(crate) fn run_all() -> Result<()> {
             .filter(|scenario| wanted(scenario.when))
             .map(|scenario| scenario.name.to_owned())
             .collect();
-        let column = run_column(release, Handler::Ours, &names)?;
+        let column = run_column(&Ground::of(release)?, Handler::Ours, names)?;
         failures.extend(failures_of(&column));
     }
     conclude(&failures)
@@ -155,7 +156,7 @@ fn failures_of(column: &Column) -> Vec<String> {
 }
 
 /// The names of the scenarios to run.
-fn todo(names: &[String]) -> Result<Vec<String>> {
+pub(super) fn todo(names: &[String]) -> Result<Vec<String>> {
     let known: BTreeSet<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
         bail!("there is no scenario {unknown}: `cargo xtask lab kernel --list` shows them");
@@ -170,24 +171,46 @@ fn todo(names: &[String]) -> Result<Vec<String>> {
         .collect())
 }
 
+/// A kernel to run on, and the module for it.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) release: String,
+    pub(super) version: String,
+    pub(super) kernel: OtherKernel,
+    pub(super) module: PathBuf,
+}
+
+impl Ground {
+    fn of(release: Release) -> Result<Self> {
+        let tree = BuildTree::ready(release)?;
+        Ok(Self {
+            release: release.name().to_owned(),
+            version: tree.version()?,
+            kernel: tree.kernel()?,
+            module: module::build(release)?,
+        })
+    }
+}
+
+/// Runs these scenarios with our handler; what does not hold is an error.
+pub(super) fn run_ours(ground: &Ground, names: Vec<String>) -> Result<()> {
+    let column = run_column(ground, Handler::Ours, names)?;
+    conclude(&failures_of(&column))
+}
+
 /// Runs scenarios with one handler on one kernel, in as many boots as that takes.
-fn run_column(release: Release, handler: Handler, names: &[String]) -> Result<Column> {
-    let mut todo = todo(names)?;
+fn run_column(ground: &Ground, handler: Handler, mut todo: Vec<String>) -> Result<Column> {
     let image = Image::ready()?;
-    let module = module::build(release)?;
-    let tree = BuildTree::ready(release)?;
-    let kernel = tree.kernel()?;
-    let share = Share::new(&module)?;
+    let share = Share::new(&ground.module)?;
     let start = Instant::now();
-    let version = tree.version()?;
-    println!("lab: {version}, handler: {}", handler.name());
+    println!("lab: {}, handler: {}", ground.version, handler.name());
     let mut records: Vec<Record> = Vec::new();
     let mut console = String::new();
     while !todo.is_empty() {
         share.prepare(handler, &todo)?;
-        let boot = boot::boot_kernel(&image, &share.folder, Some(&kernel))?;
+        let boot = boot::boot_kernel(&image, &share.folder, Some(&ground.kernel))?;
         console.push_str(&boot.console);
-        let log = format!("kernel-{}-{}.log", release.name(), handler.name());
+        let log = format!("kernel-{}-{}.log", ground.release, handler.name());
         fs::write(cache()?.join(log), &console)?;
         let mut done = share.results()?;
         if done.len() < todo.len() && done.iter().all(|record| record.error.is_none()) {
@@ -197,7 +220,8 @@ fn run_column(release: Release, handler: Handler, names: &[String]) -> Result<Co
         records.extend(done);
     }
     println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
-    Ok(Column { release: release.name().to_owned(), kernel: version, handler, records })
+    let (release, kernel) = (ground.release.clone(), ground.version.clone());
+    Ok(Column { release, kernel, handler, records })
 }
 
 /// The record of a scenario whose guest did not live to tell it.

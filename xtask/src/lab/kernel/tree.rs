@@ -280,6 +280,6 @@ fn quietly(command: &mut Command, log: &Path) -> Result<()> {
 }
 
 /// PATH with root's folders in it, which a plain `su` may leave out.
-fn sbin_path() -> String {
+pub(super) fn sbin_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
