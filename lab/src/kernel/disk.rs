@@ -43,6 +43,13 @@ pub(crate) fn handler(hctl: &str) -> String {
     read(&attribute(hctl, "dh_state")).unwrap_or_else(|_| "none".to_owned())
 }
 
+/// Sectors of the disk; 0 while the disk driver does not know them.
+pub(crate) fn size(hctl: &str) -> u64 {
+    let size =
+        |disk| read(&Path::new("/sys/class/block").join(disk).join("size")).ok()?.parse().ok();
+    need_disk(hctl).ok().and_then(size).unwrap_or(0)
+}
+
 /// Asks the handler for an activation, as an administrator does.
 pub(crate) fn activate(hctl: &str) -> Result<()> {
     write(&attribute(hctl, "dh_state"), "activate")

@@ -91,6 +91,12 @@ pub(crate) fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<
     }
 }
 
+/// The middle one of several numbers.
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(-1.0)
+}
+
 /// Milliseconds, or -1 for never.
 pub(crate) fn millis(time: Option<Duration>) -> f64 {
     time.map_or(-1.0, |time| time.as_secs_f64() * 1_000.0)

@@ -35,6 +35,12 @@ pub(super) fn settle(model: &Model) -> Result<()> {
         }
         until(SOON, || agree(model));
     }
+    // The disk driver looks at a new disk for a while, with commands that scenarios would count.
+    for path in model.of(0) {
+        until(SOON, || disk::size(&path.hctl) > 0);
+    }
+    touch(model)?;
+    std::thread::sleep(Duration::from_millis(300));
     Ok(())
 }
 
@@ -258,7 +264,7 @@ pub(super) fn rescan_in_flux(run: &mut Run) -> Result<()> {
 pub(super) fn swapped(run: &mut Run) -> Result<()> {
     let model =
         two_controllers("", "[[unit]]\nname = \"other\"\nblocks = 65536\nowner = [\"A\"]\n")?;
-    until(SOON, || agree(&model));
+    settle(&model)?;
     let path = model.paths[0].hctl.clone();
     model.apply("do = \"map\"\nlun = 0\nunit = \"other\"\nport = 1")?;
     let node = disk::node(&path)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use alua_lab::kernel::scenarios;
+use alua_lab::kernel::{Check, scenarios};
 use anyhow::{Context, Result};
 
 use super::side_by_side::Column;
@@ -85,8 +85,10 @@ fn checks(page: &mut String, columns: &[Column], head: &[String], scenario: &str
         let mut row = "";
         let mut cells = Vec::new();
         for record in &records {
-            let mut found = record.iter().flat_map(|record| &record.checks);
-            let check = found.find(|check| check.what == what);
+            let same = |check: &&Check| check.what == what;
+            let found = || record.iter().flat_map(|record| &record.checks).filter(same);
+            // What was checked several times held if it held each time.
+            let check = found().find(|check| !check.held).or_else(|| found().next());
             row = check.map_or(row, |check| &check.row);
             cells.push(match check {
                 Some(check) if check.held => "yes".to_owned(),
