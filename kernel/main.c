@@ -139,8 +139,11 @@ static void alua_detach(struct scsi_device *sdev)
 	struct alua_path *path = sdev->handler_data;
 
 	WRITE_ONCE(sdev->handler_data, NULL);
-	alua_path_leave(path);
 	sdev->access_state = SCSI_ACCESS_STATE_OPTIMAL;
+	/* A device that could not be put into another unit has none. */
+	if (!path)
+		return;
+	alua_path_leave(path);
 	kfree_rcu(path, rcu);
 }
 
@@ -239,7 +242,7 @@ static int alua_set_params(struct scsi_device *sdev, const char *params)
 	return path ? 0 : -ENXIO;
 }
 
-/* Makes a new path for a device that belongs to another unit now. Process context. */
+/* Makes a new path for a device that belongs to another unit now, or has none. Process context. */
 static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 {
 	struct alua_path *old = sdev->handler_data;
@@ -248,7 +251,8 @@ static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 	if (!path)
 		return;
 	path->sdev = sdev;
-	alua_path_leave(old);
+	if (old)
+		alua_path_leave(old);
 	if (alua_path_join(path, page)) {
 		/* Without a unit the device is as one without a handler, but for its name. */
 		kfree(path);
@@ -257,13 +261,14 @@ static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 		alua_log_attach(sdev, page, path->unit);
 	}
 	WRITE_ONCE(sdev->handler_data, path);
-	kfree_rcu(old, rcu);
+	if (old)
+		kfree_rcu(old, rcu);
 }
 
 /* Process context, device lock held: the SCSI core read INQUIRY and the VPD pages again. */
 static void alua_rescan(struct scsi_device *sdev)
 {
-	int result = ALUA_RESCAN_KEEP;
+	int result = ALUA_RESCAN_MOVE;
 	struct alua_path *path;
 	struct alua_page page;
 	unsigned long flags;
