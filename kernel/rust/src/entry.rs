@@ -120,17 +120,15 @@ pub unsafe extern "C" fn alua_rs_unit_grow(
     paths: u16,
 ) -> bool {
     let Some(layout) = Layout::of(groups, paths) else { return false };
-    // SAFETY: the caller's promises. The old unit is read out of its block bit by bit; nothing in it
-    // has a destructor, so where the move fails the copy is forgotten and the old one stays valid.
+    // SAFETY: the caller's promises. The unit is copied bit by bit, not through the stack, and from
+    // then on only the copy is used: nothing in it has a destructor. Its storage is still the old
+    // block's until `go_over`, and both blocks live until after the call. Where the new block is
+    // too small the copy is forgotten, and the unit in the old one is as it was.
     unsafe {
         let (groups, paths) = places(block, layout, groups, paths);
-        match unit.read().moved(groups, paths) {
-            Some(moved) => {
-                block.cast::<Unit>().write(moved);
-                true
-            }
-            None => false,
-        }
+        let copy = block.cast::<Unit>();
+        core::ptr::copy_nonoverlapping(unit, copy, 1);
+        (*copy).go_over(groups, paths)
     }
 }
 

@@ -158,14 +158,13 @@ impl Unit {
         Self { core, slots: [None; SLOTS] }
     }
 
-    /// The same unit in larger storage.
-    pub(crate) fn moved(
-        self,
+    /// Goes over to larger storage. False, and nothing has changed, where it is smaller.
+    pub(crate) fn go_over(
+        &mut self,
         groups: &'static mut [Group],
         paths: &'static mut [Path],
-    ) -> Option<Self> {
-        let core = self.core.with_storage(groups, paths).ok()?;
-        Some(Self { core, slots: self.slots })
+    ) -> bool {
+        self.core.replace_storage(groups, paths).is_ok()
     }
 
     /// Whether a device with this page belongs here. Never without a name (row A13).
