@@ -2,6 +2,7 @@
 
 mod boot;
 mod image;
+pub(crate) mod kernel;
 mod needs;
 mod scenarios;
 
@@ -28,6 +29,10 @@ pub(crate) enum Lab {
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
     Shell,
+    /// Scenarios for the kernel's device handler, ours and the stock one side by side
+    Kernel(kernel::Args),
+    /// The scenarios with our handler on a kernel that finds mistakes; builds it once (an hour)
+    KernelDebug(kernel::debug::Args),
 }
 
 pub(crate) fn run(lab: &Lab) -> Result<()> {
@@ -36,6 +41,8 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
         Lab::Run { scenarios } => scenarios::run(scenarios),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
+        Lab::Kernel(args) => kernel::run(args),
+        Lab::KernelDebug(args) => kernel::debug::run(args),
     }
 }
 

@@ -229,6 +229,7 @@ fn device(port: u16, lun: u16) -> ScsiDevice {
         access_state: None,
         preferred_path: None,
         device_handler: None,
+        handler_view: None,
         inquiry: None,
         page_80h: None,
         page_83h: None,
