@@ -214,6 +214,11 @@ impl Array {
         }
     }
 
+    /// Gives a buffer that is not needed any more to the array, for a later command.
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.keep_buffer(buffer);
+    }
+
     /// Makes something happen now.
     ///
     /// # Errors

@@ -78,6 +78,12 @@ impl Array {
         self.tasks.find(|task| task.nexus == nexus.0 && task.tag == tag && !task.broken).is_some()
     }
 
+    /// The number of the unit behind a logical unit number of a nexus.
+    #[must_use]
+    pub fn unit_behind_lun(&self, nexus: NexusId, lun: u16) -> Option<usize> {
+        self.unit_behind(nexus, lun).map(|unit| unit as usize)
+    }
+
     /// How many bytes of data-out a command to this logical unit number takes, as its CDB says.
     #[must_use]
     pub fn data_out_length(&self, nexus: NexusId, lun: u16, cdb: &[u8]) -> u64 {
