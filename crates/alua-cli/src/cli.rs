@@ -163,6 +163,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<ArrayCommand>,
     },
+    /// Serve a model array as an iSCSI target, and let things happen to it
+    Target {
+        /// What to do
+        #[command(subcommand)]
+        command: TargetCommand,
+    },
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -191,6 +197,58 @@ pub(crate) enum ArrayCommand {
         /// The file, or the name of a built-in array
         file: String,
     },
+}
+
+/// What to do with a target.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// Serve the array of --array (the built-in one without it) on loopback, until interrupted
+    Serve(TargetServe),
+    /// Let an event happen to a running target
+    Event(TargetEvent),
+    /// Show portals, states and sessions of a running target
+    Status(TargetStatus),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetServe {
+    /// Serve a target port of the array at this address: 127.0.0.1:3260=1, [::1]:3260=2. Can be
+    /// given several times; without it every port has an address of its own in 127.0.0.0/8
+    #[arg(long = "portal", value_name = "ADDR:TCPPORT=PORT")]
+    pub(crate) portals: Vec<String>,
+    /// Ask initiators for CHAP, with the names and secrets in this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// Take orders at this socket; by default alua-target.sock in XDG_RUNTIME_DIR
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// Let each command take the time that the array file says, not only the time it really takes
+    #[arg(long)]
+    pub(crate) model_times: bool,
+    /// Announce unit attentions by Asynchronous Messages too
+    #[arg(long)]
+    pub(crate) announce: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetEvent {
+    /// An event as in [[event]] of an array file (switch, set-state, port-down, port-up, arm, ...),
+    /// or cut, dismiss, request-logout, stop
+    #[arg(value_name = "EVENT")]
+    pub(crate) what: String,
+    /// Its settings: to=B transition=2s
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// The target's control socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetStatus {
+    /// The target's control socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -20,6 +20,7 @@ mod rules;
 mod show;
 mod status;
 mod stpg;
+mod target;
 mod tur;
 mod up;
 mod watch;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Decode(args) => decode::run(global, args),
         Command::Demo => demo::run(global),
         Command::Array { command } => array::run(global, command.as_ref()),
+        Command::Target { command } => target::run(global, command),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { out } => generate::man(out.as_deref()),
     }
