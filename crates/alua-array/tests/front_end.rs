@@ -105,3 +105,19 @@ fn data_out_lengths_count_in_the_units_blocks() {
     assert!(array.read_medium(0, 0, &mut block));
     assert_eq!(block, [7; 512]);
 }
+
+#[test]
+fn command_timeouts_are_described_where_they_are_asked_for() {
+    let mut array = array("");
+    let nexus = array.connect("a", 1).unwrap();
+    let ask = |array: &mut _, options| {
+        let cdb = [0xa3, 0x0c, options, 0x28, 0, 0, 0, 0, 16, 0, 0, 0];
+        common::send(array, nexus, &cdb, &[], 4096).data().to_vec()
+    };
+    let (plain, timed) = (ask(&mut array, 0x01), ask(&mut array, 0x81));
+    assert_eq!((plain[1], timed[1]), (0x03, 0x83));
+    assert_eq!(timed[4 + 10..], [0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let (plain, timed) = (ask(&mut array, 0x00), ask(&mut array, 0x80));
+    assert_eq!((plain.len() - 4) / 8 * 20 + 4, timed.len());
+    assert!(timed[4..].chunks(20).all(|descriptor| descriptor[5] & 2 != 0));
+}
