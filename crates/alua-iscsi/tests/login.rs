@@ -296,8 +296,7 @@ fn an_account_may_be_for_one_initiator_only() {
     let mut initiator = Initiator::connect(&mut target, 0);
     let (identifier, challenge, _) = challenged(&mut target, &mut initiator, "7");
     let response = to_hex(&Algorithm::Sha256.response(identifier, SECRET, &challenge));
-    let answer =
-        initiator.login(&mut target, 0x81, &[("CHAP_N", "user"), ("CHAP_R", &response)]);
+    let answer = initiator.login(&mut target, 0x81, &[("CHAP_N", "user"), ("CHAP_R", &response)]);
     assert_eq!(answer.login_status(), (2, 1));
 }
 

@@ -16,7 +16,7 @@ impl Target {
         let frame = Frame { header: pdu.header, additional: &[], data: &[], data_is_right: true };
         if frame.opcode() != opcode::LOGIN {
             self.refused(id, None, &Refusal::InitiatorError("something else than a login"));
-            return Verdict::Close;
+            return Verdict::Close("the login was refused");
         }
         let request = LoginRequest::of(pdu.header);
         let Some(connection) = self.connection(id) else { return Verdict::Fine };
@@ -56,7 +56,7 @@ impl Target {
                 }
                 self.login_response(id, &request, 0, 0, refusal.status(), &[]);
                 self.refused(id, initiator, &refusal);
-                Verdict::Close
+                Verdict::Close("the login was refused")
             }
         }
     }

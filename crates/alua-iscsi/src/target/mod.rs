@@ -179,7 +179,7 @@ impl Target {
             asked: None,
             stuck: None,
             leave_by: None,
-            closing: false,
+            closing: None,
             queued: false,
             rest: None,
             text: Vec::new(),
@@ -194,7 +194,7 @@ impl Target {
 
     /// Room for bytes of a connection; `None` when it is over. Read no more than fits.
     pub fn space(&mut self, id: ConnectionId) -> Option<&mut [u8]> {
-        let connection = self.connection(id).filter(|connection| !connection.closing)?;
+        let connection = self.connection(id).filter(|connection| connection.closing.is_none())?;
         Some(connection.framer.space())
     }
 
@@ -204,24 +204,27 @@ impl Target {
     pub fn wants_input(&self, id: ConnectionId) -> bool {
         let limit = self.settings.limits.output;
         self.connections.get(id.at as usize).is_some_and(|connection| {
-            connection.id == id && !connection.closing && connection.encoder.waiting() < limit
+            connection.id == id
+                && connection.closing.is_none()
+                && connection.encoder.waiting() < limit
         })
     }
 
     /// `count` bytes were put into [`Self::space`] at `now`.
     pub fn filled(&mut self, id: ConnectionId, count: usize, now: Time) {
-        self.advance(now);
+        // Before anything else: what is due by now may give unused buffers back.
         if let Some(connection) = self.connection(id) {
             connection.framer.filled(count);
-            self.receive(id);
         }
+        self.advance(now);
+        self.receive(id);
     }
 
     /// Bytes in one go, for streams in memory: [`Self::space`] and [`Self::filled`] until all are
     /// taken. What comes after a connection is over is dropped; back pressure is not kept.
     pub fn take_bytes(&mut self, id: ConnectionId, mut bytes: &[u8], now: Time) {
         self.advance(now);
-        while let Some(connection) = self.connection(id).filter(|c| !c.closing) {
+        while let Some(connection) = self.connection(id).filter(|c| c.closing.is_none()) {
             let space = connection.framer.space();
             let count = space.len().min(bytes.len());
             if let (Some(to), Some((from, rest))) =
@@ -258,11 +261,11 @@ impl Target {
         let blocked = connection.encoder.waiting() >= limit;
         connection.encoder.sent(count);
         connection.stuck = None;
-        let over = connection.closing && connection.encoder.waiting() == 0;
+        let over = connection.closing.filter(|_| connection.encoder.waiting() == 0);
         let again = blocked && connection.encoder.waiting() < limit;
         self.waiting_out = self.waiting_out.saturating_sub(count);
-        if over {
-            self.drop_connection(id, "logged out or refused");
+        if let Some(reason) = over {
+            self.drop_connection(id, reason);
         } else if again {
             // PDUs may be in the buffer that were left there.
             self.receive(id);

@@ -45,8 +45,8 @@ pub(super) enum Verdict {
     Reject(u8, &'static str),
     /// The PDU is rejected, and the connection ends when that is sent.
     Fatal(u8, &'static str),
-    /// The connection ends when what waits is sent.
-    Close,
+    /// The connection ends when what waits is sent, for that reason.
+    Close(&'static str),
 }
 
 impl Target {
@@ -102,9 +102,9 @@ impl Target {
             Verdict::Reject(code, words) => self.reject(id, frame.header, code, words),
             Verdict::Fatal(code, words) => {
                 self.reject(id, frame.header, code, words);
-                self.close_when_sent(id);
+                self.close_when_sent(id, words);
             }
-            Verdict::Close => self.close_when_sent(id),
+            Verdict::Close(words) => self.close_when_sent(id, words),
         }
     }
 
@@ -219,11 +219,11 @@ impl Target {
     }
 
     /// The connection ends as soon as its output is sent.
-    pub(super) fn close_when_sent(&mut self, id: ConnectionId) {
+    pub(super) fn close_when_sent(&mut self, id: ConnectionId, reason: &'static str) {
         let Some(connection) = self.connection(id) else { return };
-        connection.closing = true;
+        connection.closing = Some(reason);
         if connection.encoder.waiting() == 0 {
-            self.drop_connection(id, "logged out or refused");
+            self.drop_connection(id, reason);
         }
     }
 
@@ -300,6 +300,6 @@ impl Target {
         header.time_to_wait = U16::new(parameters.time_to_wait);
         header.time_to_retain = U16::new(0);
         self.send_short(id, header.bytes(), &[]);
-        if response == 0 { Verdict::Close } else { Verdict::Fine }
+        if response == 0 { Verdict::Close("logged out") } else { Verdict::Fine }
     }
 }

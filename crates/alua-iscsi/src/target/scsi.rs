@@ -8,8 +8,8 @@
 //!
 //! # Room
 //!
-//! Unsolicited data may hold half of the budget; a command that finds no room ends with TASK SET
-//! FULL. Before the first R2T a command is promised room for all of its data, first come first
+//! Unsolicited data find room while less than half of the budget is held; else their command ends
+//! with TASK SET FULL. Before the first R2T a command is promised room for all of its data, first come first
 //! served, out of the whole budget: so every R2T that was sent can be used up, and one always can
 //! be sent.
 
@@ -144,7 +144,10 @@ impl Target {
         let wanted = if wanted > DATA_MAX { 0 } else { wanted };
         let unsolicited = if last { length } else { agreed.first_burst };
         task.reserved = wanted.min(unsolicited) as usize;
-        let refused = self.held_in + task.reserved > self.settings.limits.buffered / 2;
+        let budget = self.settings.limits.buffered;
+        let crowded = task.reserved > 0 && self.held_in + task.reserved > budget / 2;
+        // What never fits must not wait for room.
+        let refused = crowded || wanted as usize > budget;
         if refused {
             task.reserved = 0;
         }

@@ -31,8 +31,8 @@ pub(super) struct Connection {
     pub(super) stuck: Option<Time>,
     /// Close it by then: the initiator was asked to log out.
     pub(super) leave_by: Option<Time>,
-    /// It ends as soon as its output is sent; nothing is read any more.
-    pub(super) closing: bool,
+    /// Why it ends as soon as its output is sent; nothing is read any more then.
+    pub(super) closing: Option<&'static str>,
     /// It is in the queue of those with something to do for the shell.
     pub(super) queued: bool,
     /// Text that a response did not hold; the initiator asks for it with this tag.

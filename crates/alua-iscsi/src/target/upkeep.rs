@@ -46,7 +46,8 @@ impl Target {
             session.lost_until = Some(until);
             if retain == 0 {
                 self.closed(id, nexus, reason);
-                self.end_session(key, "nothing is kept of a lost session");
+                let why = if connection.closing.is_some() { "in order" } else { "it is not kept" };
+                self.end_session(key, why);
                 return;
             }
             self.drop_collecting(key);
@@ -169,7 +170,7 @@ impl Target {
             let times = [0, parameters.time_to_wait, parameters.time_to_retain];
             self.send_async(id, message::DROP_ALL, times, &[0; 8], &[]);
             if let Some(connection) = self.connection(id) {
-                connection.closing = true;
+                connection.closing = Some("the target has ended it");
             }
         }
         gone.len()
@@ -178,7 +179,7 @@ impl Target {
     fn live_connections(&self, port: Option<u16>) -> Vec<ConnectionId> {
         self.connections
             .iter()
-            .filter(|(_, c)| matches!(c.phase, Phase::Full(_)) && !c.closing)
+            .filter(|(_, c)| matches!(c.phase, Phase::Full(_)) && c.closing.is_none())
             .filter(|(_, c)| port.is_none_or(|port| port == c.port))
             .map(|(_, connection)| connection.id)
             .collect()

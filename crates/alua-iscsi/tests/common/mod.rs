@@ -150,12 +150,7 @@ impl Initiator {
     }
 
     /// One login request; `flags` are T, C, CSG and NSG.
-    pub(crate) fn login(
-        &mut self,
-        target: &mut Target,
-        flags: u8,
-        keys: &[(&str, &str)],
-    ) -> Pdu {
+    pub(crate) fn login(&mut self, target: &mut Target, flags: u8, keys: &[(&str, &str)]) -> Pdu {
         let mut segment = Vec::new();
         for (key, value) in keys {
             text::put(&mut segment, key, value);
