@@ -152,6 +152,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: running::PathCommand,
     },
+    /// Check whether a target keeps the rules of asymmetric access, through one or several paths
+    Check(Check),
     /// Say what a saved dump means: hex or binary, as sg3_utils users keep them
     Decode(Decode),
     /// Show what ALUA is for: discovery, a controller failover and an explanation, on the built-in
@@ -376,6 +378,26 @@ fn seconds(text: &str) -> Result<u64, String> {
     let millis = format!("{part:0<3}").parse::<u64>().map_err(|_| wrong())?;
     let whole = whole.parse::<u64>().map_err(|_| wrong())?;
     whole.checked_mul(1_000).and_then(|ms| ms.checked_add(millis)).ok_or_else(wrong)
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// The paths, all of one unit; or one name of the unit, for all of its paths
+    #[arg(value_name = "DEVICE|UNIT", required_unless_present = "list")]
+    pub(crate) devices: Vec<String>,
+    /// Also send SET TARGET PORT GROUPS: groups switch, and are put back
+    #[arg(long)]
+    pub(crate) explicit: bool,
+    /// Also write to the last block and reserve the unit; both are put back. Nobody else may use
+    /// the unit meanwhile
+    #[arg(long, requires = "explicit")]
+    pub(crate) destructive: bool,
+    /// Wait so long for the end of a transition whose target does not tell how long it may take
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) patience: Option<u32>,
+    /// List the checks with their rules and sources
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 mod activate;
 mod array;
 mod change;
+mod check;
 mod decode;
 mod demo;
 mod explain;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Status(args) => status::status(global, args),
         Command::Switch(args) => status::switch(global, args),
         Command::Path { command } => status::path(global, command),
+        Command::Check(args) => check::run(global, args),
         Command::Decode(args) => decode::run(global, args),
         Command::Demo => demo::run(global),
         Command::Array { command } => array::run(global, command.as_ref()),
