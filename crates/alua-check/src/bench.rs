@@ -196,17 +196,18 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// One command until it is answered by something else than a unit attention or a full queue.
+    /// One command until it is answered by something else than a unit attention, BUSY or a full
+    /// queue. A target that stays BUSY is taken at its word.
     pub(crate) fn ask(&mut self, path: usize, cdb: &[u8], out: &[u8], room: usize) -> Answer {
         let mut answer = self.send(path, cdb, out, room);
         for _ in 0..PATIENCE {
             // A unit attention with 04/0A is a refusal in disguise.
             let attention = answer.is_attention() && !answer.is_refusal();
-            let full = answer.status == Some(Status::TaskSetFull);
-            if !attention && !full {
+            let busy = answer.is_busy();
+            if !attention && !busy {
                 break;
             }
-            if full {
+            if busy {
                 self.wait_ms(10);
             }
             answer = self.send(path, cdb, out, room);

@@ -123,9 +123,10 @@ fn write_refused(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         let right = answer.is(SenseKey::NotReady, 0x04, 0x0b);
         bench.want(right, path, &write, &answer, "NOT READY 04/0B: the group is standby");
         let read = cdb_16(0x88, last);
-        let answer = bench.ask(other, &read, &[], size);
+        let live = live_path(bench)?;
+        let answer = bench.ask(live, &read, &[], size);
         let right = answer.is_good() && answer.data.iter().all(|&byte| byte == 0xa1);
-        bench.want(right, other, &read, &answer, "the block as it was before the refused WRITE");
+        bench.want(right, live, &read, &answer, "the block as it was before the refused WRITE");
         Ok(())
     })
 }
@@ -143,9 +144,8 @@ fn io_over_switch(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     with_block(bench, |bench, last, size| {
         let (write, read) = (cdb_16(0x8a, last), cdb_16(0x88, last));
         let told = bench.settled()?;
-        let optimized = |group: u16| {
-            told.group(group).is_some_and(|g| g.state == AccessState::ActiveOptimized)
-        };
+        let optimized =
+            |group: u16| told.group(group).is_some_and(|g| g.state == AccessState::ActiveOptimized);
         let (to, through) = match groups {
             [one, two] if optimized(one.0) => (two.0, one.1),
             [one, two] => (one.0, two.1),

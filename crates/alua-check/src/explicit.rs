@@ -2,7 +2,7 @@
 
 use alua_core::access::AccessState;
 use alua_core::spc::Status;
-use alua_core::spc::cdb::Cdb;
+use alua_core::spc::cdb::{Cdb, ReportFormat};
 use alua_core::spc::sense::SenseKey;
 use alua_core::spc::target_port_groups::StatusCode;
 
@@ -82,7 +82,12 @@ pub(crate) fn begin(bench: &mut Bench<'_>) -> Result<(Told, States), Skipped> {
     bench.one_unit()?;
     let told = bench.settled()?;
     let states = states(&told);
-    Ok((told, states))
+    match states.iter().find(|(_, state)| !state.is_settable()) {
+        Some((group, state)) => {
+            Err(format!("group {group} is {state}, which STPG could not bring back"))
+        }
+        None => Ok((told, states)),
+    }
 }
 
 /// Brings back the states of before, with as many attempts as a stubborn target needs.
@@ -95,6 +100,12 @@ pub(crate) fn restore(bench: &mut Bench<'_>, before: &States) {
         }
         bench.stpg(path, &settable);
         let _ = bench.settled();
+    }
+    if let Ok(now) = bench.settled()
+        && states(&now) != *before
+    {
+        let expected = "the states of before, which the check asked for at its end";
+        bench.find(0, &rtpg_cdb(now.format, ROOM), &now.states(), expected);
     }
     // Nobody else shall find what we have left behind.
     for path in bench.paths() {
@@ -192,7 +203,11 @@ fn transition(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     let (_, answer) = bench.stpg(path, &[(group, state)]);
     let looked = answer.is_good() && during_transition(bench, &told);
     restore(bench, &before);
-    if looked { Ok(()) } else { Err("the change is over at once: no transition is seen".to_owned()) }
+    if looked {
+        Ok(())
+    } else {
+        Err("the change is over at once: no transition is seen".to_owned())
+    }
 }
 
 /// Looks at every path while a transition is on. Whether there was one to look at.
@@ -251,14 +266,18 @@ fn attention_on_others(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         bench.tur(path);
     }
     let (_, answer) = bench.stpg(requester, &[(group, state)]);
-    if !answer.is_good() || !wait_through(bench, requester) {
+    let waited = if answer.is_good() { wait_through(bench, requester) } else { None };
+    let Some(on_the_way) = waited else {
         restore(bench, &before);
         return Err("STPG changes nothing: see stpg-each-state".to_owned());
-    }
+    };
     let cdb = Cdb::TestUnitReady.encode();
     for path in bench.paths() {
         let seen: Vec<Answer> = (0..3).map(|_| bench.send(path, cdb.as_bytes(), &[], 0)).collect();
-        let changed = seen.iter().filter(|a| a.is(SenseKey::UnitAttention, 0x2a, 0x06)).count();
+        let mut changed = seen.iter().filter(|answer| is_change(answer)).count();
+        if path == requester {
+            changed += on_the_way;
+        }
         let wanted = usize::from(path != requester);
         if changed != wanted {
             let got = format!("2A/06 {changed} times, the last answer {}", seen[2].text);
@@ -273,17 +292,25 @@ fn attention_on_others(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     Ok(())
 }
 
+fn is_change(answer: &Answer) -> bool {
+    answer.is(SenseKey::UnitAttention, 0x2a, 0x06)
+}
+
 /// Waits for the end of a transition by asking one path only, so that what waits on the others
-/// stays there.
-fn wait_through(bench: &mut Bench<'_>, path: usize) -> bool {
+/// stays there. How often this path was told of a change; `None`: there is no end.
+fn wait_through(bench: &mut Bench<'_>, path: usize) -> Option<usize> {
     let begin = bench.now().as_millis();
+    let mut told_of = 0;
     loop {
-        match bench.told(path) {
-            Ok(told) if !told.in_transition() => return true,
-            Ok(told) if bench.now().as_millis() - begin <= bench.limit_ms(&told) => {}
-            _ => return false,
+        let cdb = rtpg_cdb(ReportFormat::LengthOnly, ROOM);
+        let answer = bench.send(path, &cdb, &[], ROOM);
+        told_of += usize::from(is_change(&answer));
+        let limit = bench.options.patience_ms;
+        match Told::parse(&answer.data) {
+            Ok(told) if answer.is_good() && !told.in_transition() => return Some(told_of),
+            _ if bench.now().as_millis().saturating_sub(begin) > limit => return None,
+            _ => bench.wait_ms(if is_change(&answer) { 0 } else { 100 }),
         }
-        bench.wait_ms(100);
     }
 }
 
@@ -311,7 +338,7 @@ fn refusals_in(
     path: usize,
     state: AccessState,
     ascq: u8,
-    format: alua_core::spc::cdb::ReportFormat,
+    format: ReportFormat,
 ) {
     for (cdb, room) in always() {
         let answer = bench.ask(path, &cdb, &[], room);

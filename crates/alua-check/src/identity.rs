@@ -74,7 +74,12 @@ fn tpgs_with_groups(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         let group = bench.identity(path)?.group;
         if let (Tpgs::None, Some(group)) = (tpgs, group) {
             let got = format!("TPGS 0, and page 83h names target port group {group}");
-            bench.find(path, &[0x12, 0, 0, 0, 96, 0], &got, "TPGS 1, 2 or 3, or no such designator");
+            bench.find(
+                path,
+                &[0x12, 0, 0, 0, 96, 0],
+                &got,
+                "TPGS 1, 2 or 3, or no such designator",
+            );
         }
     }
     Ok(())

@@ -141,21 +141,29 @@ pub struct Outcome {
 
 /// All checks, in the order in which they run.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [identity::CHECKS, report::CHECKS, states::CHECKS, explicit::CHECKS, destructive::CHECKS]
-        .into_iter()
-        .flatten()
+    [
+        identity::CHECKS,
+        states::MOVING,
+        report::CHECKS,
+        states::SETTLED,
+        explicit::CHECKS,
+        destructive::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
-/// Runs every check that is allowed, in order, and calls `told` after each.
+/// Runs every check that is allowed and that `wanted` accepts, in order, and calls `told` after each.
 pub fn run(
     paths: Vec<Path>,
     options: &Options,
     clock: &dyn Clock,
+    wanted: impl Fn(&Check) -> bool,
     mut told: impl FnMut(&Outcome),
 ) -> Vec<Outcome> {
     let mut bench = Bench::new(paths, *options, clock);
     let mut outcomes = Vec::new();
-    for check in checks() {
+    for check in checks().filter(|check| wanted(check)) {
         let outcome = run_one(&mut bench, check);
         told(&outcome);
         outcomes.push(outcome);

@@ -143,7 +143,12 @@ fn formats_agree(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         any = true;
         // A report whose header is not counted lacks the last port: another check tells that.
         if one.groups != two.groups && !two.uncounted && !one.in_transition() {
-            bench.find(path, cdb, &answer.text, &format!("as in the other format: {}", one.states()));
+            bench.find(
+                path,
+                cdb,
+                &answer.text,
+                &format!("as in the other format: {}", one.states()),
+            );
         }
     }
     if any { Ok(()) } else { Err("no path gives a report in both formats".to_owned()) }

@@ -12,14 +12,8 @@ use crate::{Check, Needs, Skipped};
 /// Commands in a row of steady-answers.
 const IN_A_ROW: usize = 256;
 
-pub(crate) const CHECKS: &[Check] = &[
-    Check {
-        id: "state-supported",
-        rule: "a group is only in states that it says to support",
-        source: "SPC, target port group descriptor: the support bits",
-        needs: Needs::Reading,
-        run: state_supported,
-    },
+/// What can only be seen while a transition is on: before anything waits for its end.
+pub(crate) const MOVING: &[Check] = &[
     Check {
         id: "rtpg-in-transition",
         rule: "RTPG is answered through a group in transition",
@@ -35,11 +29,29 @@ pub(crate) const CHECKS: &[Check] = &[
         run: transition_sense,
     },
     Check {
+        id: "a-path-lives",
+        rule: "some path is live",
+        source: "practice: hosts report all paths down otherwise",
+        needs: Needs::Reading,
+        run: a_path_lives,
+    },
+    Check {
         id: "transition-ends",
         rule: "a transition ends within the time that the target tells",
         source: "SPC, extended header: IMPLICIT TRANSITION TIME",
         needs: Needs::Reading,
         run: transition_ends,
+    },
+];
+
+/// What is seen when nothing moves.
+pub(crate) const SETTLED: &[Check] = &[
+    Check {
+        id: "state-supported",
+        rule: "a group is only in states that it says to support",
+        source: "SPC, target port group descriptor: the support bits",
+        needs: Needs::Reading,
+        run: state_supported,
     },
     Check {
         id: "state-answers",
@@ -48,13 +60,6 @@ pub(crate) const CHECKS: &[Check] = &[
                  in unavailable, 04/12 offline",
         needs: Needs::Reading,
         run: state_answers,
-    },
-    Check {
-        id: "a-path-lives",
-        rule: "some path is live",
-        source: "practice: hosts report all paths down otherwise",
-        needs: Needs::Reading,
-        run: a_path_lives,
     },
     Check {
         id: "always-permitted",
@@ -224,14 +229,7 @@ fn state_answers(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     let cdb = Cdb::TestUnitReady.encode();
     for (path, state) in path_states(bench)? {
         let Some((words, right)) = expected_of(state) else { continue };
-        let mut answer = bench.tur(path);
-        for _ in 0..8 {
-            if !answer.is_busy() {
-                break;
-            }
-            bench.wait_ms(10);
-            answer = bench.tur(path);
-        }
+        let answer = bench.tur(path);
         let expected = format!("{words}: the report says {state}");
         bench.want(right(&answer), path, cdb.as_bytes(), &answer, &expected);
     }
@@ -270,27 +268,14 @@ fn always_permitted(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     let told = bench.settled()?;
     for path in bench.paths() {
         for (cdb, room) in always() {
-            let answer = patiently(bench, path, &cdb, room);
+            let answer = bench.ask(path, &cdb, &[], room);
             bench.want(answer.is_good(), path, &cdb, &answer, "GOOD");
         }
         let cdb = rtpg_cdb(told.format, ROOM);
-        let answer = patiently(bench, path, &cdb, ROOM);
+        let answer = bench.ask(path, &cdb, &[], ROOM);
         bench.want(answer.is_good(), path, &cdb, &answer, "GOOD");
     }
     Ok(())
-}
-
-/// A command that is tried again while it is answered BUSY.
-fn patiently(bench: &mut Bench<'_>, path: usize, cdb: &[u8], room: usize) -> Answer {
-    let mut answer = bench.ask(path, cdb, &[], room);
-    for _ in 0..8 {
-        if !answer.is_busy() {
-            break;
-        }
-        bench.wait_ms(10);
-        answer = bench.ask(path, cdb, &[], room);
-    }
-    answer
 }
 
 fn read_permitted(bench: &mut Bench<'_>) -> Result<(), Skipped> {
@@ -303,7 +288,7 @@ fn read_permitted(bench: &mut Bench<'_>) -> Result<(), Skipped> {
             continue;
         }
         let Some((words, right)) = expected_of(state) else { continue };
-        let answer = patiently(bench, path, &read, 4096);
+        let answer = bench.ask(path, &read, &[], 4096);
         // That it hangs is another check's business.
         if answer.status.is_some() {
             let expected = format!("{words}: the report says {state}");
@@ -348,15 +333,9 @@ fn unknown_service_action(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     // 1Eh is vendor specific nowhere and defined nowhere.
     let cdb = [0xa3, 0x1e, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
     for path in bench.paths() {
-        let mut answer = bench.ask(path, &cdb, &[], 256);
-        for _ in 0..8 {
-            if !answer.is_busy() {
-                break;
-            }
-            bench.wait_ms(10);
-            answer = bench.ask(path, &cdb, &[], 256);
-        }
-        if !answer.is_refusal() {
+        let answer = bench.ask(path, &cdb, &[], 256);
+        // That there is no answer at all is another check's business.
+        if !answer.is_refusal() && answer.status.is_some() {
             bench.want(answer.is_illegal(), path, &cdb, &answer, "ILLEGAL REQUEST 24/00 or 20/00");
         }
     }

@@ -392,6 +392,9 @@ pub(crate) struct Check {
     /// the unit meanwhile
     #[arg(long, requires = "explicit")]
     pub(crate) destructive: bool,
+    /// Only this check. Can be given several times
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Vec<String>,
     /// Wait so long for the end of a transition whose target does not tell how long it may take
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) patience: Option<u32>,

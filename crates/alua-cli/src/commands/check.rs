@@ -16,6 +16,9 @@ pub(super) fn run(global: &Global, args: &Check) -> Result<Exit, Error> {
         print(&list())?;
         return Ok(Exit::Good);
     }
+    if let Some(id) = args.only.iter().find(|id| alua_check::checks().all(|c| c.id != **id)) {
+        return Err(Error::Usage(format!("no check is called {id}: `alua check --list`")));
+    }
     let world = World::open(&global.choice())?;
     let paths = paths(&world, &args.devices)?;
     let names: Vec<String> = paths.iter().map(|path| path.name.clone()).collect();
@@ -31,7 +34,10 @@ pub(super) fn run(global: &Global, args: &Check) -> Result<Exit, Error> {
         print(&format!("checking the unit behind {}\n", names.join(", ")))?;
     }
     let mut shown = Ok(());
-    let outcomes = alua_check::run(paths, &options, world.clock(), |outcome| {
+    let wanted = |check: &alua_check::Check| {
+        args.only.is_empty() || args.only.iter().any(|id| id == check.id)
+    };
+    let outcomes = alua_check::run(paths, &options, world.clock(), wanted, |outcome| {
         if !global.json && shown.is_ok() {
             shown = print(&text(outcome));
         }
@@ -80,7 +86,10 @@ fn text(outcome: &Outcome) -> String {
             text.push_str(&format!("             rule      {}\n", outcome.check.rule));
             text.push_str(&format!("             source    {}\n", outcome.check.source));
             for finding in &outcome.findings {
-                text.push_str(&format!("           - sent      {}, {}\n", finding.path, finding.sent));
+                text.push_str(&format!(
+                    "           - sent      {}, {}\n",
+                    finding.path, finding.sent
+                ));
                 text.push_str(&format!("             got       {}\n", finding.got));
                 text.push_str(&format!("             expected  {}\n", finding.expected));
             }
