@@ -131,6 +131,48 @@ impl Target {
         }
     }
 
+    /// Whether the target's books are in order: for tests.
+    ///
+    /// # Errors
+    ///
+    /// The first sum or link that is wrong, in words.
+    #[doc(hidden)]
+    pub fn self_check(&self) -> Result<(), String> {
+        let (mut held_in, mut held_out) = (0, 0);
+        for (key, session) in self.sessions.iter() {
+            for task in session.tasks.values() {
+                match task.direction {
+                    super::session::Direction::Out => held_in += task.reserved,
+                    _ => held_out += task.reserved,
+                }
+            }
+            let limits = &self.settings.limits;
+            let most = usize::from(limits.window) + usize::from(limits.immediate);
+            if session.tasks.len() > most {
+                return Err(format!("session {key} has {} commands", session.tasks.len()));
+            }
+            if self.by_nexus.get(&session.nexus) != Some(&key) {
+                return Err(format!("nexus {} does not lead to session {key}", session.nexus));
+            }
+            let back = session.connection.and_then(|id| self.connections.get(id.at as usize));
+            let leads =
+                |c: &super::session::Connection| matches!(c.phase, Phase::Full(own) if own == key);
+            if session.connection.is_some() != back.is_some_and(leads) {
+                return Err(format!("session {key} and its connection do not fit"));
+            }
+        }
+        let waiting: usize = self.connections.iter().map(|(_, c)| c.encoder.waiting()).sum();
+        let books = (self.held_in, self.held_out, self.waiting_out, self.by_nexus.len());
+        let true_ones = (held_in, held_out, waiting, self.sessions.len());
+        if books != true_ones {
+            return Err(format!("books {books:?}, in truth {true_ones:?}"));
+        }
+        if held_in > self.settings.limits.buffered || held_out > self.settings.limits.buffered {
+            return Err(format!("{held_in} and {held_out} bytes are held"));
+        }
+        Ok(())
+    }
+
     /// Breaks the connections of a port, or all: as a cable that is pulled for a moment. Returns how
     /// many.
     pub fn cut(&mut self, port: Option<u16>) -> usize {
