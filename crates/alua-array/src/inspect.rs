@@ -182,6 +182,26 @@ impl Array {
         true
     }
 
+    /// Writes to the medium of a unit, past every state and cache: whole blocks from `lba` on, as
+    /// data that were there before the array was. `false`: they are not there, and nothing is
+    /// written.
+    pub fn write_medium(&mut self, unit: usize, lba: u64, data: &[u8]) -> bool {
+        let Some(unit) = self.units.get_mut(unit) else { return false };
+        let size = unit.medium.block_size();
+        let count = (data.len() / size) as u64;
+        if !data.len().is_multiple_of(size) || !unit.medium.has(lba, count) {
+            return false;
+        }
+        unit.medium.write(lba, data, 0, true);
+        true
+    }
+
+    /// Bytes of a logical block of a unit, and how many blocks it has.
+    #[must_use]
+    pub fn geometry(&self, unit: usize) -> Option<(usize, u64)> {
+        self.units.get(unit).map(|unit| (unit.medium.block_size(), unit.medium.blocks()))
+    }
+
     /// Blocks of a unit whose newest contents a crash may lose.
     #[must_use]
     pub fn unflushed_blocks(&self, unit: usize) -> usize {

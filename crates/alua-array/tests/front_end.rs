@@ -121,3 +121,17 @@ fn command_timeouts_are_described_where_they_are_asked_for() {
     assert_eq!((plain.len() - 4) / 8 * 20 + 4, timed.len());
     assert!(timed[4..].chunks(20).all(|descriptor| descriptor[5] & 2 != 0));
 }
+
+#[test]
+fn a_medium_can_be_filled_before_anybody_reads_it() {
+    let mut array = array("");
+    assert!(array.write_medium(0, 3, &[5; 1024]));
+    let (size, blocks) = array.geometry(0).unwrap();
+    assert!(!array.write_medium(0, blocks, &vec![5; size]));
+    assert!(!array.write_medium(0, 0, &[5; 100]));
+    assert!(!array.write_medium(99, 0, &[5; 512]));
+    let nexus = array.connect("a", 1).unwrap();
+    let cdb = [0x28, 0, 0, 0, 0, 3, 0, 0, 2, 0];
+    let outcome = common::send(&mut array, nexus, &cdb, &[], 1024);
+    assert_eq!(outcome.data(), [5; 1024]);
+}

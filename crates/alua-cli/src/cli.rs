@@ -221,6 +221,9 @@ pub(crate) struct TargetServe {
     /// Ask initiators for CHAP, with the names and secrets in this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets: Option<PathBuf>,
+    /// Keep the data of the units in this folder, a sparse file for each; else in memory only
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
     /// Take orders at this socket; by default alua-target.sock in XDG_RUNTIME_DIR
     #[arg(long, value_name = "PATH")]
     pub(crate) control: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 mod boot;
 mod image;
+mod initiators;
 mod needs;
 mod scenarios;
 
@@ -24,6 +25,11 @@ pub(crate) enum Lab {
         /// Names of scenarios
         scenarios: Vec<String>,
     },
+    /// Run real initiators against the iSCSI target, all scripts of lab/initiators without a name
+    Initiators {
+        /// Names of scripts
+        scripts: Vec<String>,
+    },
     /// List the scenarios
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
@@ -34,6 +40,7 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
     match lab {
         Lab::Build => image::Image::ready().map(|_| ()),
         Lab::Run { scenarios } => scenarios::run(scenarios),
+        Lab::Initiators { scripts } => initiators::run(scripts),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
     }
@@ -44,10 +51,16 @@ pub(crate) fn run_all() -> Result<()> {
     scenarios::run(&[])
 }
 
+/// Every script with real initiators, as `cargo xtask test` runs them.
+pub(crate) fn run_initiators() -> Result<()> {
+    initiators::run(&[])
+}
+
 fn list() -> Result<()> {
     for (name, summary) in all()? {
         println!("{name:<24} {summary}");
     }
+    println!("\nwith real initiators: {}", initiators::names()?.join(", "));
     Ok(())
 }
 

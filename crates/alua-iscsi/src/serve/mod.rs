@@ -9,6 +9,7 @@
 //! - [`Control`] reaches the target from other tasks of the same thread.
 
 mod connection;
+mod store;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::event::{ConnectionId, Record};
 use crate::target::Target;
+pub use store::{Store, StoreError};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -81,6 +83,9 @@ pub struct Control {
 struct Inner {
     target: RefCell<Target>,
     begun: Instant,
+    store: RefCell<Option<Store>>,
+    /// Why the store is of no use any more: the server ends with it.
+    broken: RefCell<Option<StoreError>>,
     /// Wakes the task of each connection.
     wakers: RefCell<HashMap<ConnectionId, Rc<Notify>>>,
     /// When the clock's task wakes by itself.
@@ -132,6 +137,13 @@ impl Control {
     /// Wakes the tasks of the connections that the target names, except `own`, which looks itself.
     fn settle(&self, own: Option<ConnectionId>) {
         let mut target = self.inner.target.borrow_mut();
+        // Before any answer leaves.
+        if let Some(store) = self.inner.store.borrow_mut().as_mut()
+            && let Err(error) = store.follow(target.array_mut())
+        {
+            self.inner.broken.borrow_mut().get_or_insert(error);
+            self.inner.clock.notify_one();
+        }
         let mut some = false;
         while let Some(id) = target.poll_ready() {
             some = true;
@@ -166,6 +178,8 @@ impl Server {
         let inner = Inner {
             target: RefCell::new(target),
             begun: Instant::now(),
+            store: RefCell::new(None),
+            broken: RefCell::new(None),
             wakers: RefCell::new(HashMap::new()),
             alarm: Cell::new(Time::from_nanos(0)),
             clock: Notify::new(),
@@ -174,24 +188,35 @@ impl Server {
         Self { control: Control { inner: Rc::new(inner) }, listeners }
     }
 
+    /// The same, with the data of the units in files.
+    #[must_use]
+    pub fn with_store(self, store: Store) -> Self {
+        self.control.inner.store.replace(Some(store));
+        self
+    }
+
     /// A hold on the target.
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
     }
 
-    /// Serves until it is dropped. Must run inside a [`tokio::task::LocalSet`].
-    pub async fn run(self) {
+    /// Serves until it is dropped, or until the store fails: data that cannot be kept must not be
+    /// answered for. Must run inside a [`tokio::task::LocalSet`].
+    pub async fn run(self) -> StoreError {
         for (portal, listener) in self.listeners.0.into_iter().enumerate() {
             tokio::task::spawn_local(accept(self.control.clone(), portal, listener));
         }
-        keep_time(self.control).await;
+        keep_time(self.control).await
     }
 }
 
 /// Moves the array's clock when something is due.
-async fn keep_time(control: Control) {
+async fn keep_time(control: Control) -> StoreError {
     loop {
+        if let Some(error) = control.inner.broken.take() {
+            return error;
+        }
         let deadline = control.inner.target.borrow().deadline();
         control.inner.alarm.set(deadline);
         let wait =

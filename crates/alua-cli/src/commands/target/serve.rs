@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alua_array::{Array, Config, Event, TraceMode};
-use alua_iscsi::serve::{Control, Listeners, Server};
+use alua_iscsi::serve::{Control, Listeners, Server, Store, StoreError};
 use alua_iscsi::{Authentication, Portal, Settings, Target};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -28,7 +28,7 @@ use crate::target::model;
 const PORT: u16 = 3260;
 
 pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
-    let array = array(global, args)?;
+    let mut array = array(global, args)?;
     let portals = portals(&array, &args.portals)?;
     let authentication = match &args.secrets {
         Some(path) => secrets::read(path)?,
@@ -37,6 +37,11 @@ pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
     let control = match &args.control {
         Some(path) => Some(path.clone()),
         None => default_path(),
+    };
+    let failed = |error: StoreError| Error::File { path: error.path, source: error.source };
+    let store = match &args.data {
+        Some(folder) => Some(Store::open(folder, &mut array).map_err(failed)?),
+        None => None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,7 +70,10 @@ pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
         let entropy = Box::new(|bytes: &mut [u8]| {
             getrandom::fill(bytes).expect("the operating system has random bytes");
         });
-        let server = Server::new(Target::new(array, settings, entropy), listeners);
+        let mut server = Server::new(Target::new(array, settings, entropy), listeners);
+        if let Some(store) = store {
+            server = server.with_store(store);
+        }
         serve(global, server, &bound, control).await
     })
 }
@@ -156,7 +164,7 @@ async fn serve(
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(Error::Output)?;
     let result = tokio::select! {
-        () = server.run() => Ok(Exit::Good),
+        error = server.run() => Err(Error::File { path: error.path, source: error.source }),
         result = out.follow(&control) => result.map(|()| Exit::Good),
         _ = tokio::signal::ctrl_c() => Ok(Exit::Good),
         _ = terminate.recv() => Ok(Exit::Good),
