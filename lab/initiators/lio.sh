@@ -26,7 +26,7 @@ done
 sleep 3
 for host in /sys/class/scsi_host/host*/scan; do echo "- - -" > $host; done
 sleep 2
-devices=$(lsscsi | awk '/LIO-ORG.*check0/ { print $NF }' | sort | tr '\n' ' ')
+devices=$(lsscsi | awk '/LIO-ORG/ { print $NF }' | sort | tr '\n' ' ')
 say "LIO at $devices"
 [ "$(echo $devices | wc -w)" = 2 ] || { lsscsi; fail "not two paths"; }
 alua check --explicit --destructive $devices > /run/check 2>&1

@@ -14,9 +14,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use alua_array::{Array, MediumWrite};
+use rustix::fs::SeekFrom;
 
 /// Bytes that are moved at a time.
 const STEP: usize = 1 << 20;
+/// Bytes that are left out when they are zero.
+const CHUNK: usize = 4096;
 
 /// Why data cannot be kept in a file.
 #[derive(Debug, thiserror::Error)]
@@ -69,18 +72,21 @@ impl Store {
         }
         file.set_len(length)?;
         let mut at = 0;
-        while at < there {
-            let step = usize::try_from(there - at).unwrap_or(STEP).min(STEP);
-            let piece = self.buffer.get_mut(..step).unwrap_or(&mut []);
-            file.read_exact_at(piece, at)?;
-            // Whole blocks: a file that is shorter ends in zeros.
-            let whole = piece.len() / size * size;
-            for (number, chunk) in (0..).zip(piece[..whole].chunks(4096)) {
-                if chunk.iter().any(|&byte| byte != 0) {
-                    array.write_medium(unit, (at + number * 4096) / size as u64, chunk);
+        // Only what is not a hole: a unit of a terabyte with nothing on it is there at once.
+        while let Some(start) = seek(&file, SeekFrom::Data(at))? {
+            let end = seek(&file, SeekFrom::Hole(start))?.unwrap_or(length);
+            at = start - start % size as u64;
+            while at < end {
+                let step = usize::try_from(length - at).unwrap_or(STEP).min(STEP);
+                let piece = self.buffer.get_mut(..step).unwrap_or(&mut []);
+                file.read_exact_at(piece, at)?;
+                for (number, chunk) in (0..).zip(piece.chunks(CHUNK)) {
+                    if chunk.iter().any(|&byte| byte != 0) {
+                        array.write_medium(unit, (at + number * CHUNK as u64) / size as u64, chunk);
+                    }
                 }
+                at += step as u64;
             }
-            at += step as u64;
         }
         Ok(file)
     }
@@ -118,8 +124,82 @@ impl Store {
     }
 }
 
+/// Where the next data or the next hole begins; `None` behind the last.
+fn seek(file: &File, from: SeekFrom) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, from) {
+        Ok(at) => Ok(Some(at)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A unit's name as part of a file's name.
 fn file_name(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     name.chars().map(safe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array() -> Array {
+        alua_array::shipped::DEMO.build()
+    }
+
+    /// A folder that goes away with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("alua-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn what_one_target_wrote_the_next_one_has() {
+        let folder = Folder::new("store");
+        let mut first = array();
+        let mut store = Store::open(&folder.0, &mut first).unwrap();
+        let nexus = first.connect("host", 1).unwrap();
+        let second = std::time::Duration::from_secs(1);
+        let mut write = [0; 16];
+        (write[0], write[7], write[13]) = (0x8a, 0x11, 3);
+        let data: Vec<u8> = (0..1536).map(|at| (at % 251 + 1) as u8).collect();
+        let done = first.execute(nexus, 0, 1, &write, &data, 0, second).unwrap().unwrap();
+        assert!(done.outcome.is_good());
+        store.follow(&mut first).unwrap();
+        let lba = u64::from_be_bytes(write[2..10].try_into().unwrap());
+        let mut next = array();
+        Store::open(&folder.0, &mut next).unwrap();
+        let mut back = vec![0; 1536];
+        assert!(next.read_medium(0, lba, &mut back));
+        assert_eq!(back, data);
+        let mut other = vec![9; 512];
+        assert!(next.read_medium(1, lba, &mut other) && other == vec![0; 512]);
+        // It is a raw image, and takes no more room than was written.
+        let image = File::open(folder.0.join("data0.img")).unwrap();
+        let mut block = [0; 512];
+        image.read_exact_at(&mut block, lba * 512).unwrap();
+        assert_eq!(block, data[..512]);
+        use std::os::unix::fs::MetadataExt as _;
+        assert!(image.metadata().unwrap().blocks() * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn a_file_that_is_longer_than_its_unit_is_refused() {
+        let folder = Folder::new("long");
+        let path = folder.0.join("data0.img");
+        File::create(&path).unwrap().set_len(2 << 30).unwrap();
+        let error = Store::open(&folder.0, &mut array()).unwrap_err();
+        assert!(error.to_string().contains("its unit"), "{error}");
+    }
 }
