@@ -1,19 +1,21 @@
 # Figures beside tgt and LIO's iSCSI target, all in this guest with the same client: ratios to LIO.
 # Not part of the tests: `cargo xtask lab initiators figures`.
 . $HERE/common
-serve
-truncate -s 1G /dev/shm/tgt.img /dev/shm/lio.img
+# A unit as large as the others, in memory like theirs.
+alua array print demo | sed 's/^blocks = .*/blocks = 524288/' > /run/bench.toml
+serve --array /run/bench.toml
+truncate -s 256M /dev/shm/tgt.img
 tgtd -f --iscsi portal=127.0.0.1:13260 > /run/tgtd.log 2>&1 &
 sleep 2
 tgt="tgtadm --lld iscsi"
 must $tgt --op new --mode target --tid 1 -T iqn.2026-03.invalid.tgt:bench
 must $tgt --op new --mode logicalunit --tid 1 --lun 1 -b /dev/shm/tgt.img
 must $tgt --op bind --mode target --tid 1 -I ALL
-modprobe -a target_core_mod target_core_file iscsi_target_mod
+modprobe -a target_core_mod iscsi_target_mod
 lio=/sys/kernel/config/target
-store=$lio/core/fileio_0/bench
+store=$lio/core/rd_mcp_0/bench
 mkdir -p $store
-echo "fd_dev_name=/dev/shm/lio.img,fd_dev_size=1073741824,fd_buffered_io=1" > $store/control
+echo "rd_pages=65536" > $store/control
 echo 1 > $store/enable
 mkdir -p $lio/iscsi
 port=$lio/iscsi/iqn.2026-03.invalid.lio:bench/tpgt_1

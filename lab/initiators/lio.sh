@@ -2,11 +2,14 @@
 # may come.
 . $HERE/common
 lio=/sys/kernel/config/target
-modprobe -a target_core_mod target_core_file tcm_loop scsi_dh_alua sd_mod sg
+# The stock handler would take unit attentions away, and it cannot be detached.
+echo "install scsi_dh_alua /bin/false" > /etc/modprobe.d/no-handler.conf
+trap 'rm -f /etc/modprobe.d/no-handler.conf' EXIT
+modprobe -a target_core_mod target_core_file tcm_loop sd_mod sg
 store=$lio/core/fileio_0/check0
 mkdir -p $store
-truncate -s 64M /run/check0.img
-echo "fd_dev_name=/run/check0.img,fd_dev_size=67108864" > $store/control
+truncate -s 64M /var/tmp/check0.img
+echo "fd_dev_name=/var/tmp/check0.img,fd_dev_size=67108864" > $store/control
 echo "5000000099" > $store/wwn/vpd_unit_serial
 echo 1 > $store/enable
 for id in 1 2; do
@@ -42,5 +45,5 @@ for id in 1 2; do
     rmdir $store/alua/grp$id 2>/dev/null
 done
 rmdir $store 2>/dev/null
-expected="@EXPECTED@"
+expected="report-whole allocation-lengths group-descriptors stpg-bad-lists "
 [ "$failed" = "$expected" ] || fail "documented are: $expected"

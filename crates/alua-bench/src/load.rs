@@ -105,6 +105,13 @@ impl Session {
             ("FirstBurstLength", &buffer),
             ("MaxOutstandingR2T", "1"),
             ("MaxConnections", "1"),
+            // What is not offered some targets offer themselves, and wait for an answer.
+            ("DefaultTime2Wait", "2"),
+            ("DefaultTime2Retain", "0"),
+            ("DataPDUInOrder", "Yes"),
+            ("DataSequenceInOrder", "Yes"),
+            ("IFMarker", "No"),
+            ("OFMarker", "No"),
             ("ErrorRecoveryLevel", "0"),
         ] {
             text::put(&mut keys, key, value);
@@ -116,9 +123,9 @@ impl Session {
         header.isid[4..].copy_from_slice(&serial.to_be_bytes());
         header.cid.set(1);
         header.cmd_sn.set(self.cmd_sn);
-        let mut first_burst = 65_536;
+        let (mut first_burst, mut said) = (65_536, String::new());
         // A target may want to say its keys before it lets go on.
-        for _ in 0..4 {
+        for _ in 0..8 {
             self.send(header.bytes(), &keys)?;
             let (answer, data) = self.receive()?;
             if answer[0] & opcode::MASK != opcode::LOGIN_RESPONSE || answer[36] != 0 {
@@ -137,9 +144,10 @@ impl Session {
                 self.immediate = first_burst.min(self.send_max).min(BUFFER);
                 return Ok(());
             }
+            said = format!("{:02x}: {}", answer[1], String::from_utf8_lossy(&data));
             keys.clear();
         }
-        Err(odd("the login does not end"))
+        Err(odd(&format!("the login does not end, the last answer is {said}")))
     }
 
     fn capacity(&mut self, lun: u8) -> io::Result<()> {

@@ -111,6 +111,25 @@ impl<'a> Bench<'a> {
         0..self.paths.len()
     }
 
+    /// A path whose unit attentions do not come through, by the name of what takes them.
+    pub(crate) fn muffled(&self) -> Option<&str> {
+        self.paths.iter().find_map(|path| path.handler.as_deref())
+    }
+
+    /// Bytes of a logical block; 512 where nobody tells. A read must ask for as much as its CDB
+    /// moves: there are targets that fail it otherwise.
+    pub(crate) fn block_size(&mut self) -> usize {
+        let mut cdb = [0; 16];
+        (cdb[0], cdb[1], cdb[13]) = (0x9e, 0x10, 32);
+        for path in self.paths() {
+            let answer = self.ask(path, &cdb, &[], 32);
+            if let (true, Some(&[a, b, c, d])) = (answer.is_good(), answer.data.get(8..12)) {
+                return (u32::from_be_bytes([a, b, c, d]) as usize).clamp(1, 1 << 16);
+            }
+        }
+        512
+    }
+
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
     }

@@ -35,6 +35,9 @@ pub struct Path {
     pub name: String,
     /// What carries its commands.
     pub line: Box<dyn Transport + Send>,
+    /// The device handler that the operating system has attached to the path. Linux's `alua` takes
+    /// unit attentions away: a command that meets one is sent again before anybody hears of it.
+    pub handler: Option<String>,
 }
 
 impl fmt::Debug for Path {

@@ -282,13 +282,14 @@ fn read_permitted(bench: &mut Bench<'_>) -> Result<(), Skipped> {
     takes_part(bench)?;
     bench.one_unit()?;
     let read = [0x88, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+    let size = bench.block_size();
     for (path, state) in path_states(bench)? {
         // An LBA-dependent group may be the wrong one for block 0.
         if state == AccessState::LbaDependent {
             continue;
         }
         let Some((words, right)) = expected_of(state) else { continue };
-        let answer = bench.ask(path, &read, &[], 4096);
+        let answer = bench.ask(path, &read, &[], size);
         // That it hangs is another check's business.
         if answer.status.is_some() {
             let expected = format!("{words}: the report says {state}");

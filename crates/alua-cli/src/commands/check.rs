@@ -63,7 +63,7 @@ fn paths(world: &World, names: &[String]) -> Result<Vec<Path>, Error> {
     }
     let open = |name: &String| {
         let device = world.device(name)?;
-        Ok(Path { name: device.label, line: device.line })
+        Ok(Path { name: device.label, line: device.line, handler: device.handler })
     };
     wanted.iter().map(open).collect()
 }
