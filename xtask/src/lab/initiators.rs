@@ -61,7 +61,8 @@ pub(super) fn run(wanted: &[String]) -> Result<()> {
     let todo: Vec<String> =
         all.iter().filter(|name| wanted.contains(name) || by_default(name)).cloned().collect();
     let image = Image::ready()?;
-    let share = Share::with(&[("alua-cli", "alua"), ("alua-bench", "alua-bench-iscsi")])?;
+    let programs = [("alua-cli", "alua"), ("alua-bench", "alua-bench-iscsi")];
+    let share = Share::with(&programs, "alua-cli/ublk")?;
     share.prepare(RUN, &todo)?;
     share.copy("initiators")?;
     let start = Instant::now();

@@ -137,19 +137,16 @@ pub(super) struct Share {
 impl Share {
     /// Makes the folder, with the programs of this tree in it.
     fn new() -> Result<Self> {
-        needs::for_programs()?;
-        run::run(
-            run::cargo()
-                .args(["build", "--release", "-p", "alua-cli", "-p", "alua-lab"])
-                .args(["--features", "alua-lab/ublk,alua-cli/ublk"]),
-        )?;
-        Self::with(&[("alua-cli", "alua"), ("alua-lab", "alua-lab")])
+        let programs =
+            [("alua-cli", "alua"), ("alua-lab", "alua-lab"), ("alua-lab", "alua-lab-export")];
+        Self::with(&programs, "alua-lab/ublk,alua-cli/ublk")
     }
 
-    /// The same with these programs: package and name.
-    pub(super) fn with(programs: &[(&str, &str)]) -> Result<Self> {
+    /// The same with these programs, package and name, and with these features.
+    pub(super) fn with(programs: &[(&str, &str)], features: &str) -> Result<Self> {
+        needs::for_programs()?;
         let mut build = run::cargo();
-        build.args(["build", "--release"]);
+        build.args(["build", "--release", "--features", features]);
         for (package, program) in programs {
             build.args(["-p", package, "--bin", program]);
         }
@@ -161,7 +158,6 @@ impl Share {
         let folder = super::cache()?.join(format!("share-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let share = Self { folder };
-        for program in ["alua", "alua-lab", "alua-lab-export"] {
         for (_, program) in programs {
             install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
         }
@@ -175,14 +171,8 @@ impl Share {
         install(&file, &self.folder.join("run"))?;
         fs::write(self.folder.join("todo"), todo.join("\n"))?;
         fs::write(self.folder.join("results"), "")?;
-        for kind in ["scenarios", "block"] {
-            let to = self.folder.join(kind);
-            fs::create_dir_all(&to)?;
-            for entry in fs::read_dir(super::folder().join(kind))? {
-                let entry = entry?;
-                fs::copy(entry.path(), to.join(entry.file_name()))?;
-            }
-        self.copy("scenarios")
+        self.copy("scenarios")?;
+        self.copy("block")
     }
 
     /// Copies the files of a folder of the lab.
