@@ -66,17 +66,23 @@ const STEPS: &[Step] = &[
         help: "run the scenario alone with `cargo xtask lab kernel NAME`; without a guest: --no-lab",
         run: lab::kernel::run_all,
     },
+    Step {
+        name: INITIATORS,
+        help: "run the script alone with `cargo xtask lab initiators NAME`; without a guest: --no-lab",
+        run: lab::run_initiators,
+    },
 ];
 
 /// The steps that `--no-lab` leaves out.
 const LAB: &str = "lab";
 const KERNEL: &str = "the kernel's device handler";
+const INITIATORS: &str = "initiators";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut done: Vec<(&str, Duration)> = Vec::new();
     for (index, step) in STEPS.iter().enumerate() {
         println!("\n==> {}/{}: {}", index + 1, STEPS.len(), step.name);
-        if [LAB, KERNEL].contains(&step.name) && args.no_lab {
+        if [LAB, KERNEL, INITIATORS].contains(&step.name) && args.no_lab {
             println!("left out");
             continue;
         }
@@ -90,7 +96,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if args.no_lab {
         println!(
-            "         --  LEFT OUT  {LAB}, {KERNEL}: NOTHING WAS TESTED ON A REAL KERNEL (--no-lab)"
+            "         --  LEFT OUT  {LAB}, {KERNEL}, {INITIATORS}: NOTHING WAS TESTED ON A REAL KERNEL \
+             (--no-lab)"
         );
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod boot;
 mod image;
+mod initiators;
 pub(crate) mod kernel;
 mod needs;
 mod scenarios;
@@ -25,6 +26,11 @@ pub(crate) enum Lab {
         /// Names of scenarios
         scenarios: Vec<String>,
     },
+    /// Run real initiators against the iSCSI target, all scripts of lab/initiators without a name
+    Initiators {
+        /// Names of scripts
+        scripts: Vec<String>,
+    },
     /// List the scenarios
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
@@ -39,6 +45,7 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
     match lab {
         Lab::Build => image::Image::ready().map(|_| ()),
         Lab::Run { scenarios } => scenarios::run(scenarios),
+        Lab::Initiators { scripts } => initiators::run(scripts),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
         Lab::Kernel(args) => kernel::run(args),
@@ -58,10 +65,16 @@ pub(crate) fn run_all() -> Result<()> {
     scenarios::run(&[])
 }
 
+/// Every script with real initiators, as `cargo xtask test` runs them.
+pub(crate) fn run_initiators() -> Result<()> {
+    initiators::run(&[])
+}
+
 fn list() -> Result<()> {
     for (name, summary) in all()? {
         println!("{name:<24} {summary}");
     }
+    println!("\nwith real initiators: {}", initiators::names()?.join(", "));
     Ok(())
 }
 

@@ -203,7 +203,8 @@ fn script(config: &Config, path: &Path) -> Result<Vec<(alua_array::Time, Event)>
         .map_err(|error| Error::Text(error.to_string()))
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
 }
 
