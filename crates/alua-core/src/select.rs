@@ -250,25 +250,37 @@ pub enum Why {
 /// last, for the policies that take turns. `None`: none is live, or those of the best class are full.
 #[must_use]
 pub fn pick(paths: &[Candidate], policy: Policy, after: usize) -> Option<(usize, Why)> {
-    let best = best_class(paths)?;
-    let chosen =
-        first_by(paths, after, |it| (it.room && it.class == Some(best)).then(|| key(policy, it)))?;
+    let (best, chosen) = best_of(paths, policy, after);
+    let chosen = chosen?;
     if policy == Policy::ServiceTime {
-        if let Some(other) = outruns(paths, after, best, chosen) {
+        if let Some(other) = outruns(paths, after, best?, chosen) {
             return Some((other, Why::Outruns));
         }
     }
     Some((chosen, Why::Best))
 }
 
-fn best_class(paths: &[Candidate]) -> Option<Class> {
-    let mut best: Option<Class> = None;
-    for class in paths.iter().filter_map(|it| it.class) {
-        if best.is_none_or(|so_far| class < so_far) {
-            best = Some(class);
+/// The best class that is live, and the policy's choice among its paths that have room: in one
+/// walk, since it is done for each request.
+fn best_of(paths: &[Candidate], policy: Policy, after: usize) -> (Option<Class>, Option<usize>) {
+    let mut best = u8::MAX;
+    // Earlier places come behind later ones of the same key.
+    let mut least = (u64::MAX, true);
+    let mut chosen = None;
+    for (place, it) in paths.iter().enumerate() {
+        let Some(Class(class)) = it.class else { continue };
+        if class > best {
+            continue;
+        }
+        if class < best {
+            (best, least, chosen) = (class, (u64::MAX, true), None);
+        }
+        let rank = (key(policy, it), place <= after);
+        if it.room && (chosen.is_none() || rank < least) {
+            (least, chosen) = (rank, Some(place));
         }
     }
-    best
+    ((best != u8::MAX).then_some(Class(best)), chosen)
 }
 
 const fn key(policy: Policy, it: &Candidate) -> u64 {

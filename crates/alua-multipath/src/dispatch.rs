@@ -172,7 +172,7 @@ impl Engine {
     /// The place of the path for the next command.
     fn choose(&mut self) -> Option<usize> {
         let policy = self.config.policy;
-        let (mut place, why) = select::pick(&self.candidates, policy, self.chosen)?;
+        let (mut place, why) = select::pick(&self.candidates[..self.places], policy, self.chosen)?;
         self.turns = self.turns.wrapping_add(1);
         if policy == Policy::ServiceTime && self.turns.is_multiple_of(TRIAL_TURNS) {
             place = self.trial(place, why).unwrap_or(place);
@@ -189,7 +189,8 @@ impl Engine {
     /// where the best is slow, a worse one that was never measured.
     fn trial(&self, chosen: usize, why: Why) -> Option<usize> {
         if why == Why::Outruns {
-            return select::pick(&self.candidates, Policy::QueueDepth, chosen).map(|(it, _)| it);
+            return select::pick(&self.candidates[..self.places], Policy::QueueDepth, chosen)
+                .map(|(it, _)| it);
         }
         if u64::from(self.candidates[chosen].service_ns) < select::OUTRUN_FLOOR_NS {
             return None;

@@ -13,7 +13,7 @@ use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{self, Group, LogicalUnit};
 
 use crate::action::{Action, ControlId, ControlName, Event, FenceAnswer, FenceId, IoId, PathId};
-use crate::config::{Config, EVENTS_MAX, PATHS_MAX};
+use crate::config::{Activation, Config, EVENTS_MAX, PATHS_MAX};
 use crate::control::Activating;
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
@@ -131,6 +131,8 @@ pub struct Engine {
     pub(crate) of_core: Vec<Option<u16>>,
     pub(crate) paths: Vec<Path>,
     pub(crate) candidates: Vec<Candidate>,
+    /// Of those, up to the last that has a path.
+    pub(crate) places: usize,
     /// The path chosen last.
     pub(crate) chosen: usize,
     /// I/O sent, for what is done once in a while.
@@ -227,6 +229,7 @@ impl Engine {
             of_core: vec![None; places],
             paths: (0..places).map(|_| Path::free(0)).collect(),
             candidates: vec![Candidate::NONE; places],
+            places: 0,
             chosen: 0,
             turns: 0,
             requests: Table::new(limits.requests),
@@ -533,6 +536,9 @@ impl Engine {
     /// found anew where they may have changed, and requests that wait are sent where they can.
     pub(crate) fn settle(&mut self, now: Time) {
         self.last_time = now;
+        if self.is_quiet() {
+            return;
+        }
         loop {
             if self.core_dirty {
                 self.drive_core(now);
@@ -557,6 +563,15 @@ impl Engine {
             self.tell(Event::Stopped);
         }
         debug_assert!(self.actions.len() <= self.actions.capacity(), "I14");
+    }
+
+    /// Whether nothing is to be settled: the state of nearly every request without faults.
+    fn is_quiet(&self) -> bool {
+        let news = self.core_dirty || self.stale || self.fencing || self.kick;
+        let waits = !self.waiting.is_empty() || self.poll.is_some() || self.gives_up;
+        let watches = matches!(self.config.activation, Activation::OptimizedLost { .. })
+            || self.broken(Sabotage::PullAlways);
+        !news && !waits && !watches && self.stopped.is_none()
     }
 
     /// Whether what the engine keeps twice agrees; for tests.

@@ -36,6 +36,8 @@ impl Engine {
         for place in 0..self.paths.len() {
             self.find_standing(place);
         }
+        let there = |path: &crate::path::Path| path.core.is_some();
+        self.places = self.paths.iter().rposition(there).map_or(0, |last| last + 1);
         self.defer(now);
         for place in 0..self.paths.len() {
             self.candidates[place].distance = self.paths[place].traits.distance;

@@ -1,0 +1,222 @@
+//! `alua-bench-engine WORK COUNT`: the engine without faults, `COUNT` times; `cargo xtask bench`
+//! runs it under valgrind. `alua-bench-engine time` prints nanoseconds and allocations.
+//!
+//! | work | what is done each time |
+//! |---|---|
+//! | `read`, `write` | one request of 4 KiB from submission to completion, eight paths in two groups |
+//! | `select` | the choice among eight paths alone |
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use alua_core::access::{AccessState, SupportedStates, Tpgs};
+use alua_core::failover::IoOutcome;
+use alua_core::select::{Candidate, Policy, Preference, class, pick};
+use alua_core::spc::Status;
+use alua_core::spc::cdb::ReportFormat;
+use alua_core::spc::target_port_groups::{GroupFields, ReportWriter, StatusCode};
+use alua_core::tpgs;
+use alua_core::unit::{self, CommandKind};
+use alua_multipath::{
+    Action, Config, ControlKind, Engine, Geometry, NewPath, Operation, PathTraits, Request, Time,
+};
+use anyhow::{Context, Result, bail};
+
+const PATHS: u16 = 8;
+/// Requests out at a time.
+const DEPTH: u64 = 8;
+/// From one step to the next, in nanoseconds.
+const STEP: u64 = 10_000;
+
+/// Counts what is allocated.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; a counter is kept beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: `place` came from `System`, by `alloc` above.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// An engine whose paths are all live: four optimized, four not.
+struct Bench {
+    engine: Engine,
+    now: u64,
+}
+
+impl Bench {
+    fn new() -> Result<Self> {
+        let managed = tpgs::evaluate(0, Tpgs::Implicit);
+        let geometry = Geometry { blocks: 1 << 30, block_size: 512 };
+        let mut bench =
+            Self { engine: Engine::new(Config::default(), None, managed, geometry), now: 0 };
+        // Paths without a name would be eight units: they share one.
+        let page = [0, 0x83, 0, 12, 1, 3, 0, 8, 0x50, 0, 0, 0, 0, 0, 0, 1];
+        let page = alua_core::spc::designator::DeviceIdentification::new(&page)?;
+        let identity = alua_core::identity::Identity::from_page(&page)?;
+        bench.engine = Engine::new(Config::default(), identity.name, managed, geometry);
+        for port in 1..=PATHS {
+            let identity = unit::NewPath {
+                name: identity.name.as_ref(),
+                group: Some(1 + (port - 1) / 4),
+                relative_port: Some(port),
+            };
+            let new = NewPath { identity, geometry, traits: PathTraits::default() };
+            bench.engine.add_path(new, Time::ZERO)?;
+        }
+        for _ in 0..64 {
+            bench.step();
+            bench.answer()?;
+        }
+        Ok(bench)
+    }
+
+    fn time(&self) -> Time {
+        Time::from_nanos(self.now)
+    }
+
+    fn step(&mut self) {
+        self.now += 1_000_000;
+        self.engine.handle_time(self.time());
+    }
+
+    /// Answers the driver's own commands: one report.
+    fn answer(&mut self) -> Result<()> {
+        while let Some(action) = self.engine.poll_action() {
+            let Action::Control(control) = action else { bail!("{action:?} at the start") };
+            let data = match control.kind {
+                ControlKind::Core(command)
+                    if matches!(command.kind, CommandKind::ReportTargetPortGroups { .. }) =>
+                {
+                    report()?
+                }
+                _ => bail!("{control:?} at the start"),
+            };
+            let outcome = unit::Outcome::Answered { status: Status::Good, sense: &[], data: &data };
+            self.engine.handle_control(control.id, &outcome, self.time());
+        }
+        while self.engine.poll_event().is_some() {}
+        Ok(())
+    }
+
+    /// `count` requests, `DEPTH` at a time, each answered well.
+    fn serve(&mut self, operation: Operation, count: u64) -> Result<u64> {
+        let (mut sent, mut done) = (0, 0);
+        while done < count {
+            while sent < count && sent - done < DEPTH {
+                let lba = sent * 8 % (1 << 20);
+                let request = Request { operation, lba, blocks: 8 };
+                self.engine.submit(request, Time::from_nanos(self.now))?;
+                sent += 1;
+            }
+            self.now += STEP;
+            while let Some(action) = self.engine.poll_action() {
+                match action {
+                    Action::Send(send) => {
+                        let outcome =
+                            IoOutcome::Answered { status: Status::Good, sense: &[], whole: true };
+                        let now = Time::from_nanos(self.now);
+                        self.engine.handle_io(black_box(send.io), &outcome, now);
+                    }
+                    Action::Complete { result, .. } => {
+                        result?;
+                        done += 1;
+                    }
+                    other => bail!("{other:?} without a fault"),
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn report() -> Result<Vec<u8>> {
+    let mut buffer = [0; 256];
+    let mut writer = ReportWriter::new(&mut buffer, ReportFormat::Extended, 0);
+    for (id, state) in [(1, AccessState::ActiveOptimized), (2, AccessState::ActiveNonOptimized)] {
+        let fields = GroupFields {
+            preferred: false,
+            state,
+            supported: SupportedStates::from_bits(0xdf),
+            id,
+            status: StatusCode::None,
+            vendor: 0,
+        };
+        writer.push(&fields, [id])?;
+    }
+    let length = writer.finish()?;
+    Ok(buffer[..length].to_vec())
+}
+
+fn select(count: u64) -> u64 {
+    let path = |place: u32| Candidate {
+        class: Some(class(place < 4, false, Preference::Ignore)),
+        room: true,
+        in_flight: place % 3,
+        service_ns: 100_000,
+        distance: 0,
+    };
+    let mut paths: Vec<Candidate> = (0..u32::from(PATHS)).map(path).collect();
+    let mut after = 0;
+    for turn in 0..count {
+        if let Some((place, _)) = pick(black_box(&paths), Policy::QueueDepth, after) {
+            after = place;
+            paths[place].in_flight = (turn % 5) as u32;
+        }
+    }
+    after as u64
+}
+
+fn work(name: &str, count: u64) -> Result<u64> {
+    let write = Operation::Write { fua: false };
+    match name {
+        "read" => Bench::new()?.serve(Operation::Read, count),
+        "write" => Bench::new()?.serve(write, count),
+        "select" => Ok(select(count)),
+        _ => bail!("no such work: {name}"),
+    }
+}
+
+fn times() -> Result<()> {
+    const COUNT: u64 = 2_000_000;
+    for (name, operation) in [("read", Operation::Read), ("write", Operation::Write { fua: false })]
+    {
+        let mut bench = Bench::new()?;
+        bench.serve(operation, COUNT / 100)?;
+        let (start, before) = (Instant::now(), ALLOCATIONS.load(Ordering::Relaxed));
+        bench.serve(operation, COUNT)?;
+        let nanos = start.elapsed().as_nanos() as f64 / COUNT as f64;
+        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        println!("{name} {nanos:.1} {allocations}");
+    }
+    let start = Instant::now();
+    black_box(select(COUNT));
+    println!("select {:.1} 0", start.elapsed().as_nanos() as f64 / COUNT as f64);
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [only] if only == "time" => times(),
+        [name, count] => {
+            println!("{}", work(name, count.parse().context("COUNT is a number")?)?);
+            Ok(())
+        }
+        _ => bail!("usage: alua-bench-engine read|write|select COUNT | time"),
+    }
+}
