@@ -2,9 +2,9 @@
 //!
 //! # States of a request
 //!
-//! `held` (no room in the engine, or an earlier server's commands are being fenced off) - `Job`, with
-//! one request in the engine at a time - ended. A discard or a write of zeroes that is longer than
-//! the engine takes goes in pieces, one after the other.
+//! `held` (no room in the engine, or an earlier server's commands are being fenced off) - `Job`,
+//! with one request in the engine at a time - ended. A discard or a write of zeroes that is longer
+//! than the engine takes goes in pieces, one after the other.
 //!
 //! # Invariants
 //!
@@ -12,7 +12,8 @@
 //!   completion; its duty to end is inside it, so that dropping everything ends every request.
 //! - A read's buffer is in its job or with one command. What a command read moves to the job when
 //!   the engine completes the request by that command, and to nobody otherwise.
-//! - A write's data are shared by the job and its commands; the memory lives until the last is back.
+//! - A write's data are shared by the job and its commands; the memory lives until the last is
+//!   back.
 //! - After each input every action of the engine is carried out before the next input.
 
 use std::collections::VecDeque;
