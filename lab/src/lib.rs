@@ -5,6 +5,7 @@ pub mod answer;
 pub mod block;
 pub mod command;
 pub mod facts;
+pub mod kernel;
 pub mod peers;
 pub mod report;
 pub mod runner;

@@ -32,6 +32,8 @@ enum Task {
     Lab(lab::Lab),
     /// Run seeds of the multipath engine's simulation
     Sim(sim::Args),
+    /// Build the kernel's device handler for the kernels that are supported
+    Kmod(lab::kernel::BuildArgs),
     /// Run a fuzz target, or each of them in turn
     Fuzz(fuzz::Args),
     /// Write the manual pages and shell completions of the command
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Task::PanicCheck => panic_check::run(),
         Task::Lab(args) => lab::run(&args),
         Task::Sim(args) => sim::run(&args),
+        Task::Kmod(args) => lab::kernel::build(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Man(args) => man::run(&args),
         Task::Bench(args) => bench::run(&args),

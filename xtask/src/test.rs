@@ -61,16 +61,28 @@ const STEPS: &[Step] = &[
         help: "run the scenario alone with `cargo xtask lab run NAME`; without a guest: --no-lab",
         run: lab::run_all,
     },
+    Step {
+        name: KERNEL,
+        help: "run the scenario alone with `cargo xtask lab kernel NAME`; without a guest: --no-lab",
+        run: lab::kernel::run_all,
+    },
+    Step {
+        name: INITIATORS,
+        help: "run the script alone with `cargo xtask lab initiators NAME`; without a guest: --no-lab",
+        run: lab::run_initiators,
+    },
 ];
 
-/// The step that `--no-lab` leaves out.
+/// The steps that `--no-lab` leaves out.
 const LAB: &str = "lab";
+const KERNEL: &str = "the kernel's device handler";
+const INITIATORS: &str = "initiators";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut done: Vec<(&str, Duration)> = Vec::new();
     for (index, step) in STEPS.iter().enumerate() {
         println!("\n==> {}/{}: {}", index + 1, STEPS.len(), step.name);
-        if step.name == LAB && args.no_lab {
+        if [LAB, KERNEL, INITIATORS].contains(&step.name) && args.no_lab {
             println!("left out");
             continue;
         }
@@ -83,7 +95,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("{:>8.1} s  passed    {name}", time.as_secs_f64());
     }
     if args.no_lab {
-        println!("         --  LEFT OUT  {LAB}: NOTHING WAS TESTED ON A REAL KERNEL (--no-lab)");
+        println!(
+            "         --  LEFT OUT  {LAB}, {KERNEL}, {INITIATORS}: NOTHING WAS TESTED ON A REAL KERNEL \
+             (--no-lab)"
+        );
     }
     Ok(())
 }

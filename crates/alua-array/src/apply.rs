@@ -379,7 +379,7 @@ impl Array {
 
     fn nexus_is(&self, nexus: usize, initiator: Option<&String>, port: Option<u16>) -> bool {
         let nexus = &self.nexuses[nexus];
-        initiator.is_none_or(|wanted| *wanted == nexus.initiator)
+        initiator.is_none_or(|wanted| nexus.initiator_is(wanted))
             && port.is_none_or(|wanted| wanted == self.ports[nexus.port].id)
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Port {
     pub(crate) controller: usize,
     pub(crate) link_time: Duration,
     pub(crate) up: bool,
+    /// How often the link was lost.
+    pub(crate) losses: u64,
     /// By logical unit number: the unit behind it.
     pub(crate) luns: Vec<Option<u32>>,
     /// An event has changed the numbers.
@@ -79,7 +81,11 @@ pub struct Array {
     pub(crate) nexuses: Vec<Nexus>,
     /// The places of the nexuses that are alive.
     pub(crate) alive: Vec<u32>,
+    /// The places of nexuses whose identifiers nobody holds any more.
+    pub(crate) forgotten: Vec<u32>,
     pub(crate) tasks: Tasks,
+    /// Commands that ended without an answer.
+    pub(crate) dropped: u64,
     pub(crate) clock: Clock<What>,
     script: Vec<Event>,
     pub(crate) completions: VecDeque<Completion>,
@@ -121,6 +127,8 @@ impl Array {
             unit_names: BTreeMap::new(),
             nexuses: Vec::new(),
             alive: Vec::new(),
+            forgotten: Vec::new(),
+            dropped: 0,
             tasks: Tasks::default(),
             clock: Clock::new(),
             script: Vec::new(),
@@ -206,6 +214,11 @@ impl Array {
         }
     }
 
+    /// Gives a buffer that is not needed any more to the array, for a later command.
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.keep_buffer(buffer);
+    }
+
     /// Makes something happen now.
     ///
     /// # Errors
@@ -236,8 +249,17 @@ impl Array {
         if let Some(old) = old {
             self.disconnect(NexusId(old));
         }
-        let id = NexusId(self.nexuses.len() as u32);
-        self.nexuses.push(Nexus::new(initiator.to_owned(), at));
+        let nexus = Nexus::new(initiator.to_owned(), at);
+        let id = match self.free_place() {
+            Some(place) => {
+                self.nexuses[place as usize] = nexus;
+                NexusId(place)
+            }
+            None => {
+                self.nexuses.push(nexus);
+                NexusId((self.nexuses.len() - 1) as u32)
+            }
+        };
         self.alive.push(id.0);
         self.trace.note(self.now(), "nexus", format_args!("{id} {initiator} port {port}"));
         if let Some(code) = self.config.array.connect_attention {
@@ -259,6 +281,24 @@ impl Array {
         self.alive.retain(|&alive| alive != nexus.0);
         self.drop_tasks(|task| task.nexus == nexus.0);
         self.trace.note(self.clock.now(), "nexus", format_args!("{nexus} ended"));
+    }
+
+    /// [`Self::disconnect`], with the promise that `nexus` is never used again: a later nexus may get
+    /// the same identifier. For callers that run for long; one that wants to see stale identifiers
+    /// refused does not call it.
+    pub fn forget(&mut self, nexus: NexusId) {
+        self.disconnect(nexus);
+        let known = (nexus.0 as usize) < self.nexuses.len();
+        if known && !self.forgotten.contains(&nexus.0) {
+            self.forgotten.push(nexus.0);
+        }
+    }
+
+    /// A forgotten place that no command refers to; commands that ignore aborts outlive their nexus.
+    fn free_place(&mut self) -> Option<u32> {
+        let free = |place: &u32| self.tasks.find(|task| task.nexus == *place).is_none();
+        let at = self.forgotten.iter().position(free)?;
+        Some(self.forgotten.swap_remove(at))
     }
 
     /// A record of a change of the medium, for whoever asked for it.

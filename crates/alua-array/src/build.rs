@@ -43,6 +43,7 @@ impl Array {
                 controller: self.groups[group].controller,
                 link_time: port.link_time,
                 up: port.up,
+                losses: 0,
                 luns: luns.clone(),
                 remapped: false,
             });

@@ -247,6 +247,53 @@ impl Command {
     }
 }
 
+/// How much data a command takes from its initiator, as its CDB says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataOut {
+    /// None.
+    None,
+    /// This many bytes: a parameter list.
+    Bytes(u32),
+    /// This many logical blocks.
+    Blocks(u32),
+}
+
+impl DataOut {
+    /// What the CDB says. A CDB that is cut short counts as filled up with zeros; a command that
+    /// the model does not have takes none.
+    #[must_use]
+    pub fn of(cdb: &[u8]) -> Self {
+        use Command as C;
+        let field = |from: usize, length: usize| {
+            let bytes = cdb.iter().skip(from).take(length);
+            bytes.fold(0_u32, |value, &byte| value << 8 | u32::from(byte))
+        };
+        let command = Command::of(cdb);
+        match command {
+            C::Write6 => Self::Blocks(if field(4, 1) == 0 { 256 } else { field(4, 1) }),
+            C::Write10 => Self::Blocks(field(7, 2)),
+            C::Write12 => Self::Blocks(field(6, 4)),
+            C::Write16 => Self::Blocks(field(10, 4)),
+            C::Verify10 | C::Verify12 | C::Verify16 => match field(1, 1) >> 1 & 3 {
+                1 if command == C::Verify10 => Self::Blocks(field(7, 2)),
+                1 if command == C::Verify12 => Self::Blocks(field(6, 4)),
+                1 => Self::Blocks(field(10, 4)),
+                3 => Self::Blocks(1),
+                _ => Self::None,
+            },
+            C::CompareAndWrite => Self::Blocks(2 * field(13, 1)),
+            C::WriteSame16 if field(1, 1) & 1 != 0 => Self::None,
+            C::WriteSame10 | C::WriteSame16 => Self::Blocks(1),
+            C::ModeSelect6 => Self::Bytes(field(4, 1)),
+            C::ModeSelect10 | C::Unmap => Self::Bytes(field(7, 2)),
+            C::SendDiagnostic => Self::Bytes(field(3, 2)),
+            C::PersistentReserveOut => Self::Bytes(field(5, 4)),
+            C::SetTargetPortGroups => Self::Bytes(field(6, 4)),
+            _ => Self::None,
+        }
+    }
+}
+
 impl Row {
     /// Whether the command reads, writes or checks blocks.
     pub(crate) const fn moves_blocks(&self) -> bool {
@@ -314,6 +361,23 @@ mod tests {
             };
             assert_eq!(row.usage.len(), length, "{}", row.name);
         }
+    }
+
+    #[test]
+    fn data_out_is_what_the_cdb_says() {
+        let of = |cdb: &[u8]| DataOut::of(cdb);
+        assert_eq!(of(&[0x0a, 0, 0, 0, 0, 0]), DataOut::Blocks(256));
+        assert_eq!(of(&[0x2a, 0, 0, 0, 0, 0, 0, 1, 2, 0]), DataOut::Blocks(258));
+        assert_eq!(of(&[0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0]), DataOut::Blocks(6));
+        assert_eq!(of(&[0xa4, 0x0a, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0]), DataOut::Bytes(12));
+        assert_eq!(of(&[0xa4, 0x0b, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0]), DataOut::None);
+        assert_eq!(of(&[0x2f, 0, 0, 0, 0, 0, 0, 0, 9, 0]), DataOut::None);
+        assert_eq!(of(&[0x2f, 2, 0, 0, 0, 0, 0, 0, 9, 0]), DataOut::Blocks(9));
+        assert_eq!(of(&[0x2f, 6, 0, 0, 0, 0, 0, 0, 9, 0]), DataOut::Blocks(1));
+        assert_eq!(of(&[0x93, 1]), DataOut::None);
+        assert_eq!(of(&[0x28, 0, 0, 0, 0, 0, 0, 0, 9, 0]), DataOut::None);
+        assert_eq!(of(&[0x2a]), DataOut::Blocks(0));
+        assert_eq!(of(&[]), DataOut::None);
     }
 
     #[test]

@@ -57,10 +57,10 @@ impl Array {
     /// Whether an armed fault is meant for this nexus and this unit.
     fn aims_at(&self, at: usize, nexus: u32, port: usize, unit: Option<u32>) -> bool {
         let rule = &self.config.faults[at];
-        let initiator = &self.nexuses[nexus as usize].initiator;
+        let nexus = &self.nexuses[nexus as usize];
         let unit = unit.map(|unit| &self.units[unit as usize].name);
         self.faults[at].armed
-            && rule.initiator.as_ref().is_none_or(|wanted| wanted == initiator)
+            && rule.initiator.as_ref().is_none_or(|wanted| nexus.initiator_is(wanted))
             && rule.port.is_none_or(|wanted| wanted == self.ports[port].id)
             && rule.unit.as_ref().is_none_or(|wanted| Some(wanted) == unit)
     }

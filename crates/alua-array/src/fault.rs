@@ -68,14 +68,20 @@ pub enum Function {
     AbortTaskSet,
     /// `reset-unit`: LOGICAL UNIT RESET.
     ResetUnit,
+    /// `clear-task-set`.
+    ClearTaskSet,
+    /// `reset-target`: a reset of every unit, as iSCSI's TARGET WARM RESET.
+    ResetTarget,
 }
 
 impl Function {
     /// Every function with its name.
-    pub(crate) const NAMES: [(&'static str, Self); 3] = [
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
         ("abort-task", Self::AbortTask),
         ("abort-task-set", Self::AbortTaskSet),
         ("reset-unit", Self::ResetUnit),
+        ("clear-task-set", Self::ClearTaskSet),
+        ("reset-target", Self::ResetTarget),
     ];
 }
 

@@ -31,6 +31,35 @@ impl Array {
         data_out: &[u8],
         capacity: usize,
     ) -> Result<(), SubmitError> {
+        let mut own = Vec::new();
+        if !data_out.is_empty() {
+            own = self.buffer();
+            own.extend_from_slice(data_out);
+        }
+        self.submit_owned(nexus, lun, tag, cdb, own, capacity)
+    }
+
+    /// An empty buffer for [`submit_owned`](Self::submit_owned), one that was used before if there
+    /// is one.
+    #[must_use]
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// [`submit`](Self::submit) without a copy of the data.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_owned(
+        &mut self,
+        nexus: NexusId,
+        lun: u16,
+        tag: u64,
+        cdb: &[u8],
+        data_out: Vec<u8>,
+        capacity: usize,
+    ) -> Result<(), SubmitError> {
         let alive = self.nexuses.get(nexus.0 as usize).filter(|nexus| nexus.alive);
         let port = alive.ok_or(SubmitError::NexusEnded(nexus))?.port;
         if cdb.is_empty() || cdb.len() > MAX_CDB {
@@ -55,7 +84,7 @@ impl Array {
             unit,
             command,
             cdb: [0; MAX_CDB],
-            data_out: Vec::new(),
+            data_out,
             capacity,
             fault: None,
             full: false,
@@ -65,10 +94,6 @@ impl Array {
             answer: None,
         };
         task.cdb[..cdb.len()].copy_from_slice(cdb);
-        if !data_out.is_empty() {
-            task.data_out = self.spare.pop().unwrap_or_default();
-            task.data_out.extend_from_slice(data_out);
-        }
         if let Some(unit) = unit {
             let unit = &mut self.units[unit as usize];
             task.full = unit.in_flight >= self.config.array.queue_depth;

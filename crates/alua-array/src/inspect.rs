@@ -3,7 +3,7 @@
 use alua_core::access::AccessState;
 
 use crate::array::Array;
-use crate::command::Command;
+use crate::command::{Command, DataOut};
 use crate::completion::MediumWrite;
 use crate::counters::Counters;
 use crate::nexus::NexusId;
@@ -55,6 +55,47 @@ impl Array {
     #[must_use]
     pub fn is_up(&self, port: u16) -> bool {
         self.port_index(port).is_some_and(|at| self.port_is_up(at))
+    }
+
+    /// How often the link of a port was lost so far, by whatever event: a front end that finds
+    /// another number than before closes the connections that it had there.
+    #[must_use]
+    pub fn link_losses(&self, port: u16) -> u64 {
+        self.port_index(port).map_or(0, |at| self.ports[at].losses)
+    }
+
+    /// Commands that ended so far without an answer to their initiator: aborted, reset, lost with
+    /// their nexus.
+    #[must_use]
+    pub const fn dropped_commands(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether a nexus still has a command with that tag in the array. A command that goes on though
+    /// its initiator was told of its end does not count.
+    #[must_use]
+    pub fn holds(&self, nexus: NexusId, tag: u64) -> bool {
+        self.tasks.find(|task| task.nexus == nexus.0 && task.tag == tag && !task.broken).is_some()
+    }
+
+    /// The number of the unit behind a logical unit number of a nexus.
+    #[must_use]
+    pub fn unit_behind_lun(&self, nexus: NexusId, lun: u16) -> Option<usize> {
+        self.unit_behind(nexus, lun).map(|unit| unit as usize)
+    }
+
+    /// How many bytes of data-out a command to this logical unit number takes, as its CDB says.
+    #[must_use]
+    pub fn data_out_length(&self, nexus: NexusId, lun: u16, cdb: &[u8]) -> u64 {
+        match DataOut::of(cdb) {
+            DataOut::None => 0,
+            DataOut::Bytes(bytes) => u64::from(bytes),
+            DataOut::Blocks(blocks) => {
+                let unit = self.unit_behind(nexus, lun);
+                let size = unit.map_or(0, |unit| self.units[unit as usize].medium.block_size());
+                u64::from(blocks) * size as u64
+            }
+        }
     }
 
     /// The logical unit numbers that lead to a unit through a port, ascending.
@@ -139,6 +180,26 @@ impl Array {
         }
         unit.medium.read(lba, &mut out[..count * size]);
         true
+    }
+
+    /// Writes to the medium of a unit, past every state and cache: whole blocks from `lba` on, as
+    /// data that were there before the array was. `false`: they are not there, and nothing is
+    /// written.
+    pub fn write_medium(&mut self, unit: usize, lba: u64, data: &[u8]) -> bool {
+        let Some(unit) = self.units.get_mut(unit) else { return false };
+        let size = unit.medium.block_size();
+        let count = (data.len() / size) as u64;
+        if !data.len().is_multiple_of(size) || !unit.medium.has(lba, count) {
+            return false;
+        }
+        unit.medium.write(lba, data, 0, true);
+        true
+    }
+
+    /// Bytes of a logical block of a unit, and how many blocks it has.
+    #[must_use]
+    pub fn geometry(&self, unit: usize) -> Option<(usize, u64)> {
+        self.units.get(unit).map(|unit| (unit.medium.block_size(), unit.medium.blocks()))
     }
 
     /// Blocks of a unit whose newest contents a crash may lose.

@@ -70,7 +70,7 @@ mod trace;
 mod unit;
 
 pub use array::Array;
-pub use command::Command;
+pub use command::{Command, DataOut};
 pub use completion::{
     Completion, ConnectError, FunctionResult, MediumChange, MediumWrite, Outcome, SubmitError,
 };

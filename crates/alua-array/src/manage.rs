@@ -52,6 +52,36 @@ impl Array {
         })
     }
 
+    /// CLEAR TASK SET: every command of every nexus to the logical unit; 2F/00 waits on the others
+    /// that had one.
+    pub fn clear_task_set(&mut self, nexus: NexusId, lun: u16) -> FunctionResult {
+        let unit = self.unit_behind(nexus, lun);
+        self.function(Function::ClearTaskSet, nexus, unit, |array| {
+            let Some(unit) = unit else { return FunctionResult::NoSuchUnit };
+            let mut others = Vec::new();
+            for key in array.tasks.select(|task| task.unit == Some(unit) && task.nexus != nexus.0) {
+                others.extend(array.tasks.get(key).map(|task| task.nexus));
+            }
+            let ended = array.end_tasks_of(unit as usize, Some(nexus.0));
+            let now = array.clock.now();
+            array.trace.note(now, "abort", format_args!("{nexus} L{lun} cleared: {ended} ended"));
+            // COMMANDS CLEARED BY ANOTHER INITIATOR.
+            let code = SenseCode::new(0x2f, 0x00);
+            array.establish(unit as usize, code, |_, at| others.contains(&(at as u32)));
+            FunctionResult::Complete
+        })
+    }
+
+    /// A reset of the whole target (iSCSI's TARGET WARM RESET): [`Self::reset_unit`] for every unit.
+    pub fn reset_target(&mut self, nexus: NexusId) -> FunctionResult {
+        self.function(Function::ResetTarget, nexus, None, |array| {
+            for unit in 0..array.units.len() {
+                array.reset(unit, Some(nexus.0));
+            }
+            FunctionResult::Complete
+        })
+    }
+
     /// Carries a task management function out, unless the link or a fault keeps it from that.
     fn function(
         &mut self,
@@ -76,7 +106,7 @@ impl Array {
     }
 
     /// The unit behind a logical unit number of a nexus.
-    fn unit_behind(&self, nexus: NexusId, lun: u16) -> Option<u32> {
+    pub(crate) fn unit_behind(&self, nexus: NexusId, lun: u16) -> Option<u32> {
         let port = self.nexuses.get(nexus.0 as usize)?.port;
         self.ports[port].luns.get(usize::from(lun)).copied().flatten()
     }
@@ -121,6 +151,7 @@ impl Array {
     /// Returns how many were found.
     pub(crate) fn drop_tasks(&mut self, wanted: impl Fn(&Task) -> bool) -> usize {
         let keys = self.tasks.select(wanted);
+        self.dropped += keys.len() as u64;
         for &key in &keys {
             let Some(mut task) = self.tasks.take(key) else { continue };
             let stubborn = task.fault.is_some_and(|fault| {
@@ -139,6 +170,7 @@ impl Array {
 
     /// The commands in flight on a port end with a transport error.
     pub(crate) fn lose_link(&mut self, port: usize, tasks: LostTasks) {
+        self.ports[port].losses += 1;
         let on_port: Vec<u32> = self
             .alive
             .iter()

@@ -52,6 +52,13 @@ impl Nexus {
         Self { initiator, port, alive: true, attentions: Vec::new() }
     }
 
+    /// Whether `wanted` names the initiator: by its whole name, or for an iSCSI initiator port
+    /// (`NAME,i,0xISID`, SAM-5 table A.3) by the name of its node.
+    pub(crate) fn initiator_is(&self, wanted: &str) -> bool {
+        let rest = self.initiator.strip_prefix(wanted);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(",i,0x"))
+    }
+
     pub(crate) fn end(&mut self) {
         self.alive = false;
         self.attentions = Vec::new();

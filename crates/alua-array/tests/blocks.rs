@@ -90,7 +90,7 @@ fn a_transfer_longer_than_the_limit_is_refused() {
 fn data_that_do_not_come_are_missed() {
     let (mut array, nexus) = ready();
     let outcome = send(&mut array, nexus, &write_16(0, 2), &[1; 1023], 0);
-    assert_eq!(outcome.to_string(), "CHECK CONDITION b/4b/00");
+    assert_eq!(outcome.to_string(), "CHECK CONDITION 5/0e/03");
     assert_eq!(on_medium(&array, 0), 0);
 }
 

@@ -8,6 +8,7 @@
 //!   library costs one row of the table. [`peer`] talks to them.
 //! - [`scale`]: 4,096 logical units over eight paths each, on the model array.
 
+pub mod load;
 pub mod peer;
 pub mod samples;
 pub mod scale;

@@ -162,6 +162,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: running::PathCommand,
     },
+    /// Check whether a target keeps the rules of asymmetric access, through one or several paths
+    Check(Check),
     /// Say what a saved dump means: hex or binary, as sg3_utils users keep them
     Decode(Decode),
     /// Show what this is for, on the built-in array: one block device that loses nothing while
@@ -176,6 +178,12 @@ pub(crate) enum Command {
         /// What to do; lists the built-in arrays without it
         #[command(subcommand)]
         command: Option<ArrayCommand>,
+    },
+    /// Serve a model array as an iSCSI target, and let things happen to it
+    Target {
+        /// What to do
+        #[command(subcommand)]
+        command: TargetCommand,
     },
     /// Print the completions of a shell
     Completions {
@@ -205,6 +213,61 @@ pub(crate) enum ArrayCommand {
         /// The file, or the name of a built-in array
         file: String,
     },
+}
+
+/// What to do with a target.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// Serve the array of --array (the built-in one without it) on loopback, until interrupted
+    Serve(TargetServe),
+    /// Let an event happen to a running target
+    Event(TargetEvent),
+    /// Show portals, states and sessions of a running target
+    Status(TargetStatus),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetServe {
+    /// Serve a target port of the array at this address: 127.0.0.1:3260=1, [::1]:3260=2. Can be
+    /// given several times; without it every port has an address of its own in 127.0.0.0/8
+    #[arg(long = "portal", value_name = "ADDR:TCPPORT=PORT")]
+    pub(crate) portals: Vec<String>,
+    /// Ask initiators for CHAP, with the names and secrets in this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// Keep the data of the units in this folder, a sparse file for each; else in memory only
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Take orders at this socket; by default alua-target.sock in XDG_RUNTIME_DIR
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// Let each command take the time that the array file says, not only the time it really takes
+    #[arg(long)]
+    pub(crate) model_times: bool,
+    /// Announce unit attentions by Asynchronous Messages too
+    #[arg(long)]
+    pub(crate) announce: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetEvent {
+    /// An event as in [[event]] of an array file (switch, set-state, port-down, port-up, arm, ...),
+    /// or cut, dismiss, request-logout, stop
+    #[arg(value_name = "EVENT")]
+    pub(crate) what: String,
+    /// Its settings: to=B transition=2s
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// The target's control socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetStatus {
+    /// The target's control socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -332,6 +395,29 @@ fn seconds(text: &str) -> Result<u64, String> {
     let millis = format!("{part:0<3}").parse::<u64>().map_err(|_| wrong())?;
     let whole = whole.parse::<u64>().map_err(|_| wrong())?;
     whole.checked_mul(1_000).and_then(|ms| ms.checked_add(millis)).ok_or_else(wrong)
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// The paths, all of one unit; or one name of the unit, for all of its paths
+    #[arg(value_name = "DEVICE|UNIT", required_unless_present = "list")]
+    pub(crate) devices: Vec<String>,
+    /// Also send SET TARGET PORT GROUPS: groups switch, and are put back
+    #[arg(long)]
+    pub(crate) explicit: bool,
+    /// Also write to the last block and reserve the unit; both are put back. Nobody else may use
+    /// the unit meanwhile
+    #[arg(long, requires = "explicit")]
+    pub(crate) destructive: bool,
+    /// Only this check. Can be given several times
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Vec<String>,
+    /// Wait so long for the end of a transition whose target does not tell how long it may take
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) patience: Option<u32>,
+    /// List the checks with their rules and sources
+    #[arg(long)]
+    pub(crate) list: bool,
 }
 
 #[derive(Clone, Debug, Args)]

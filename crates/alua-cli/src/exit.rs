@@ -49,11 +49,12 @@ pub(crate) enum Exit {
     NotSent = 105,
     Identity = 106,
     Expectation = 107,
+    CheckFailed = 108,
 }
 
 impl Exit {
     /// Every code, for the documentation.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::Good,
         Self::Usage,
         Self::NotReady,
@@ -86,6 +87,7 @@ impl Exit {
         Self::NotSent,
         Self::Identity,
         Self::Expectation,
+        Self::CheckFailed,
     ];
 
     /// The number.
@@ -130,6 +132,7 @@ impl Exit {
             Self::NotSent => "nothing was sent: a check or a limit of the driver forbids it",
             Self::Identity => "the path leads to another logical unit, or may do so",
             Self::Expectation => "demo: something else happened than was expected",
+            Self::CheckFailed => "check: the target breaks a rule",
         }
     }
 

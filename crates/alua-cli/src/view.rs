@@ -116,6 +116,8 @@ pub(crate) struct KernelView {
     pub(crate) device_handler: Option<String>,
     pub(crate) access_state: Option<String>,
     pub(crate) preferred: Option<bool>,
+    pub(crate) gate: Option<String>,
+    pub(crate) cause: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -281,6 +283,8 @@ impl PathView {
                 device_handler: path.device.device_handler.clone(),
                 access_state: path.device.access_state.as_ref().map(ToString::to_string),
                 preferred: path.device.preferred_path,
+                gate: path.device.handler_view.as_ref().map(|view| view.gate.clone()),
+                cause: path.device.handler_view.as_ref().map(|view| view.why.clone()),
             },
             findings: findings(session, path),
         })

@@ -61,6 +61,10 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     fs::create_dir_all(&dev).unwrap();
     device(&sys, 2, "sda", "running\n");
     device(&sys, 3, "sdb", "transport-offline\n");
+    fs::create_dir_all(sys.join("kernel/debug/alua")).unwrap();
+    let told = "unit name=naa.6001 why=\"\"\n  path device=2:0:0:0 group=2 state=standby gate=refuse \
+                why=\"2:0:0:0 answered sense 2h 04/0B\"\n";
+    fs::write(sys.join("kernel/debug/alua/units"), told).unwrap();
     let (sys, dev) = (sys.to_str().unwrap(), dev.to_str().unwrap());
     let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -68,6 +72,11 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     let units = listing["units"].as_array().unwrap();
     assert_eq!(units.len(), 1);
     assert_eq!(units[0]["name"], "naa.6001405a0102030405060708090a0b0c");
+    // What scsi_dh_alua_rs tells in debugfs of the paths that it has.
+    let kernel = |path: usize| &units[0]["paths"][path]["kernel"];
+    assert_eq!(kernel(0)["gate"], "refuse");
+    assert_eq!(kernel(0)["cause"], "2:0:0:0 answered sense 2h 04/0B");
+    assert!(kernel(1)["gate"].is_null());
     assert_eq!(units[0]["tpgs"], "implicit and explicit");
     assert_eq!(units[0]["size_bytes"], 1 << 30);
     let paths = units[0]["paths"].as_array().unwrap();

@@ -148,6 +148,8 @@ const LINUX_ONLY: &[(&str, &str)] = &[
     ("kernel", "device_handler"),
     ("kernel", "access_state"),
     ("kernel", "preferred"),
+    ("kernel", "gate"),
+    ("kernel", "cause"),
     ("problem", "device"),
     ("problem", "message"),
     ("listing", "problems"),

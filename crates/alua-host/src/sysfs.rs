@@ -15,9 +15,11 @@ use crate::hctl::Hctl;
 
 mod attribute;
 mod device;
+mod handler;
 mod nexus;
 
 pub use device::{BlockDevice, DeviceState, Holder, KernelAccessState, ScsiDevice};
+pub use handler::HandlerView;
 pub use nexus::{Nexus, TargetEnd};
 
 /// sysfs and `/dev`.
@@ -132,6 +134,15 @@ impl Sysfs {
     /// What sysfs tells about the device at `hctl`; `None` when it is not there.
     #[must_use]
     pub fn device(&self, hctl: Hctl) -> Option<ScsiDevice> {
+        let mut device = self.device_by_itself(hctl)?;
+        if device.device_handler.is_some() {
+            device.handler_view = handler::read(&self.sys).remove(&hctl);
+        }
+        Some(device)
+    }
+
+    /// The device without what its handler tells in a file about all devices.
+    fn device_by_itself(&self, hctl: Hctl) -> Option<ScsiDevice> {
         let directory = fs::canonicalize(self.devices().join(hctl.to_string())).ok()?;
         Some(device::read(&self.sys, &directory, hctl))
     }
@@ -154,7 +165,13 @@ impl Sysfs {
     ///
     /// As [`addresses`](Self::addresses).
     pub fn all(&self) -> Result<Vec<ScsiDevice>, SysfsError> {
-        Ok(self.addresses()?.into_iter().filter_map(|hctl| self.device(hctl)).collect())
+        let addresses = self.addresses()?.into_iter();
+        let mut all: Vec<_> = addresses.filter_map(|hctl| self.device_by_itself(hctl)).collect();
+        let mut views = handler::read(&self.sys);
+        for device in &mut all {
+            device.handler_view = views.remove(&device.hctl);
+        }
+        Ok(all)
     }
 
     /// The nodes, best first, through which commands go to `device`; those that are there.

@@ -34,6 +34,15 @@ pub fn probe_unit_grow(
 }
 
 #[unsafe(no_mangle)]
+pub fn probe_unit_go_over(
+    unit: &mut Unit,
+    groups: &'static mut [Group],
+    paths: &'static mut [Path],
+) -> bool {
+    unit.replace_storage(groups, paths).is_ok()
+}
+
+#[unsafe(no_mangle)]
 pub fn probe_unit_paths(
     unit: &mut Unit,
     new: NewPath<'_>,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -37,10 +37,32 @@ impl Boot {
     }
 }
 
+/// Another kernel for the guest than the image's own.
+#[derive(Clone, Debug)]
+pub(super) struct OtherKernel {
+    /// The kernel.
+    pub(super) kernel: PathBuf,
+    /// The initramfs that goes with it.
+    pub(super) initramfs: PathBuf,
+    /// A disk with its modules, the guest's second.
+    pub(super) modules: PathBuf,
+    /// More of QEMU's arguments, such as an accelerator.
+    pub(super) arguments: Vec<String>,
+}
+
 /// Boots the guest with `share` as its `/host`, until it powers off. Needs `share/run`.
 pub(super) fn boot(image: &Image, share: &Path) -> Result<Boot> {
+    boot_kernel(image, share, None)
+}
+
+/// The same with another kernel.
+pub(super) fn boot_kernel(
+    image: &Image,
+    share: &Path,
+    other: Option<&OtherKernel>,
+) -> Result<Boot> {
     let acceleration = acceleration(image)?;
-    let mut qemu = qemu(image, share, &acceleration)?;
+    let mut qemu = qemu(image, share, &acceleration, other)?;
     qemu.args(["-serial", "stdio"]).stdin(Stdio::null());
     watch(&mut qemu, PATIENCE, true)
 }
@@ -48,12 +70,17 @@ pub(super) fn boot(image: &Image, share: &Path) -> Result<Boot> {
 /// Boots the guest with the terminal as its console.
 pub(super) fn boot_on_terminal(image: &Image, share: &Path) -> Result<()> {
     let acceleration = acceleration(image)?;
-    run::run(qemu(image, share, &acceleration)?.args(["-serial", "mon:stdio"]))
+    run::run(qemu(image, share, &acceleration, None)?.args(["-serial", "mon:stdio"]))
 }
 
 /// QEMU out of the image's tree, with the tree's own loader and libraries, so that nothing of the
 /// host's distribution matters.
-fn qemu(image: &Image, share: &Path, acceleration: &str) -> Result<Command> {
+fn qemu(
+    image: &Image,
+    share: &Path,
+    acceleration: &str,
+    other: Option<&OtherKernel>,
+) -> Result<Command> {
     let tree = image.tree();
     let libraries = tree.join("usr/lib/x86_64-linux-gnu");
     let mut qemu = Command::new(tree.join("lib64/ld-linux-x86-64.so.2"));
@@ -63,11 +90,20 @@ fn qemu(image: &Image, share: &Path, acceleration: &str) -> Result<Command> {
         qemu.arg("-L").arg(tree.join(folder));
     }
     let cpu = if acceleration == "kvm" { "host" } else { "max" };
-    qemu.args(["-accel", acceleration, "-cpu", cpu]);
-    qemu.args(["-m", "2048", "-smp", "2", "-nodefaults", "-display", "none", "-no-reboot"]);
-    qemu.arg("-kernel").arg(image.kernel()?).arg("-initrd").arg(image.initramfs());
-    let disk = image.disk();
-    qemu.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", disk.display()));
+    match other.filter(|other| !other.arguments.is_empty()) {
+        Some(other) => qemu.args(&other.arguments),
+        None => qemu.args(["-accel", acceleration, "-smp", "2"]),
+    };
+    qemu.args(["-cpu", cpu, "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot"]);
+    let (kernel, initramfs) = match other {
+        Some(other) => (other.kernel.clone(), other.initramfs.clone()),
+        None => (image.kernel()?, image.initramfs()),
+    };
+    qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    let disks = [Some(image.disk()), other.map(|other| other.modules.clone())];
+    for disk in disks.iter().flatten() {
+        qemu.arg("-drive").arg(format!("file={},if=virtio,format=raw,snapshot=on", disk.display()));
+    }
     let local = format!("local,path={},mount_tag=host,security_model=none", share.display());
     qemu.arg("-virtfs").arg(local);
     qemu.args(["-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic"]);
@@ -92,7 +128,7 @@ fn acceleration(image: &Image) -> Result<String> {
     fs::create_dir_all(&share)?;
     fs::write(share.join("script"), "#!/bin/sh\nexit 0\n")?;
     install(&share.join("script"), &share.join("run"))?;
-    let mut trial = qemu(image, &share, "kvm")?;
+    let mut trial = qemu(image, &share, "kvm", None)?;
     trial.args(["-serial", "stdio"]).stdin(Stdio::null()).stderr(Stdio::null());
     let boot = watch(&mut trial, TRY_KVM, false)?;
     let works = !boot.hung && share.join("status").exists();

@@ -2,6 +2,8 @@
 
 mod boot;
 mod image;
+mod initiators;
+pub(crate) mod kernel;
 mod needs;
 mod scenarios;
 
@@ -24,18 +26,30 @@ pub(crate) enum Lab {
         /// Names of scenarios
         scenarios: Vec<String>,
     },
+    /// Run real initiators against the iSCSI target, all scripts of lab/initiators without a name
+    Initiators {
+        /// Names of scripts
+        scripts: Vec<String>,
+    },
     /// List the scenarios
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
     Shell,
+    /// Scenarios for the kernel's device handler, ours and the stock one side by side
+    Kernel(kernel::Args),
+    /// The scenarios with our handler on a kernel that finds mistakes; builds it once (an hour)
+    KernelDebug(kernel::debug::Args),
 }
 
 pub(crate) fn run(lab: &Lab) -> Result<()> {
     match lab {
         Lab::Build => image::Image::ready().map(|_| ()),
         Lab::Run { scenarios } => scenarios::run(scenarios),
+        Lab::Initiators { scripts } => initiators::run(scripts),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
+        Lab::Kernel(args) => kernel::run(args),
+        Lab::KernelDebug(args) => kernel::debug::run(args),
     }
 }
 
@@ -51,10 +65,16 @@ pub(crate) fn run_all() -> Result<()> {
     scenarios::run(&[])
 }
 
+/// Every script with real initiators, as `cargo xtask test` runs them.
+pub(crate) fn run_initiators() -> Result<()> {
+    initiators::run(&[])
+}
+
 fn list() -> Result<()> {
     for (name, summary) in all()? {
         println!("{name:<24} {summary}");
     }
+    println!("\nwith real initiators: {}", initiators::names()?.join(", "));
     Ok(())
 }
 

@@ -88,7 +88,7 @@ fn died(scenario: &str, boot: &Boot) -> Outcome {
 }
 
 /// Keeps a file of the last run in the cache; gives its place.
-fn save(name: &str, text: &str) -> Result<PathBuf> {
+pub(super) fn save(name: &str, text: &str) -> Result<PathBuf> {
     let file = super::cache()?.join(name);
     fs::write(&file, text).with_context(|| file.display().to_string())?;
     Ok(file)
@@ -131,19 +131,27 @@ fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
 }
 
 /// The folder that the guest sees as `/host`.
-struct Share {
-    folder: PathBuf,
+pub(super) struct Share {
+    pub(super) folder: PathBuf,
 }
 
 impl Share {
     /// Makes the folder, with the programs of this tree in it.
     fn new() -> Result<Self> {
+        let programs =
+            [("alua-cli", "alua"), ("alua-lab", "alua-lab"), ("alua-lab", "alua-lab-export")];
+        Self::with(&programs, "alua-lab/ublk,alua-cli/ublk")
+    }
+
+    /// The same with these programs, package and name, and with these features.
+    pub(super) fn with(programs: &[(&str, &str)], features: &str) -> Result<Self> {
         needs::for_programs()?;
-        run::run(
-            run::cargo()
-                .args(["build", "--release", "-p", "alua-cli", "-p", "alua-lab"])
-                .args(["--features", "alua-lab/ublk,alua-cli/ublk"]),
-        )?;
+        let mut build = run::cargo();
+        build.args(["build", "--release", "--features", features]);
+        for (package, program) in programs {
+            build.args(["-p", package, "--bin", program]);
+        }
+        run::run(&mut build)?;
         let metadata =
             run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
         let metadata: Value = serde_json::from_str(&metadata)?;
@@ -151,26 +159,30 @@ impl Share {
         let folder = super::cache()?.join(format!("share-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let share = Self { folder };
-        for program in ["alua", "alua-lab", "alua-lab-export"] {
+        for (_, program) in programs {
             install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
         }
         Ok(share)
     }
 
     /// Lays out what the guest runs, and takes away what an earlier boot left.
-    fn prepare(&self, script: &str, todo: &[String]) -> Result<()> {
+    pub(super) fn prepare(&self, script: &str, todo: &[String]) -> Result<()> {
         let file = self.folder.join("script");
         fs::write(&file, script)?;
         install(&file, &self.folder.join("run"))?;
         fs::write(self.folder.join("todo"), todo.join("\n"))?;
         fs::write(self.folder.join("results"), "")?;
-        for kind in ["scenarios", "block"] {
-            let to = self.folder.join(kind);
-            fs::create_dir_all(&to)?;
-            for entry in fs::read_dir(super::folder().join(kind))? {
-                let entry = entry?;
-                fs::copy(entry.path(), to.join(entry.file_name()))?;
-            }
+        self.copy("scenarios")?;
+        self.copy("block")
+    }
+
+    /// Copies the files of a folder of the lab.
+    pub(super) fn copy(&self, name: &str) -> Result<()> {
+        let to = self.folder.join(name);
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(super::folder().join(name))? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
         }
         Ok(())
     }

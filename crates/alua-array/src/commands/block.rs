@@ -83,8 +83,10 @@ impl Array {
     fn blocks_out<'a>(&self, call: &Call<'a>, count: u64) -> Result<&'a [u8], Failure> {
         let length = count as usize * self.units[call.unit].medium.block_size();
         call.task.data_out.get(..length).ok_or({
-            // DATA PHASE ERROR: the initiator sent less than the command says.
-            Failure::Check(Sense::new(key::ABORTED_COMMAND, SenseCode::new(0x4b, 0x00)))
+            // INVALID FIELD IN COMMAND INFORMATION UNIT: the initiator announced less data than the
+            // CDB takes (as Linux answers where the Expected Data Transfer
+            // Length of iSCSI is too small).
+            Failure::illegal(SenseCode::new(0x0e, 0x03))
         })
     }
 

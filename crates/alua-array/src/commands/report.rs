@@ -62,16 +62,19 @@ impl Array {
 
     pub(super) fn report_opcodes(&self, call: &Call<'_>, out: &mut Vec<u8>) -> Answer {
         let allocation = number(call.cdb, 6, 4) as usize;
-        // RCTD, the timeouts descriptor, is not supported: it would say nothing.
+        let timeouts = call.cdb[2] & 0x80 != 0;
         let (opcode, action) = (call.cdb[3], number(call.cdb, 4, 2));
         match call.cdb[2] & 7 {
             0 => {
                 out.extend_from_slice(&[0; 4]);
                 for row in Command::rows() {
                     let [high, low] = u16::from(row.service_action.unwrap_or(0)).to_be_bytes();
-                    let flag = u8::from(row.service_action.is_some());
+                    let flag = u8::from(row.service_action.is_some()) | u8::from(timeouts) << 1;
                     let length = row.usage.len() as u8;
                     out.extend_from_slice(&[row.opcode, 0, high, low, 0, flag, 0, length]);
+                    if timeouts {
+                        out.extend_from_slice(&TIMEOUTS);
+                    }
                 }
                 let length = (out.len() - 4) as u32;
                 out[..4].copy_from_slice(&length.to_be_bytes());
@@ -81,7 +84,7 @@ impl Array {
                 if row.is_some_and(|row| row.service_action.is_some()) {
                     return Err(Failure::cdb(2));
                 }
-                describe(row, out);
+                describe(row, timeouts, out);
             }
             2 => {
                 let of_code = |row: &&Row| row.opcode == opcode;
@@ -89,13 +92,13 @@ impl Array {
                     return Err(Failure::cdb(2));
                 }
                 let wanted = |row: &&Row| row.service_action.map(u64::from) == Some(action);
-                describe(Command::rows().filter(of_code).find(wanted), out);
+                describe(Command::rows().filter(of_code).find(wanted), timeouts, out);
             }
             3 => {
                 let wanted = |row: &&Row| {
                     row.opcode == opcode && row.service_action.map_or(0, u64::from) == action
                 };
-                describe(Command::rows().find(wanted), out);
+                describe(Command::rows().find(wanted), timeouts, out);
             }
             _ => return Err(Failure::cdb(2)),
         }
@@ -104,25 +107,32 @@ impl Array {
     }
 }
 
+/// The command timeouts descriptor (RCTD): neither a nominal nor a recommended time is given.
+const TIMEOUTS: [u8; 12] = [0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// The one-command format: supported as the standard says, with usage data; or not supported.
-fn describe(row: Option<&Row>, out: &mut Vec<u8>) {
+fn describe(row: Option<&Row>, timeouts: bool, out: &mut Vec<u8>) {
     match row {
         Some(row) => {
-            out.extend_from_slice(&[0, 3, 0, row.usage.len() as u8]);
+            let support = 3 | u8::from(timeouts) << 7;
+            out.extend_from_slice(&[0, support, 0, row.usage.len() as u8]);
             out.extend_from_slice(row.usage);
+            if timeouts {
+                out.extend_from_slice(&TIMEOUTS);
+            }
         }
         None => out.extend_from_slice(&[0, 1, 0, 0]),
     }
 }
 
-/// ABORT TASK, ABORT TASK SET and LOGICAL UNIT RESET.
+/// ABORT TASK, ABORT TASK SET, CLEAR TASK SET and LOGICAL UNIT RESET.
 pub(super) fn task_management(call: &Call<'_>, out: &mut Vec<u8>) -> Answer {
     let allocation = number(call.cdb, 6, 4) as usize;
     if allocation < 4 {
         return Err(Failure::cdb(6));
     }
     let extended = call.cdb[2] & 0x80 != 0;
-    out.extend_from_slice(&[0xc8, 0, 0, 0]);
+    out.extend_from_slice(&[0xd8, 0, 0, 0]);
     if extended {
         out[3] = 12;
         out.resize(16, 0);

@@ -299,6 +299,9 @@ impl Explanation {
         if let Some(handler) = &path.kernel.device_handler {
             let state = path.kernel.access_state.as_deref().unwrap_or("no state");
             let _ = writeln!(out, "  kernel    device handler {handler} holds {state}");
+            if let (Some(gate), Some(cause)) = (&path.kernel.gate, &path.kernel.cause) {
+                let _ = writeln!(out, "            its gate: {gate}; {cause}");
+            }
         }
         for finding in &path.findings {
             let _ = writeln!(out, "  note      {finding}");

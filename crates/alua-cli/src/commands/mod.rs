@@ -9,6 +9,7 @@ use crate::exit::Exit;
 mod activate;
 mod array;
 mod change;
+mod check;
 mod decode;
 mod demo;
 mod explain;
@@ -20,6 +21,7 @@ mod rules;
 mod show;
 mod status;
 mod stpg;
+mod target;
 mod tur;
 mod up;
 mod watch;
@@ -43,9 +45,11 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Status(args) => status::status(global, args),
         Command::Switch(args) => status::switch(global, args),
         Command::Path { command } => status::path(global, command),
+        Command::Check(args) => check::run(global, args),
         Command::Decode(args) => decode::run(global, args),
         Command::Demo { part } => demo::run(global, *part),
         Command::Array { command } => array::run(global, command.as_ref()),
+        Command::Target { command } => target::run(global, command),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { out } => generate::man(out.as_deref()),
     }

@@ -114,6 +114,8 @@ pub(crate) struct Problem {
 /// One open device.
 pub(crate) struct Device {
     pub(crate) label: String,
+    /// The device handler that the kernel has attached.
+    pub(crate) handler: Option<String>,
     pub(crate) line: Line,
 }
 
@@ -216,7 +218,7 @@ impl World {
         }
         let line = self.opener.open(&facts)?;
         self.clock.sleep_until(self.begin);
-        Ok(Device { label, line })
+        Ok(Device { label, handler: facts.device_handler, line })
     }
 
     /// Probes the devices in `scope`, and makes the units of them.

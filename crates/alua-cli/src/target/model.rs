@@ -203,7 +203,8 @@ fn script(config: &Config, path: &Path) -> Result<Vec<(alua_array::Time, Event)>
         .map_err(|error| Error::Text(error.to_string()))
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
 }
 
@@ -229,6 +230,7 @@ fn device(port: u16, lun: u16) -> ScsiDevice {
         access_state: None,
         preferred_path: None,
         device_handler: None,
+        handler_view: None,
         inquiry: None,
         page_80h: None,
         page_83h: None,

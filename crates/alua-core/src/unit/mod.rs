@@ -155,6 +155,22 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
         Ok(LogicalUnit { state: self.state, groups, paths })
     }
 
+    /// Puts other storage of the same kind in place of the unit's, for a caller that grows it where
+    /// it stands: nothing but the groups and paths is moved. Gives back what is not needed any more:
+    /// the old storage, or with an error the new.
+    ///
+    /// # Errors
+    /// The new storage is smaller than the old; nothing was changed.
+    pub fn replace_storage(&mut self, mut groups: G, mut paths: P) -> Result<(G, P), (G, P)> {
+        if !refill(self.groups.as_ref(), groups.as_mut(), Group::FREE)
+            || !refill(self.paths.as_ref(), paths.as_mut(), Path::FREE)
+        {
+            return Err((groups, paths));
+        }
+        let old = core::mem::replace(&mut self.groups, groups);
+        Ok((old, core::mem::replace(&mut self.paths, paths)))
+    }
+
     /// Adds a path. A refresh is started unless the state of the path's group is known already.
     ///
     /// # Errors
@@ -340,6 +356,13 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
             .as_ref()
             .get(id.index())
             .filter(|path| path.used && path.generation == id.generation())
+    }
+
+    /// The name of the path that holds this place of the storage now, for a shell that knows its
+    /// paths by place.
+    pub fn path_at(&self, index: usize) -> Option<PathId> {
+        let path = self.paths.as_ref().get(index).filter(|path| path.used)?;
+        Some(PathId::new(u16::try_from(index).ok()?, path.generation))
     }
 
     /// The access state that counts for a path, and what it rests on: the path's own evidence,

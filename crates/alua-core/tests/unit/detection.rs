@@ -155,6 +155,23 @@ fn a15_a_unit_moves_to_larger_storage_with_all_it_knows() {
 }
 
 #[test]
+fn a15_a_unit_goes_over_to_larger_storage_where_it_stands() {
+    let (host, paths) = Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    let vectors = |groups, paths| (vec![Group::default(); groups], vec![Path::default(); paths]);
+    let (groups, places) = vectors(4, 8);
+    let Ok(mut unit) = host.unit.with_storage(groups, places) else { panic!("large enough") };
+    let (groups, places) = vectors(9, 2);
+    let too_small = unit.replace_storage(groups, places).unwrap_err();
+    assert_eq!((too_small.0.len(), too_small.1.len()), (9, 2), "the new storage comes back");
+    let (groups, places) = vectors(16, 16);
+    let old = unit.replace_storage(groups, places).unwrap();
+    assert_eq!((old.0.len(), old.1.len()), (4, 8), "the old storage comes back");
+    assert_eq!(unit.access(paths[0]).state, Some(AO));
+    assert_eq!(unit.access(paths[1]).state, Some(AN));
+    assert_eq!(unit.paths().count(), 2);
+}
+
+#[test]
 fn a16_r11_a_new_group_is_unknown_not_optimized() {
     let (mut host, paths) = Host::with_paths(Tpgs::Both, Config::default(), &[1]);
     assert_eq!(host.state(1), None);

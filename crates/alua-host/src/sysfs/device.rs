@@ -6,6 +6,7 @@ use std::path::Path;
 use alua_core::access::AccessState;
 
 use super::attribute;
+use super::handler::HandlerView;
 use super::nexus::Nexus;
 use crate::hctl::Hctl;
 
@@ -37,6 +38,8 @@ pub struct ScsiDevice {
     pub preferred_path: Option<bool>,
     /// The attached device handler (`dh_state`); `None` when it is detached.
     pub device_handler: Option<String>,
+    /// What the handler tells of the path besides; `None` where it tells nothing more.
+    pub handler_view: Option<HandlerView>,
     /// The kernel's copy of standard INQUIRY data.
     pub inquiry: Option<Vec<u8>>,
     /// The kernel's copy of page 80h.
@@ -223,6 +226,7 @@ pub(super) fn read(sysfs: &Path, directory: &Path, hctl: Hctl) -> ScsiDevice {
         }),
         preferred_path: flag(&directory.join("preferred_path")),
         device_handler: text("dh_state").filter(|word| word != "detached"),
+        handler_view: None,
         inquiry: attribute::bytes(&directory.join("inquiry")),
         page_80h: attribute::bytes(&directory.join("vpd_pg80")),
         page_83h: attribute::bytes(&directory.join("vpd_pg83")),

@@ -190,6 +190,7 @@ pub(crate) fn device(hctl: &str) -> ScsiDevice {
         access_state: None,
         preferred_path: None,
         device_handler: None,
+        handler_view: None,
         inquiry: None,
         page_80h: None,
         page_83h: None,

@@ -16,6 +16,15 @@ pub type Target = StpgDescriptor;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ActivationId(pub(super) u32);
 
+impl ActivationId {
+    /// The number behind the name, for a shell that hands it over a language border. Used again
+    /// after 2^32 activations of the unit.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// How an activation ended.
 pub type ActivationResult = Result<Activated, ActivationError>;
 

@@ -1,0 +1,279 @@
+//! The device handler without a kernel: what the glue sees of one unit.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
+mod glue;
+
+use alua_kernel::abi::*;
+use alua_kernel::map::*;
+use alua_kernel::unit;
+use glue::{Glue, page, report, sense, well};
+
+const CHECK: i32 = 0x02;
+
+fn two_paths() -> (Glue, u16, u16) {
+    let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
+    let first = glue.add(&page(Some(1), 1, Some(1))).unwrap();
+    let second = glue.add(&page(Some(1), 2, Some(2))).unwrap();
+    glue.run(well(&[(1, 0x80), (2, 0x02)]));
+    (glue, first, second)
+}
+
+#[test]
+fn a17_one_report_tells_every_path_and_sysfs_gets_state_and_preference() {
+    let (mut glue, first, second) = two_paths();
+    assert_eq!(glue.unit_view().rtpg, 1);
+    assert_eq!(glue.ports[&first].access_state, 0x80);
+    assert_eq!(glue.ports[&second].access_state, 0x02);
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_PASS);
+    assert_eq!(glue.ports[&second].gate, ALUA_GATE_REFUSE);
+    assert_eq!(glue.group_views().len(), 2);
+    assert_eq!(glue.name()[..4], [0x60, 0x01, 0x40, 0x50]);
+}
+
+#[test]
+fn r11_x4_before_the_first_report_sysfs_has_no_state() {
+    let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
+    let path = glue.add(&page(Some(1), 1, Some(1))).unwrap();
+    assert_eq!(glue.ports[&path].access_state, ALUA_ACCESS_UNKNOWN);
+    assert_eq!(glue.ports[&path].gate, ALUA_GATE_PASS, "I/O passes meanwhile (F03)");
+}
+
+#[test]
+fn x17_e01_a_sense_code_alone_changes_what_sysfs_shows() {
+    let (mut glue, first, _) = two_paths();
+    assert_eq!(glue.sense(first, 2, 0x04, 0x0a), NEEDS_RETRY);
+    assert_eq!(glue.ports[&first].access_state & 0x0f, 0x0f);
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_PASS, "REG-11");
+}
+
+#[test]
+fn e10_a_path_that_says_standby_is_refused_and_looked_at_again() {
+    let (mut glue, first, _) = two_paths();
+    let before = glue.unit_view().rtpg;
+    assert_eq!(glue.sense(first, 2, 0x04, 0x0b), SCSI_RETURN_NOT_HANDLED);
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_REFUSE);
+    glue.run(well(&[(1, 0x02), (2, 0x00)]));
+    assert!(glue.unit_view().rtpg > before);
+    assert_eq!(glue.ports[&first].access_state, 0x02);
+}
+
+#[test]
+fn c16_the_paths_of_a_group_share_one_stpg_and_each_is_told_once() {
+    let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
+    let paths: Vec<u16> =
+        (1..=8).map(|port| glue.add(&page(Some(1), port, Some(1))).unwrap()).collect();
+    assert_eq!(glue.places.1, 8, "the unit grew");
+    glue.run(well(&[(1, 0x02)]));
+    for &path in &paths {
+        assert_eq!(glue.activate(path).kind, ALUA_ACT_RUNS);
+    }
+    let mut sent = 0;
+    glue.run(|command| match command.cdb[0] {
+        0xa4 => {
+            assert_eq!(command.data_out[..8], [0, 0, 0, 0, 0, 0, 0, 1]);
+            assert_eq!((command.data_out_len, command.cdb_len), (8, 12));
+            sent += 1;
+            (0, vec![], vec![])
+        }
+        _ => (0, vec![], report(&[(1, if sent > 0 { 0 } else { 2 })])),
+    });
+    assert_eq!(sent, 1);
+    assert_eq!(glue.ended.len(), 8);
+    assert!(glue.ended.iter().all(|(_, result)| *result == SCSI_DH_OK));
+}
+
+#[test]
+fn more_groups_than_the_core_activates_at_once_wait_their_turn() {
+    let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
+    let paths: Vec<u16> =
+        (1..=7).map(|group| glue.add(&page(Some(1), group, Some(group))).unwrap()).collect();
+    let states: Vec<(u16, u8)> = (1..=7).map(|group| (group, 0)).collect();
+    let kinds: Vec<u32> = paths.iter().map(|&path| glue.activate(path).kind).collect();
+    assert_eq!(kinds[..4], [ALUA_ACT_RUNS; 4]);
+    assert_eq!(kinds[4..], [ALUA_ACT_LATER; 3]);
+    glue.run(well(&states));
+    assert_eq!(glue.ended.len(), 7);
+    assert!(glue.ended.iter().all(|(_, result)| *result == SCSI_DH_OK));
+}
+
+#[test]
+fn f07_an_activation_ends_when_its_last_path_goes() {
+    let (mut glue, first, second) = two_paths();
+    glue.activate(second);
+    glue.remove(second);
+    glue.remove(first);
+    assert_eq!(glue.ended.len(), 1);
+    assert_ne!(glue.ended[0].1, SCSI_DH_OK);
+    assert!(!glue.next_deadline(u64::MAX), "a unit without paths has no timer");
+}
+
+#[test]
+fn f06_a_path_without_a_group_has_nothing_to_activate_and_passes() {
+    let mut glue = Glue::new(&page(Some(1), 1, None), 3);
+    let path = glue.add(&page(Some(1), 1, None)).unwrap();
+    let answer = glue.activate(path);
+    assert_eq!((answer.kind, answer.result), (ALUA_ACT_DONE, SCSI_DH_OK));
+    assert_eq!(glue.ports[&path].gate, ALUA_GATE_PASS);
+    // The group comes with a rescan (A18).
+    assert_eq!(glue.rescan(path, 3, &page(Some(1), 1, Some(1))), ALUA_RESCAN_KEEP);
+    glue.run(well(&[(1, 0x01)]));
+    assert_eq!(glue.ports[&path].access_state, 0x01);
+}
+
+#[test]
+fn reg_28_a_rescan_that_finds_no_group_keeps_what_was_known() {
+    let (mut glue, first, _) = two_paths();
+    assert_eq!(glue.rescan(first, 3, &[]), ALUA_RESCAN_KEEP);
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_HOLD, "until the page is read again");
+    glue.run(well(&[(1, 0x00), (2, 0x02)]));
+    assert_eq!(glue.path_view(first).unwrap().group, 1);
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_PASS);
+}
+
+#[test]
+fn f13_a_rescan_that_finds_tpgs_zero_lets_everything_pass() {
+    let (mut glue, _, second) = two_paths();
+    assert_eq!(glue.rescan(second, 0, &page(Some(1), 2, Some(2))), ALUA_RESCAN_KEEP);
+    assert_eq!(glue.ports[&second].gate, ALUA_GATE_PASS);
+    assert_eq!(glue.activate(second).result, SCSI_DH_OK);
+}
+
+#[test]
+fn s7_7_another_unit_behind_a_path_is_refused_and_moves_with_a_rescan() {
+    let (mut glue, first, _) = two_paths();
+    assert_eq!(glue.sense(first, 6, 0x3f, 0x0e), ADD_TO_MLQUEUE);
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_HOLD);
+    glue.run(|command| match command.cdb[0] {
+        0x12 => {
+            assert_eq!(command.nowait, 1, "the held I/O may have every request");
+            (0, vec![], page(Some(9), 1, Some(1)))
+        }
+        _ => (0, vec![], report(&[(1, 0), (2, 2)])),
+    });
+    assert_eq!(glue.ports[&first].gate, ALUA_GATE_REFUSE);
+    assert!(glue.ports[&first].lost);
+    assert_eq!(glue.rescan(first, 3, &page(Some(9), 1, Some(1))), ALUA_RESCAN_MOVE);
+    assert!(!glue.is(&page(Some(9), 1, Some(1))));
+    assert!(glue.is(&page(Some(1), 5, Some(3))));
+}
+
+#[test]
+fn a13_a_unit_without_a_name_is_never_joined() {
+    let nameless = page(None, 1, Some(1));
+    let mut glue = Glue::new(&nameless, 1);
+    let path = glue.add(&nameless).unwrap();
+    assert!(!glue.is(&nameless));
+    assert_eq!(glue.add(&nameless), Err(ALUA_ADD_OTHER));
+    glue.run(well(&[(1, 0x03)]));
+    assert_eq!(glue.ports[&path].access_state, 0x03, "A14, REG-25");
+}
+
+#[test]
+fn a_command_that_is_lost_with_its_path_keeps_its_slot_until_it_comes_back() {
+    let (mut glue, first, second) = two_paths();
+    glue.sense(first, 6, 0x2a, 0x06);
+    while glue.running.is_empty() {
+        assert!(glue.next_deadline(60_000));
+    }
+    let lost = *glue.running.keys().next().unwrap();
+    let path = glue.running[&lost].path;
+    glue.remove(path);
+    let left = if path == first { second } else { first };
+    while glue.running.len() < 2 {
+        assert!(glue.next_deadline(60_000), "another path is asked");
+    }
+    let other = *glue.running.keys().find(|slot| **slot != lost).unwrap();
+    assert_eq!(glue.running[&other].path, left);
+    // The lost one says what is not true any more: it is not believed.
+    glue.complete(lost, 0, &[], &report(&[(1, 3), (2, 3)]));
+    glue.complete(other, 0, &[], &report(&[(1, 0), (2, 0)]));
+    assert_eq!(glue.ports[&left].access_state, 0);
+}
+
+#[test]
+fn while_every_slot_is_taken_nothing_is_sent() {
+    let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
+    // Each path goes while its command runs, so that the command is lost and keeps its slot.
+    for port in 1..=4 {
+        let path = glue.add(&page(Some(1), port, Some(1))).unwrap();
+        while glue.running.len() < usize::from(port) {
+            assert!(glue.next_deadline(60_000));
+        }
+        glue.remove(path);
+    }
+    assert_eq!(glue.running.len(), SLOTS);
+    let path = glue.add(&page(Some(1), 5, Some(1))).unwrap();
+    assert!(!glue.next_deadline(u64::MAX), "no timer: a command that comes back goes on");
+    let slot = *glue.running.keys().next().unwrap();
+    glue.complete(slot, 1 << 16, &[], &[]);
+    glue.run(well(&[(1, 1)]));
+    assert_eq!(glue.ports[&path].access_state, 1);
+}
+
+#[test]
+fn b08_reg_06_the_extended_header_is_given_up_on_any_illegal_request() {
+    let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
+    let path = glue.add(&page(Some(1), 1, Some(1))).unwrap();
+    glue.run(|command| {
+        if command.cdb[1] & 0xe0 != 0 {
+            return (CHECK, sense(5, 0x20, 0x00).to_vec(), vec![]);
+        }
+        let mut short = report(&[(1, 1)]);
+        short.drain(4..8);
+        short[3] -= 4;
+        (0, vec![], short)
+    });
+    assert_eq!(glue.ports[&path].access_state, 1);
+    assert_eq!(glue.unit_view().extended_header, 2);
+}
+
+#[test]
+fn b02_b22_hostile_reports_end_in_a_failure_with_its_cause() {
+    let (mut glue, first, _) = two_paths();
+    glue.sense(first, 6, 0x2a, 0x06);
+    let mut asked = 0;
+    while asked < 40 {
+        if let Some((&slot, _)) = glue.running.first_key_value() {
+            asked += 1;
+            glue.complete(slot, 0, &[], &[0xff; 64]);
+        } else if !glue.next_deadline(1_000) {
+            break;
+        }
+    }
+    assert!(asked < 20, "{asked} reports were asked for");
+    let kinds: Vec<u8> = glue.events.iter().map(|event| event.kind).collect();
+    assert!(kinds.contains(&ALUA_EV_FAILED));
+    assert_ne!(glue.unit_view().failure.kind, ALUA_CAUSE_NEVER);
+}
+
+#[test]
+fn a01_a02_a06_who_the_handler_is_for() {
+    let verdict = |page: &[u8], device_type, tpgs| unit::identify(page, device_type, tpgs).verdict;
+    let whole = page(Some(1), 1, Some(1));
+    assert_eq!(verdict(&whole, 0, 3), ALUA_ID_OK);
+    assert_eq!(verdict(&whole, 5, 3), ALUA_ID_OFF);
+    assert_eq!(verdict(&page(Some(1), 1, None), 0, 0), ALUA_ID_OFF);
+    assert_eq!(verdict(&whole, 0, 0), ALUA_ID_OFF_WITH_GROUP);
+    assert_eq!(verdict(&page(Some(1), 1, None), 0, 1), ALUA_ID_NO_GROUP);
+    assert_eq!(verdict(&[], 0, 1), ALUA_ID_NO_GROUP);
+    assert_eq!(verdict(&[0, 0x83, 0, 9, 1], 0, 1), ALUA_ID_BAD_PAGE);
+    let one = unit::identify(&whole, 0, 3);
+    assert_eq!((one.group, one.relative_port, one.has_name), (1, 1, 1));
+    let two = unit::identify(&page(Some(2), 1, Some(1)), 0, 3);
+    assert_ne!(one.name_hash, two.name_hash);
+}
+
+#[test]
+fn blocks_grow_with_their_places_and_impossible_ones_are_none() {
+    assert!(unit::bytes(4, 4) > 0);
+    assert!(unit::bytes(8, 8) > unit::bytes(4, 8));
+    assert!(unit::bytes(4, 4) < 8_192, "two pages for the common unit: {}", unit::bytes(4, 4));
+    assert_eq!(unit::bytes(4, 4) % 8, 0);
+}

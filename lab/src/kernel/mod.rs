@@ -1,0 +1,123 @@
+//! Scenarios for the kernel's device handler: the same ones with the stock handler and with ours.
+//!
+//! A scenario sets a target up, makes things happen, and says what must hold. What does not hold is
+//! a failure of our handler, and a finding about the stock one. Both also leave figures.
+
+mod disk;
+mod dm;
+mod handler;
+mod model;
+mod ring;
+pub mod scenarios;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+pub use handler::{Handler, prepare};
+
+/// Something that must hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// The behaviour's identifier, or none.
+    pub row: String,
+    /// What must hold.
+    pub what: String,
+    /// Whether it did.
+    pub held: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// A number that was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Figure {
+    /// What was measured, with its unit.
+    pub what: String,
+    /// The number.
+    pub value: f64,
+}
+
+/// What a scenario came to with one handler.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What had to hold.
+    pub checks: Vec<Check>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// Why the scenario did not come to its end; none if it did.
+    pub error: Option<String>,
+    /// Warnings in the kernel's log meanwhile.
+    pub warnings: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+/// A scenario that runs.
+#[derive(Debug)]
+pub struct Run {
+    /// The handler that is loaded.
+    pub handler: Handler,
+    record: Record,
+}
+
+impl Run {
+    /// States what must hold.
+    pub(crate) fn check(&mut self, row: &str, what: &str, held: bool, seen: impl ToString) {
+        let (row, what) = (row.to_owned(), what.to_owned());
+        self.record.checks.push(Check { row, what, held, seen: seen.to_string() });
+    }
+
+    /// Keeps a number.
+    pub(crate) fn figure(&mut self, what: &str, value: f64) {
+        self.record.figures.push(Figure { what: what.to_owned(), value });
+    }
+}
+
+/// Waits until something holds; how long it took, or `None` when it did not in time.
+pub(crate) fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<Duration> {
+    let start = Instant::now();
+    loop {
+        if holds() {
+            return Some(start.elapsed());
+        }
+        if start.elapsed() > limit {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The middle one of several numbers.
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(-1.0)
+}
+
+/// Milliseconds, or -1 for never.
+pub(crate) fn millis(time: Option<Duration>) -> f64 {
+    time.map_or(-1.0, |time| time.as_secs_f64() * 1_000.0)
+}
+
+/// Runs one scenario by its name.
+///
+/// # Errors
+///
+/// There is no such scenario, or the kernel's log cannot be read.
+pub fn run(name: &str, handler: Handler) -> Result<Record> {
+    let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
+    let scenario = scenario.with_context(|| format!("there is no scenario {name}"))?;
+    let mut log = handler::Log::open()?;
+    let start = Instant::now();
+    let mut run = Run { handler, record: Record::default() };
+    let ended = (scenario.run)(&mut run);
+    let mut record = run.record;
+    record.scenario = name.to_owned();
+    record.error = ended.err().map(|error| format!("{error:#}"));
+    record.warnings = log.warnings()?;
+    record.millis = u64::try_from(start.elapsed().as_millis())?;
+    Ok(record)
+}

@@ -1,0 +1,178 @@
+//! Activation: through dm and through sysfs.
+
+use std::time::Duration;
+
+use alua_array::Command;
+use anyhow::Result;
+
+use super::super::dm::Map;
+use super::super::{Run, disk, median, millis, until};
+use super::access::{agree, seen, settle};
+use super::transition::groups;
+use super::{Model, two_controllers};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Whether reads through a map go on.
+fn reads(map: &Map, limit: Duration) -> Option<Duration> {
+    until(limit, || disk::read_block(&map.node(), limit).is_ok())
+}
+
+fn counts(run: &mut Run, model: &Model, what: &str) {
+    run.figure(&format!("{what}: RTPG"), model.sent(0, Command::ReportTargetPortGroups).into());
+    run.figure(&format!("{what}: STPG"), model.sent(0, Command::SetTargetPortGroups).into());
+}
+
+pub(super) fn activation(run: &mut Run) -> Result<()> {
+    let model = two_controllers("other_state = \"standby\"", "")?;
+    settle(&model)?;
+    let map = Map::create("lab", &groups(&model), "1 alua")?;
+    let first = reads(&map, SOON);
+    run.check("G01", "I/O goes through the optimized group", first.is_some(), map.status()?);
+    model.reset_counters();
+    map.message("switch_group 2")?;
+    let time = reads(&map, SOON);
+    let reached = until(SOON, || model.state(0, 2).is_ok_and(|state| state == "active/optimized"));
+    run.check(
+        "F08, G02",
+        "dm's activation makes the standby group optimized",
+        reached.is_some(),
+        model.state(0, 2)?,
+    );
+    run.check("G11", "I/O goes on in the new group", time.is_some(), map.status()?);
+    let stpg = model.sent(0, Command::SetTargetPortGroups);
+    run.check("C16", "the two paths of the group cost one STPG", stpg == 1, stpg);
+    run.check(
+        "B24",
+        "sysfs shows the new states",
+        until(SOON, || agree(&model)).is_some(),
+        seen(&model),
+    );
+    counts(run, &model, "activation by dm, 2 paths");
+    // Each switch is one activation; what waits in it is the stall of the I/O.
+    let mut times = vec![millis(time)];
+    for to in [1, 2, 1, 2] {
+        map.message(&format!("switch_group {to}"))?;
+        times.push(millis(reads(&map, SOON)));
+    }
+    run.figure("activation by dm: ms until I/O, median of 5", median(times));
+    map.remove()?;
+    model.take_down()
+}
+
+pub(super) fn storm(run: &mut Run) -> Result<()> {
+    let model = two_controllers("other_state = \"standby\"", "")?;
+    settle(&model)?;
+    model.reset_counters();
+    let mut askers = Vec::new();
+    for path in groups(&model).concat() {
+        for _ in 0..8 {
+            let path = path.clone();
+            askers.push(std::thread::spawn(move || (0..10).all(|_| disk::activate(&path).is_ok())));
+        }
+    }
+    let taken = askers.into_iter().all(|asker| asker.join().unwrap_or(false));
+    run.check("F08", "320 requests at once are all taken", taken, taken);
+    // The storm ends: no command for a second.
+    let all = || {
+        model.sent(0, Command::SetTargetPortGroups) + model.sent(0, Command::ReportTargetPortGroups)
+    };
+    let mut last = all();
+    let quiet = until(Duration::from_secs(30), || {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = all();
+        std::mem::replace(&mut last, now) == now
+    });
+    run.check("REG-01", "the storm ends", quiet.is_some(), all());
+    counts(run, &model, "320 activations of 4 paths");
+    run.check(
+        "B24",
+        "sysfs shows the truth after it",
+        until(SOON, || agree(&model)).is_some(),
+        seen(&model),
+    );
+    model.take_down()
+}
+
+pub(super) fn implicit(run: &mut Run) -> Result<()> {
+    let model = two_controllers("tpgs = \"implicit\"", "")?;
+    settle(&model)?;
+    let map = Map::create("lab", &groups(&model), "1 alua")?;
+    reads(&map, SOON);
+    model.reset_counters();
+    map.message("switch_group 2")?;
+    let time = reads(&map, SOON);
+    run.check("C15", "I/O goes through the non-optimized group", time.is_some(), map.status()?);
+    let stpg = model.sent(0, Command::SetTargetPortGroups);
+    run.check("REG-18", "no STPG is sent to an implicit-only target", stpg == 0, stpg);
+    counts(run, &model, "activation by dm, implicit only, 2 paths");
+    map.remove()?;
+    model.take_down()
+}
+
+pub(super) fn in_transition(run: &mut Run) -> Result<()> {
+    let model = two_controllers(
+        "other_state = \"standby\"\ntransition = \"2s\"\ntransition_time_shown = 30",
+        "",
+    )?;
+    settle(&model)?;
+    let map = Map::create("lab", &groups(&model), "1 alua")?;
+    reads(&map, SOON);
+    model.reset_counters();
+    model.apply("do = \"switch\"\nto = \"B\"")?;
+    map.message("switch_group 2")?;
+    let time = reads(&map, Duration::from_secs(20));
+    run.check(
+        "D12",
+        "an activation in a transition ends, and I/O goes on",
+        time.is_some(),
+        map.status()?,
+    );
+    let state = model.state(0, 2)?;
+    run.check("D12", "the group is optimized", state == "active/optimized", state);
+    counts(run, &model, "activation in a transition of 2 s");
+    map.remove()?;
+    model.take_down()
+}
+
+pub(super) fn optimize(run: &mut Run) -> Result<()> {
+    let model = two_controllers("", "prefer_owner = true\n")?;
+    settle(&model)?;
+    let map = Map::create("lab", &groups(&model), "2 alua 1")?;
+    reads(&map, SOON);
+    model.reset_counters();
+    map.message("switch_group 2")?;
+    let time = reads(&map, SOON);
+    let stpg = model.sent(0, Command::SetTargetPortGroups);
+    run.check(
+        "D03, F11",
+        "with optimize_stpg a live group that is not preferred is left alone",
+        stpg == 0,
+        stpg,
+    );
+    run.check("D03", "I/O goes on there", time.is_some(), map.status()?);
+    map.remove()?;
+    model.take_down()
+}
+
+pub(super) fn ping_pong(run: &mut Run) -> Result<()> {
+    let model = two_controllers("", "")?;
+    settle(&model)?;
+    model.reset_counters();
+    let [first, second] = groups(&model);
+    for _ in 0..15 {
+        for path in [&second[0], &first[0]] {
+            disk::activate(path)?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    let stpg = model.sent(0, Command::SetTargetPortGroups);
+    run.check(
+        "REG-27",
+        "30 pulls in 6 s send at most 16 STPG (8, and as many that met a unit attention)",
+        stpg <= 16,
+        stpg,
+    );
+    counts(run, &model, "30 pulls back and forth in 6 s");
+    model.take_down()
+}

@@ -1,0 +1,178 @@
+//! multipathd on top: a filesystem, fio with verification, and random events.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::super::handler::tool;
+use super::super::{Run, disk, until};
+use super::access::settle;
+use super::{Model, two_controllers};
+use crate::command;
+use crate::sysfs::{delete, scan};
+
+const SOON: Duration = Duration::from_secs(30);
+const CONFIG: &str = "defaults {
+    polling_interval 2
+    find_multipaths no
+    user_friendly_names no
+    no_path_retry 30
+    path_grouping_policy group_by_prio
+    failback immediate
+}
+blacklist { devnode \"^vd\" }
+";
+/// Where the filesystem is mounted.
+const MOUNT: &str = "/run/lab-mount";
+
+/// The programs that a machine has running.
+struct Daemons(Vec<Child>);
+
+impl Daemons {
+    fn start() -> Result<Self> {
+        fs::write("/etc/multipath.conf", CONFIG)?;
+        let quiet = |program: &str, arguments: &[&str]| {
+            Command::new(program)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .with_context(|| program.to_owned())
+        };
+        let mut daemons = vec![quiet("/usr/lib/systemd/systemd-udevd", &[])?];
+        std::thread::sleep(Duration::from_secs(1));
+        tool("udevadm", &["trigger", "--subsystem-match=block", "--action=add"])?;
+        tool("udevadm", &["settle", "--timeout=20"])?;
+        daemons.push(quiet("multipathd", &["-d", "-s"])?);
+        Ok(Self(daemons))
+    }
+}
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        for child in self.0.iter_mut().rev() {
+            // They were started here, and the guest is at its end anyway.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The multipath map, when there is one over all paths.
+fn map() -> Option<String> {
+    let output = command::run("dmsetup", &["ls", "--target", "multipath"], SOON).ok()?;
+    let line = output.stdout.lines().next()?.to_owned();
+    let name = line.split_whitespace().next()?.to_owned();
+    (name != "No" && Path::new("/dev/mapper").join(&name).exists()).then_some(name)
+}
+
+/// A small generator: the same events in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// One random event. A path that goes comes back at once.
+fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
+    let to = if random.below(2) == 0 { "A" } else { "B" };
+    let path = usize::try_from(random.below(4))?;
+    let hctl = model.paths[path].hctl.clone();
+    Ok(match random.below(6) {
+        0 => {
+            model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"0s\""))?;
+            "switch"
+        }
+        1 => {
+            let time = random.below(4_000);
+            model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"{time}ms\""))?;
+            "slow switch"
+        }
+        2 => {
+            disk::activate(&hctl)?;
+            "activation"
+        }
+        3 => {
+            delete(&hctl)?;
+            scan(&hctl)?;
+            "path goes and comes"
+        }
+        4 => {
+            let preferred = random.below(2) == 0;
+            model.apply(&format!("do = \"set-preferred\"\ngroup = 2\npreferred = {preferred}"))?;
+            "preference"
+        }
+        _ => {
+            model.apply(&format!("do = \"arm\"\nfault = \"{}\"", ["a", "b", "c"][path.min(2)]))?;
+            "sense"
+        }
+    })
+}
+
+fn random(run: &mut Run, length: Duration) -> Result<()> {
+    let mut faults = String::new();
+    for (name, sense) in [("a", "6/29/00"), ("b", "2/04/0a"), ("c", "6/2a/06")] {
+        faults.push_str(&format!(
+            "[[fault]]\nname = \"{name}\"\narmed = false\ncommand = [\"read-10\", \"write-10\"]\n\
+             count = 3\naction = \"check\"\nsense = \"{sense}\"\n"
+        ));
+    }
+    let model = two_controllers("transition_time_shown = 30", &faults)?;
+    settle(&model)?;
+    let daemons = Daemons::start()?;
+    let up = until(SOON, || map().is_some());
+    ensure!(up.is_some(), "multipathd made no map");
+    let name = map().context("the map is gone")?;
+    let node = format!("/dev/mapper/{name}");
+    tool("mkfs.ext4", &["-q", "-F", &node])?;
+    fs::create_dir_all(MOUNT)?;
+    tool("mount", &[&node, MOUNT])?;
+    let seconds = length.as_secs();
+    let fio = Command::new("fio")
+        .args(["--name=lab", "--directory", MOUNT, "--size=4m", "--rw=randwrite", "--bs=4k"])
+        .args(["--direct=1", "--verify=crc32c", "--verify_fatal=1", "--time_based"])
+        .args(["--ioengine=psync", &format!("--runtime={seconds}"), "--verify_backlog=64"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("fio")?;
+    let mut generator = Random(17);
+    let start = Instant::now();
+    let mut events = 0_u32;
+    while start.elapsed() < length {
+        event(&model, &mut generator)?;
+        events += 1;
+        std::thread::sleep(Duration::from_millis(300 + generator.below(2_500)));
+        if events.is_multiple_of(20) {
+            println!("lab: {events} events, {} s", start.elapsed().as_secs());
+        }
+    }
+    let output = fio.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = said.lines().find(|line| line.contains("err=")).unwrap_or("fio said nothing");
+    run.check("S6", "fio finds no error and no mismatch", output.status.success(), last);
+    run.figure(&format!("random events in {seconds} s"), events.into());
+    tool("umount", &[MOUNT])?;
+    let checked = command::run("fsck.ext4", &["-f", "-n", &node], SOON)?;
+    run.check("S6", "the filesystem is sound", checked.status == 0, checked.said());
+    drop(daemons);
+    // Nobody is left who would answer dmsetup's question to udev.
+    tool("dmsetup", &["remove", "--noudevsync", "--retry", &name])?;
+    model.take_down()
+}
+
+pub(super) fn short(run: &mut Run) -> Result<()> {
+    random(run, Duration::from_secs(40))
+}
+
+pub(super) fn hour(run: &mut Run) -> Result<()> {
+    random(run, Duration::from_secs(3_600))
+}

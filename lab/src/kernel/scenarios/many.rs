@@ -1,0 +1,113 @@
+//! Many units at once, on the kernel's own target.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::super::{Run, disk, millis, until};
+use crate::scenario::{AccessType, Group, State, Unit};
+use crate::sysfs::{read, write};
+use crate::target::lio::Lio;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Where the kernel counts the commands that are dispatched.
+const EVENT: &str = "/sys/kernel/tracing/events/scsi/scsi_dispatch_cmd_start";
+
+/// Counts the commands of the initiator by their operation code.
+struct Count;
+
+impl Count {
+    fn start() -> Result<Self> {
+        let trigger = Path::new(EVENT).join("trigger");
+        // A former count is taken away; there may be none.
+        let _ = write(&trigger, "!hist:keys=opcode");
+        write(&trigger, "hist:keys=opcode")?;
+        Ok(Self)
+    }
+
+    fn of(&self, opcode: u8) -> Result<f64> {
+        let text = read(&Path::new(EVENT).join("hist"))?;
+        for line in text.lines() {
+            let Some((key, count)) = line.split_once("hitcount:") else { continue };
+            let digits: String = key.chars().filter(char::is_ascii_digit).collect();
+            if digits.parse() == Ok(opcode) {
+                return count.trim().parse().context("a count");
+            }
+        }
+        Ok(0.0)
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        // Only this guest would go on counting.
+        let _ = write(&Path::new(EVENT).join("trigger"), "!hist:keys=opcode");
+    }
+}
+
+fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
+    Group {
+        id,
+        access: AccessType::Both,
+        state,
+        preferred: false,
+        transition_ms: 0,
+        implicit_transition_s: 0,
+        ports: ports.to_vec(),
+    }
+}
+
+fn failover(run: &mut Run, units: u16) -> Result<()> {
+    let groups =
+        vec![group(1, State::ActiveOptimized, [1, 2]), group(2, State::ActiveNonOptimized, [3, 4])];
+    let target = Lio::set_up(4, &[Unit { copies: units, serial: true, groups }])?;
+    let of = |port: u16, first: &'static str, second: &'static str| {
+        if port <= 2 { first } else { second }
+    };
+    let shown = |first: &'static str, second: &'static str| {
+        target.places.iter().all(|place| disk::access(&place.hctl) == of(place.port, first, second))
+    };
+    let known = until(LIMIT, || shown("active/optimized", "active/non-optimized"));
+    run.check(
+        "B24",
+        &format!("the states of {units} units are read"),
+        known.is_some(),
+        millis(known),
+    );
+    let count = Count::start()?;
+    let start = Instant::now();
+    for unit in target.unit_names() {
+        Lio::set_state(unit, 1, State::ActiveNonOptimized)?;
+        Lio::set_state(unit, 2, State::ActiveOptimized)?;
+    }
+    // Hosts hear of it when they use a path.
+    for place in &target.places {
+        let _ = disk::read_block(&disk::node(&place.hctl)?, LIMIT);
+    }
+    let right = until(LIMIT, || shown("active/non-optimized", "active/optimized"));
+    run.check(
+        "B24",
+        &format!("all paths of {units} units show the new states"),
+        right.is_some(),
+        millis(right),
+    );
+    for (what, opcode) in [("RTPG", 0xa3), ("STPG", 0xa4), ("TUR", 0x00)] {
+        run.figure(&format!("failover of {units} units, 4 paths each: {what}"), count.of(opcode)?);
+    }
+    let took = right.map(|_| start.elapsed());
+    run.figure(
+        &format!("failover of {units} units, 4 paths each: ms until all states are right"),
+        millis(took),
+    );
+    drop(count);
+    Lio::take_down()
+}
+
+pub(super) fn some(run: &mut Run) -> Result<()> {
+    failover(run, 32)
+}
+
+pub(super) fn all(run: &mut Run) -> Result<()> {
+    failover(run, 256)
+}

@@ -1,0 +1,107 @@
+//! The scenarios.
+
+mod access;
+mod activation;
+mod churn;
+mod daemon;
+mod many;
+mod report;
+mod transition;
+
+use anyhow::Result;
+
+use super::Run;
+use super::model::Model;
+
+/// One scenario.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub summary: &'static str,
+    /// When it runs.
+    pub when: When,
+    pub(crate) run: Body,
+}
+
+/// When a scenario runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// In every test, on every kernel.
+    Always,
+    /// In every test, but not on an older kernel.
+    Newest,
+    /// Only when it is asked for: it is long.
+    Asked,
+}
+
+type Body = fn(&mut Run) -> Result<()>;
+
+const fn always(name: &'static str, summary: &'static str, run: Body) -> Scenario {
+    Scenario { name, summary, when: When::Always, run }
+}
+
+const fn newest(name: &'static str, summary: &'static str, run: Body) -> Scenario {
+    Scenario { name, summary, when: When::Newest, run }
+}
+
+const fn asked(name: &'static str, summary: &'static str, run: Body) -> Scenario {
+    Scenario { name, summary, when: When::Asked, run }
+}
+
+/// All of them, in the order in which they run.
+pub static ALL: &[Scenario] = &[
+    always("attach", "paths are found and their states read", access::attach),
+    always("each-state", "the target sets each state", access::each_state),
+    newest("sense-rows", "each sense code of the table, once", access::sense_rows),
+    always("silent-standby", "a path says standby, the target told nobody", access::silent_standby),
+    always("sense-transition", "a sense code alone begins a transition", access::sense_transition),
+    newest("nameless", "page 83h names no logical unit", access::nameless),
+    always("late-group", "page 83h names the group later", access::late_group),
+    newest("rescan-in-flux", "page 83h loses the group for a while", access::rescan_in_flux),
+    newest("swapped", "another logical unit comes behind a path", access::swapped),
+    newest("refused-header", "the extended header is refused", report::refused_header),
+    newest("lying-reports", "reports that are short, grow, or are garbage", report::lying),
+    newest("absent-group", "reports do not list the path's group", report::absent_group),
+    always("short-transition", "a switch of one second under dm", transition::short),
+    newest("mute-transition", "reports are refused in transition", transition::mute),
+    always("endless-transition", "a transition without an end", transition::endless),
+    newest(
+        "stale-deadline",
+        "a failed report long before a transition",
+        transition::stale_deadline,
+    ),
+    asked("long-transition", "a switch of thirty seconds under dm", transition::long),
+    always("activation", "dm activates a standby group", activation::activation),
+    always("activation-storm", "every path is asked at once, again and again", activation::storm),
+    newest("activation-implicit", "activation of an implicit-only target", activation::implicit),
+    newest(
+        "activation-in-transition",
+        "activation while the group transitions",
+        activation::in_transition,
+    ),
+    newest("optimize-stpg", "a live group is left to the target", activation::optimize),
+    newest("ping-pong", "two groups are pulled back and forth", activation::ping_pong),
+    always("path-churn", "paths come and go under load", churn::paths),
+    newest("many-units", "a failover of 32 units with 4 paths each, LIO", many::some),
+    asked("many-units-256", "the same with 256 units", many::all),
+    newest("random-events", "ext4 and fio over multipathd, random events, 40 s", daemon::short),
+    asked("random-events-hour", "the same for an hour", daemon::hour),
+    always("reload", "the module is loaded and unloaded", churn::reload),
+    asked("leaks", "kmemleak finds nothing of the handler's, on the debug kernel", churn::leaks),
+    asked("reload-1000", "the same a thousand times", churn::reload_1000),
+];
+
+/// Two controllers with a group of two ports each, and one unit that A owns; more of the file can be
+/// added behind `alua`, which are lines of its `[alua]`.
+fn two_controllers(alua: &str, more: &str) -> Result<Model> {
+    Model::set_up(&format!(
+        "[array]\nname = \"lab\"\n[alua]\n{alua}\n\
+         [[controller]]\nname = \"A\"\n[[controller]]\nname = \"B\"\n\
+         [[group]]\nid = 1\ncontroller = \"A\"\n[[group]]\nid = 2\ncontroller = \"B\"\n\
+         [[port]]\nid = 1\ngroup = 1\n[[port]]\nid = 2\ngroup = 1\n\
+         [[port]]\nid = 3\ngroup = 2\n[[port]]\nid = 4\ngroup = 2\n\
+         [[unit]]\nname = \"disk\"\nlun = 0\nblocks = 65536\nowner = [\"A\"]\n{more}"
+    ))
+}

@@ -1,0 +1,132 @@
+//! The debug kernel: Debian's own source with a small configuration and everything that finds
+//! mistakes (KASAN, lockdep, kmemleak, DEBUG_ATOMIC_SLEEP), and our handler in it.
+//!
+//! It is built once inside the build tree of Debian 13, which takes up to an hour, and is no part of
+//! `cargo xtask test`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::super::boot::OtherKernel;
+use super::super::folder;
+use super::super::image::{Image, install};
+use super::side_by_side::Ground;
+use super::tree::{BuildTree, Release, inside, sbin_path};
+use super::{module, side_by_side};
+use crate::run;
+
+/// The size of the disk with the modules.
+const DISK: &str = "64M";
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Names of scenarios; without one all that are not long
+    scenarios: Vec<String>,
+}
+
+/// `cargo xtask lab kernel-debug`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let tree = BuildTree::ready(Release::Trixie)?.root();
+    let place = tree.join("debug");
+    build_kernel(&tree, &place)?;
+    let ground = Ground {
+        release: "debug".to_owned(),
+        version: version(&tree)?,
+        kernel: kernel(&tree, &place)?,
+        module: build_module(&tree)?,
+    };
+    let mut names = side_by_side::todo(&args.scenarios)?;
+    // What the scenarios before it have lost.
+    names.push("leaks".to_owned());
+    side_by_side::run_ours(&ground, names)
+}
+
+/// Builds the kernel unless it is there for this configuration and this recipe.
+fn build_kernel(tree: &Path, place: &Path) -> Result<()> {
+    let config = folder().join("guest/kernel-debug.config");
+    let script = folder().join("guest/kernel-debug-build");
+    let recipe = fs::read_to_string(&config)? + &fs::read_to_string(&script)?;
+    let done = place.join("done");
+    if fs::read_to_string(&done).is_ok_and(|built| built == recipe) {
+        return Ok(());
+    }
+    fs::create_dir_all(place).with_context(|| place.display().to_string())?;
+    fs::copy(&config, place.join("config"))?;
+    install(&script, &place.join("run"))?;
+    println!("lab: building the debug kernel (up to an hour, once)");
+    run::run(&mut inside(tree, "/debug/run"))?;
+    Ok(fs::write(&done, recipe)?)
+}
+
+fn version(tree: &Path) -> Result<String> {
+    let release = tree.join("debug/build/include/config/kernel.release");
+    let text = fs::read_to_string(&release).with_context(|| release.display().to_string())?;
+    Ok(text.trim().to_owned())
+}
+
+/// The module for the debug kernel. It has its own folder: the kernel is configured otherwise.
+fn build_module(tree: &Path) -> Result<std::path::PathBuf> {
+    let place = tree.join("alua-debug");
+    module::package(&place)?;
+    let output = inside(tree, "make")
+        .args(["-C", "/alua-debug", "KDIR=/debug/build"])
+        .output()
+        .context("cannot start make")?;
+    if !output.status.success() {
+        bail!(
+            "the module for the debug kernel does not build:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(place.join(module::FILE))
+}
+
+/// What boots it: nearly all is built in, so the initramfs has no module.
+fn kernel(tree: &Path, place: &Path) -> Result<OtherKernel> {
+    let version = version(tree)?;
+    let modules = place.join("modules.d");
+    // What a former build left would be a second kernel's.
+    let _ = fs::remove_dir_all(&modules);
+    run::run(inside(tree, "make").args([
+        "-s",
+        "-C",
+        "/debug/build",
+        "modules_install",
+        "INSTALL_MOD_PATH=/debug/modules.d",
+    ]))?;
+    let disk = place.join("modules.img");
+    let _ = fs::remove_file(&disk);
+    run::run(
+        run::command("mke2fs")
+            .args(["-q", "-t", "ext4", "-d"])
+            .args([&modules.join("lib/modules").join(&version), &disk])
+            .arg(DISK)
+            .env("PATH", sbin_path()),
+    )?;
+    let root = place.join("initramfs.d");
+    for name in ["bin", "dev", "modules", "root"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    let busybox = Image::ready()?.tree().join("bin/busybox");
+    install(&folder().join("guest/kernel-init"), &root.join("init"))?;
+    install(&busybox, &root.join("bin/busybox"))?;
+    fs::write(root.join("modules/order"), "")?;
+    let archive = fs::File::create(place.join("initramfs"))?;
+    run::run(
+        Command::new("sh")
+            .args(["-c", r#"find . | "$0" cpio -o -H newc -R 0:0 2>/dev/null"#])
+            .arg(&busybox)
+            .current_dir(&root)
+            .stdout(archive),
+    )?;
+    Ok(OtherKernel {
+        kernel: place.join("vmlinuz"),
+        initramfs: place.join("initramfs"),
+        modules: disk,
+        arguments: Vec::new(),
+    })
+}

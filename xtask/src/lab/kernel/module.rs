@@ -1,0 +1,99 @@
+//! Building the module for the kernel of a tree, as `make -C kernel` does on a machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::tree::{BuildTree, Release, inside};
+use crate::run;
+
+/// The module's file.
+pub(super) const FILE: &str = "scsi_dh_alua_rs.ko";
+
+/// Builds the module for the kernel of a release; gives its file. Any warning of the compilers, of
+/// objtool or of modpost is an error.
+pub(super) fn build(release: Release) -> Result<PathBuf> {
+    let tree = BuildTree::ready(release)?;
+    let version = tree.version()?;
+    let place = tree.root().join("alua");
+    package(&place)?;
+    let version_is = format!("KVER={version}");
+    let output = inside(&tree.root(), "make")
+        .args(["-C", "/alua", &version_is, "W=1"])
+        .output()
+        .context("cannot start make")?;
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if !output.status.success() {
+        bail!("the module for {version} does not build:\n{said}");
+    }
+    if let Some(line) = said.lines().find(|line| is_warning(line)) {
+        bail!("building the module for {version} warns: {line}\n{said}");
+    }
+    let file = place.join(FILE);
+    println!("kmod: {version}: {} bytes", fs::metadata(&file)?.len());
+    Ok(file)
+}
+
+/// Whether a line of a build is a warning. That BTF is left out where the headers have no vmlinux is
+/// none.
+fn is_warning(line: &str) -> bool {
+    let line = line.to_lowercase();
+    (line.contains("warning") || line.contains("error:")) && !line.contains("skipping btf")
+}
+
+/// Lays the module's source out with the core's below it, as in a source package for DKMS. What a
+/// former build left is kept.
+pub(super) fn package(to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    let kernel = run::root().join("kernel");
+    let list = run::capture(run::command("git").args([
+        "ls-files",
+        "-co",
+        "--exclude-standard",
+        "kernel",
+    ]))?;
+    for file in list.lines().filter_map(|line| line.strip_prefix("kernel/")) {
+        copy(&kernel.join(file), &to.join(file))?;
+    }
+    let core = run::root().join("crates/alua-core");
+    let list = run::capture(run::command("git").args([
+        "ls-files",
+        "-co",
+        "--exclude-standard",
+        "crates/alua-core/src",
+    ]))?;
+    for file in list.lines().filter_map(|line| line.strip_prefix("crates/alua-core/")) {
+        copy(&core.join(file), &to.join("alua-core").join(file))?;
+    }
+    Ok(())
+}
+
+/// Copies a file unless it is there with the same contents, so that make sees what changed.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let Ok(new) = fs::read(from) else { return Ok(()) };
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    fs::create_dir_all(to.parent().unwrap_or(to))?;
+    fs::copy(from, to).with_context(|| to.display().to_string())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_warning;
+
+    #[test]
+    fn a_warning_of_any_tool_is_seen() {
+        assert!(is_warning("unit.c:3:1: warning: unused variable"));
+        assert!(is_warning("x.o: warning: objtool: f+0x1: indirect call found in RETPOLINE build"));
+        assert!(is_warning("WARNING: modpost: missing MODULE_LICENSE()"));
+        assert!(!is_warning("  CC [M]  /alua/unit.o"));
+        assert!(!is_warning("Skipping BTF generation for x.ko due to unavailability of vmlinux"));
+    }
+}

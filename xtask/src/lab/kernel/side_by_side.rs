@@ -1,0 +1,319 @@
+//! Running the scenarios of the device handler: with ours, and with the stock one beside it, on each
+//! kernel; and the page that shows both.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use alua_lab::kernel::{Record, scenarios, scenarios::When};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::boot::{self, Boot, OtherKernel};
+use super::super::cache;
+use super::super::image::{Image, install};
+use super::tree::{BuildTree, Release};
+use super::{module, page};
+use crate::run;
+
+/// What the guest runs.
+const RUN: &str = "#!/bin/sh
+mkdir -p /run/bin
+cp /host/alua-lab-kernel /host/*.ko /run/bin/
+exec /run/bin/alua-lab-kernel /host HANDLER
+";
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Names of scenarios; without one all that are not long
+    scenarios: Vec<String>,
+    /// On the kernel of this Debian release only
+    #[arg(long)]
+    release: Option<Release>,
+    /// With this handler only
+    #[arg(long)]
+    handler: Option<Handler>,
+    /// List the scenarios
+    #[arg(long)]
+    list: bool,
+    /// Write docs/kernel-side-by-side.md from what the runs have left in the cache
+    #[arg(long)]
+    page: bool,
+}
+
+/// Which handler runs.
+#[derive(
+    clap::ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize,
+)]
+pub(crate) enum Handler {
+    /// The distribution's
+    Stock,
+    /// Ours
+    Ours,
+}
+
+impl Handler {
+    pub(super) const ALL: [Self; 2] = [Self::Stock, Self::Ours];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+/// All records of one handler on one kernel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Column {
+    pub(super) release: String,
+    pub(super) kernel: String,
+    pub(super) handler: Handler,
+    pub(super) records: Vec<Record>,
+}
+
+/// `cargo xtask lab kernel`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.list {
+        for scenario in scenarios::ALL {
+            let long = if scenario.when == When::Asked { " (long)" } else { "" };
+            println!("{:<26} {}{long}", scenario.name, scenario.summary);
+        }
+        return Ok(());
+    }
+    if args.page {
+        return page::write(&read_columns()?);
+    }
+    let mut failures = Vec::new();
+    for release in Release::ALL {
+        for handler in Handler::ALL {
+            let wanted = args.release.is_none_or(|one| one == release)
+                && args.handler.is_none_or(|one| one == handler);
+            if wanted {
+                let ground = Ground::of(release)?;
+                let column = run_column(&ground, handler, todo(&args.scenarios)?)?;
+                failures.extend(failures_of(&column));
+                keep(&column)?;
+            }
+        }
+    }
+    conclude(&failures)
+}
+
+/// What `cargo xtask test` runs: ours on each kernel, all that is not long on the newest, and what
+/// depends on the kernel most on the others.
+pub(crate) fn run_all() -> Result<()> {
+    let mut failures = Vec::new();
+    for release in Release::ALL {
+        let wanted = |when| match release {
+            Release::Trixie => when != When::Asked,
+            Release::Bookworm => when == When::Always,
+        };
+        let names: Vec<String> = scenarios::ALL
+            .iter()
+            .filter(|scenario| wanted(scenario.when))
+            .map(|scenario| scenario.name.to_owned())
+            .collect();
+        let column = run_column(&Ground::of(release)?, Handler::Ours, names)?;
+        failures.extend(failures_of(&column));
+    }
+    conclude(&failures)
+}
+
+fn conclude(failures: &[String]) -> Result<()> {
+    for failure in failures {
+        println!("{failure}");
+    }
+    if !failures.is_empty() {
+        bail!("{} things did not hold", failures.len());
+    }
+    Ok(())
+}
+
+/// What did not hold. Of the stock handler only what kept a scenario from its end: the rest is what
+/// the comparison is for.
+fn failures_of(column: &Column) -> Vec<String> {
+    let mut failures = Vec::new();
+    for record in &column.records {
+        let place = format!("{} {} {}", column.release, column.handler.name(), record.scenario);
+        if column.handler == Handler::Ours {
+            for check in record.checks.iter().filter(|check| !check.held) {
+                failures.push(format!(
+                    "{place}: {}: not so: {} (seen: {})",
+                    check.row, check.what, check.seen
+                ));
+            }
+            failures.extend(record.warnings.iter().map(|line| format!("{place}: {line}")));
+            failures.extend(record.error.iter().map(|line| format!("{place}: {line}")));
+        }
+        if record.checks.is_empty() && record.error.is_none() {
+            failures.push(format!("{place}: nothing was checked"));
+        }
+    }
+    failures
+}
+
+/// The names of the scenarios to run.
+pub(super) fn todo(names: &[String]) -> Result<Vec<String>> {
+    let known: BTreeSet<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
+        bail!("there is no scenario {unknown}: `cargo xtask lab kernel --list` shows them");
+    }
+    Ok(scenarios::ALL
+        .iter()
+        .filter(|scenario| match names {
+            [] => scenario.when != When::Asked,
+            names => names.iter().any(|name| name == scenario.name),
+        })
+        .map(|scenario| scenario.name.to_owned())
+        .collect())
+}
+
+/// A kernel to run on, and the module for it.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) release: String,
+    pub(super) version: String,
+    pub(super) kernel: OtherKernel,
+    pub(super) module: PathBuf,
+}
+
+impl Ground {
+    fn of(release: Release) -> Result<Self> {
+        let tree = BuildTree::ready(release)?;
+        Ok(Self {
+            release: release.name().to_owned(),
+            version: tree.version()?,
+            kernel: tree.kernel()?,
+            module: module::build(release)?,
+        })
+    }
+}
+
+/// Runs these scenarios with our handler; what does not hold is an error.
+pub(super) fn run_ours(ground: &Ground, names: Vec<String>) -> Result<()> {
+    let column = run_column(ground, Handler::Ours, names)?;
+    conclude(&failures_of(&column))
+}
+
+/// Runs scenarios with one handler on one kernel, in as many boots as that takes.
+fn run_column(ground: &Ground, handler: Handler, mut todo: Vec<String>) -> Result<Column> {
+    let image = Image::ready()?;
+    let share = Share::new(&ground.module)?;
+    let start = Instant::now();
+    println!("lab: {}, handler: {}", ground.version, handler.name());
+    let mut records: Vec<Record> = Vec::new();
+    let mut console = String::new();
+    while !todo.is_empty() {
+        share.prepare(handler, &todo)?;
+        let boot = boot::boot_kernel(&image, &share.folder, Some(&ground.kernel))?;
+        console.push_str(&boot.console);
+        let log = format!("kernel-{}-{}.log", ground.release, handler.name());
+        fs::write(cache()?.join(log), &console)?;
+        let mut done = share.results()?;
+        if done.len() < todo.len() && done.iter().all(|record| record.error.is_none()) {
+            done.push(died(&todo[done.len()], &boot));
+        }
+        todo.drain(..done.len());
+        records.extend(done);
+    }
+    println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
+    let (release, kernel) = (ground.release.clone(), ground.version.clone());
+    Ok(Column { release, kernel, handler, records })
+}
+
+/// The record of a scenario whose guest did not live to tell it.
+fn died(scenario: &str, boot: &Boot) -> Record {
+    let what = if boot.hung { "the guest hung and was cut off" } else { "the guest died" };
+    println!("lab: {scenario}: {what}");
+    Record {
+        scenario: scenario.to_owned(),
+        error: Some(format!("{what}; its console ended with:\n{}", boot.last_lines())),
+        ..Record::default()
+    }
+}
+
+/// Where the records of a column are kept.
+fn file_of(column: &Column) -> Result<PathBuf> {
+    Ok(cache()?.join(format!("kernel-{}-{}.json", column.release, column.handler.name())))
+}
+
+/// Keeps the records: those of scenarios that did not run this time stay from before.
+fn keep(column: &Column) -> Result<()> {
+    let file = file_of(column)?;
+    let old = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let mut all = column.clone();
+    if let Some(Column { records, kernel, .. }) = old
+        && kernel == column.kernel
+    {
+        let ran: BTreeSet<String> =
+            column.records.iter().map(|record| record.scenario.clone()).collect();
+        all.records.extend(records.into_iter().filter(|record| !ran.contains(&record.scenario)));
+    }
+    let place = |name: &str| scenarios::ALL.iter().position(|scenario| scenario.name == name);
+    all.records.sort_by_key(|record| place(&record.scenario));
+    fs::write(&file, serde_json::to_string_pretty(&all)?)
+        .with_context(|| file.display().to_string())
+}
+
+fn read_columns() -> Result<Vec<Column>> {
+    let mut columns = Vec::new();
+    for release in Release::ALL {
+        for handler in Handler::ALL {
+            let name = format!("kernel-{}-{}.json", release.name(), handler.name());
+            let file = cache()?.join(name);
+            let Ok(text) = fs::read_to_string(&file) else { continue };
+            columns.push(serde_json::from_str(&text).with_context(|| file.display().to_string())?);
+        }
+    }
+    if columns.is_empty() {
+        bail!("nothing has run yet: `cargo xtask lab kernel`");
+    }
+    Ok(columns)
+}
+
+/// The folder that the guest sees as `/host`.
+struct Share {
+    folder: PathBuf,
+}
+
+impl Share {
+    fn new(module: &Path) -> Result<Self> {
+        run::run(run::cargo().args(["build", "--release", "-p", "alua-lab"]))?;
+        let metadata =
+            run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+        let metadata: Value = serde_json::from_str(&metadata)?;
+        let target = metadata["target_directory"].as_str().context("no target folder")?;
+        let folder = cache()?.join(format!("share-kernel-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let share = Self { folder };
+        let program = "alua-lab-kernel";
+        install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
+        fs::copy(module, share.folder.join(module::FILE))?;
+        Ok(share)
+    }
+
+    fn prepare(&self, handler: Handler, todo: &[String]) -> Result<()> {
+        let file = self.folder.join("script");
+        fs::write(&file, RUN.replace("HANDLER", handler.name()))?;
+        install(&file, &self.folder.join("run"))?;
+        fs::write(self.folder.join("todo"), todo.join("\n"))?;
+        Ok(fs::write(self.folder.join("results"), "")?)
+    }
+
+    fn results(&self) -> Result<Vec<Record>> {
+        let text = fs::read_to_string(self.folder.join("results"))?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).context("the guest's results are broken"))
+            .collect()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // It holds copies only.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
