@@ -192,8 +192,8 @@ impl Snapshot {
 
 /// A running device: one engine on a thread of its own, and the paths that it was given.
 ///
-/// Cloning gives another handle. The device runs until [`Device::stop`], or until the last handle is
-/// dropped: then what is not complete fails.
+/// Cloning gives another handle. The device runs until [`Device::stop`], or until the last handle
+/// is dropped: then what is not complete fails.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
 

@@ -3,10 +3,10 @@
 //!
 //! # The danger
 //!
-//! A server of a ublk device dies by `kill -9`; the kernel gives its unanswered requests to the next
-//! one, marked [`alua_export::block::Request::reissued`]. A command that the dead server sent for
-//! such a request may still be on its way. It is the stale write of [`alua_multipath::fence`], of a
-//! process that is not there any more: our engine knows nothing of that command.
+//! A server of a ublk device dies by `kill -9`; the kernel gives its unanswered requests to the
+//! next one, marked [`alua_export::block::Request::reissued`]. A command that the dead server sent
+//! for such a request may still be on its way. It is the stale write of [`alua_multipath::fence`],
+//! of a process that is not there any more: our engine knows nothing of that command.
 //!
 //! # The rule
 //!
@@ -15,9 +15,9 @@
 //!
 //! 1. **Drained and reset.** Down every path of ours nothing is under way in this host that an
 //!    earlier process sent (so the host itself sends nothing again), and a LOGICAL UNIT RESET
-//!    through one of them was then answered "complete": SAM-5 ends the tasks of all nexuses with it,
-//!    also of paths that the dead server had and we have not. Where the configuration forbids the
-//!    reset, there is only
+//!    through one of them was then answered "complete": SAM-5 ends the tasks of all nexuses with
+//!    it, also of paths that the dead server had and we have not. Where the configuration forbids
+//!    the reset, there is only
 //! 2. **the bounded wait**: [`alua_multipath::config::Fence::wait_ms`] since this device was
 //!    started, which was after the death of the other.
 //!
@@ -27,9 +27,9 @@
 //!
 //! # The machine
 //!
-//! `Nothing` - first re-issued change - `Due` - `Drain` on all paths - `Reset` through one - `Over`;
-//! from `Drain` and `Reset` back to `Due` a moment later when something was not done; to `Over` from
-//! everywhere when the bounded wait has passed. No I/O here.
+//! `Nothing` - first re-issued change - `Due` - `Drain` on all paths - `Reset` through one -
+//! `Over`; from `Drain` and `Reset` back to `Due` a moment later when something was not done; to
+//! `Over` from everywhere when the bounded wait has passed. No I/O here.
 
 use alua_multipath::{FenceAnswer, Time};
 

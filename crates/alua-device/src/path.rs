@@ -7,8 +7,8 @@
 //! - Each I/O command, control command and fence step comes back **once**, also after
 //!   [`PathIo::close`]. A command that the target never answers comes back at the latest when its
 //!   end is proven, or never; its buffer stays with the path until then.
-//! - A [`Payload`] belongs to the command. Nothing writes to a read's buffer, and nothing reads from
-//!   a write's, after the command has come back.
+//! - A [`Payload`] belongs to the command. Nothing writes to a read's buffer, and nothing reads
+//!   from a write's, after the command has come back.
 //! - A path decides nothing. What an outcome means is `alua_core`'s business.
 
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 //!
 //! # States of a request
 //!
-//! `held` (no room in the engine, or an earlier server's commands are being fenced off) - `Job`, with
-//! one request in the engine at a time - ended. A discard or a write of zeroes that is longer than
-//! the engine takes goes in pieces, one after the other.
+//! `held` (no room in the engine, or an earlier server's commands are being fenced off) - `Job`,
+//! with one request in the engine at a time - ended. A discard or a write of zeroes that is longer
+//! than the engine takes goes in pieces, one after the other.
 //!
 //! # Invariants
 //!
@@ -12,7 +12,8 @@
 //!   completion; its duty to end is inside it, so that dropping everything ends every request.
 //! - A read's buffer is in its job or with one command. What a command read moves to the job when
 //!   the engine completes the request by that command, and to nobody otherwise.
-//! - A write's data are shared by the job and its commands; the memory lives until the last is back.
+//! - A write's data are shared by the job and its commands; the memory lives until the last is
+//!   back.
 //! - After each input every action of the engine is carried out before the next input.
 
 use std::collections::VecDeque;
@@ -397,23 +398,24 @@ impl Shell {
         if job.done < job.blocks {
             return self.enter(job);
         }
-        let data = match job.data {
-            JobData::None => Vec::new(),
-            JobData::Write(data) => {
-                // The command's share of them; where another copy is out, it keeps its own.
-                self.returned = None;
+        // What the command that did it has brought back, if it is the one that came back just now.
+        let by_it = |returned: &mut (IoId, Payload)| Some(returned.0) == by;
+        let brought = self.returned.take_if(by_it).map(|(_, data)| data);
+        let data = match (job.data, brought) {
+            (JobData::None, _) => Vec::new(),
+            (JobData::Write(data), brought) => {
+                // The command's share of them goes; where another copy is out, that keeps its own.
+                drop(brought);
                 Arc::try_unwrap(data).unwrap_or_default()
             }
-            JobData::Read(_) => match self.returned.take() {
-                // A read is complete by the command that has just come back, and by no other; that
-                // command has read all of it.
-                Some((io, Payload::Read(buffer)))
-                    if Some(io) == by && buffer.len() as u64 == job.blocks * block =>
-                {
-                    buffer
-                }
-                _ => return job.completion.complete(Err(BlockError::Io)),
-            },
+            (JobData::Read(_), Some(Payload::Read(buffer)))
+                if buffer.len() as u64 == job.blocks * block =>
+            {
+                buffer
+            }
+            // A read is complete by the command that has come back with all of its data, and by no
+            // other.
+            (JobData::Read(_), _) => return job.completion.complete(Err(BlockError::Io)),
         };
         job.completion.complete(Ok(data));
     }

@@ -15,6 +15,9 @@ use crate::command::Output;
 /// How often a program is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Lines of a log that are shown where something failed.
+const LOG_LINES: usize = 60;
+
 /// A program that runs.
 #[derive(Debug)]
 pub struct Process {
@@ -102,6 +105,14 @@ impl Process {
         Ok(kill_process(pid, signal)?)
     }
 
+    /// The end of what it has said on standard error so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let said = text(&self.stderr);
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
     fn read_to_the_end(&mut self) {
         for reader in self.readers.drain(..) {
             // A reader only reads; what it kept counts.
@@ -171,6 +182,7 @@ mod tests {
     fn what_it_says_is_waited_for_and_kept() {
         let mut process = shell("echo one; echo ready: here; echo bad >&2; exit 3");
         assert_eq!(process.wait_for("ready: ", LONG).unwrap(), "here");
+        assert!(["", "bad"].contains(&process.log().as_str()), "it may not have said it yet");
         let output = process.finish(LONG).unwrap();
         assert_eq!((output.status, output.stdout.as_str()), (3, "one\nready: here\n"));
         assert_eq!(output.stderr, "bad\n");

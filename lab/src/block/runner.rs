@@ -47,6 +47,10 @@ pub fn run(scenario: &Scenario) -> Outcome {
                 println!("lab: {} step {}", scenario.name, index + 1);
                 if let Err(error) = run.step(step) {
                     failures.push(format!("step {}: {error:#}", index + 1));
+                    let log = run.server.as_ref().map(Process::log).unwrap_or_default();
+                    if !log.is_empty() {
+                        failures.push(format!("the server's log ended with:\n{log}"));
+                    }
                     // What comes after builds on it.
                     break;
                 }

@@ -36,8 +36,8 @@ pub(crate) struct Up {
     /// Never ask the array for another access state (SET TARGET PORT GROUPS)
     #[arg(long)]
     pub(crate) no_activate: bool,
-    /// Never send LOGICAL UNIT RESET to end commands that nobody answered: writes of unknown outcome
-    /// then wait until they count as over
+    /// Never send LOGICAL UNIT RESET to end commands that nobody answered: writes of unknown
+    /// outcome then wait until they count as over
     #[arg(long)]
     pub(crate) no_reset: bool,
     /// Give each command to a disk this many seconds

@@ -13,8 +13,8 @@
 //! handler has ended it where it had not answered in time. So nothing in this host sends it again.
 //! Whether it can still act in the target is settled by what the path says *now*:
 //!
-//! - It answers TEST UNIT READY, with any status. If the device server had answered the command, the
-//!   command is over (SAM-5: a task ends with its status). If the transport had lost it
+//! - It answers TEST UNIT READY, with any status. If the device server had answered the command,
+//!   the command is over (SAM-5: a task ends with its status). If the transport had lost it
 //!   (`DID_TRANSPORT_FAILFAST` and the like after a lost link), then the nexus was lost and made
 //!   anew before an answer could come through it, and an I_T nexus loss has ended its tasks
 //!   (SAM-5). With CHECK CONDITION the sense is why: the command and TEST UNIT READY meet the same

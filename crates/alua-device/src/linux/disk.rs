@@ -32,8 +32,8 @@ pub(super) struct Disk {
 pub enum DiskError {
     /// It is in use.
     #[error(
-        "{0}: in use by the kernel: mounted, or part of a map; `lsblk` shows by whom. A path belongs \
-         to one user alone"
+        "{0}: in use by the kernel: mounted, or part of a map; `lsblk` shows by whom. A path \
+         belongs to one user alone"
     )]
     Busy(String),
     /// It cannot be opened.
@@ -82,8 +82,8 @@ impl Disk {
     }
 
     /// Has the kernel send nothing more down this path, copies that it would repeat by itself
-    /// included. Whether that is so. A device that is gone sends nothing; one that somebody else has
-    /// set offline stays so.
+    /// included. Whether that is so. A device that is gone sends nothing; one that somebody else
+    /// has set offline stays so.
     pub(super) fn cut(&self) -> bool {
         match self.state() {
             Ok(state) => match state.as_str() {

@@ -10,9 +10,10 @@
 //!
 //! # What is done to a disk
 //!
-//! It is opened exclusively: nobody can mount it or put it into a map meanwhile. The kernel's device
-//! handler is detached from it and attached again at the end: it would refuse I/O by states that it
-//! read before us. After a `kill -9` it stays detached until `dh_state` in sysfs is written.
+//! It is opened exclusively: nobody can mount it or put it into a map meanwhile. The kernel's
+//! device handler is detached from it and attached again at the end: it would refuse I/O by states
+//! that it read before us. After a `kill -9` it stays detached until `dh_state` in sysfs is
+//! written.
 //!
 //! # How a path is fenced
 //!

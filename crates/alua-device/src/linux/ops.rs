@@ -1,5 +1,5 @@
-//! Reads, writes and flushes of open files through io_uring, with the memory that they need, and the
-//! one ioctl of this crate. All `unsafe` of the crate is here.
+//! Reads, writes and flushes of open files through io_uring, with the memory that they need, and
+//! the one ioctl of this crate. All `unsafe` of the crate is here.
 //!
 //! # Why it is sound
 //!
@@ -7,8 +7,8 @@
 //! is in the completion queue. [`Ops`] owns that memory for just so long: an operation and its
 //! [`Memory`] are in `flights` from before its entry is pushed until its completion has been taken,
 //! and nobody gets a reference to them in between. Moving a [`Memory`] does not move the bytes,
-//! which are on the heap and neither grow nor shrink. The bytes of a [`Memory::Data`] are shared and
-//! nobody writes them, since an `Arc` gives no mutable access while it is shared; those of a
+//! which are on the heap and neither grow nor shrink. The bytes of a [`Memory::Data`] are shared
+//! and nobody writes them, since an `Arc` gives no mutable access while it is shared; those of a
 //! [`Memory::Room`] belong to the operation alone. The file is kept open by the operation.
 //!
 //! When [`Ops`] is dropped while operations are in flight, their memory and files are given up for

@@ -25,8 +25,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// Something that waits.
 pub(super) enum Job {
-    /// Not after that time: nobody waits for it any more, and a command that changes states must not
-    /// come late.
+    /// Not after that time: nobody waits for it any more, and a command that changes states must
+    /// not come late.
     Control(ControlCommand, Instant, Back),
     /// TEST UNIT READY, for everything in `asks`.
     Ask,
@@ -223,7 +223,7 @@ impl Hand {
                 Ok(true) => return FenceAnswer::Done,
                 Ok(false) => thread::sleep(DRAIN_LOOK),
                 Err(error) => {
-                    tracing::warn!(path = self.disk.label, %error, "its requests cannot be counted");
+                    tracing::warn!(path = self.disk.label, %error, "how many requests it has");
                     break;
                 }
             }
