@@ -40,8 +40,8 @@ impl Served {
             assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {first:?}");
             first.push(line);
         }
-        let words = first[0].split([' ', ',', '"']);
-        let address = words.filter(|word| word.starts_with("127.0.0.1:")).last().unwrap();
+        let mut words = first[0].rsplit([' ', ',', '"']);
+        let address = words.find(|word| word.starts_with("127.0.0.1:")).unwrap();
         Self { child, address: address.to_owned(), folder, lines, first }
     }
 
