@@ -178,6 +178,16 @@ impl Session {
         self.blocks * u64::from(self.block)
     }
 
+    /// Sends one header that is nothing of this client's business; the header that comes back.
+    ///
+    /// # Errors
+    ///
+    /// The connection.
+    pub fn exchange(&mut self, header: [u8; HEADER]) -> io::Result<[u8; HEADER]> {
+        self.send(header, &[])?;
+        Ok(self.receive()?.0)
+    }
+
     fn send(&mut self, mut header: [u8; HEADER], data: &[u8]) -> io::Result<()> {
         let [_, a, b, c] = (data.len() as u32).to_be_bytes();
         header[5..8].copy_from_slice(&[a, b, c]);

@@ -156,7 +156,8 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
     .flatten()
 }
 
-/// Runs every check that is allowed and that `wanted` accepts, in order, and calls `told` after each.
+/// Runs every check that is allowed and that `wanted` accepts, in order, and calls `told` after
+/// each.
 pub fn run(
     paths: Vec<Path>,
     options: &Options,

@@ -132,6 +132,8 @@ const RUNS: &[(&str, &[&str])] = &[
     ("arrays", &["array"]),
     ("demonstration", &["demo", "tour"]),
     ("trial", &["demo"]),
+    ("check-result", &["check", "sda", "--array", "demo"]),
+    ("check-result", &["check", "sda", "sdc", "--array", "misbehaving/tpgs-zero"]),
 ];
 
 /// Dumps that are decoded, with the heading of the document.
@@ -188,6 +190,7 @@ fn the_program_prints_what_is_documented() {
     }
     watch(&mut checker);
     running(&mut checker);
+    served(&mut checker);
     let mut documented = BTreeSet::new();
     for (heading, fields) in &checker.schema {
         documented.extend(fields.keys().map(|name| (heading.clone(), name.clone())));
@@ -199,6 +202,19 @@ fn the_program_prints_what_is_documented() {
     let unmet: Vec<_> = documented.difference(&checker.met).collect();
     let expected: Vec<_> = elsewhere.iter().collect();
     assert_eq!(unmet, expected, "documented fields that no run filled");
+}
+
+/// A target that is served: its events and its status.
+fn served(checker: &mut Checker) {
+    let served = common::target::Served::start(&["--json"]);
+    let mut session = served.log_in("iqn.2026-03.invalid.test:json", 1);
+    session.say_odd_things();
+    let status = served.status();
+    checker.object("target-status", &status, "target status");
+    for line in served.stop() {
+        let value: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        checker.object("target-event", &value, &line);
+    }
 }
 
 fn watch(checker: &mut Checker) {

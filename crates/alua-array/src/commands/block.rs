@@ -84,8 +84,7 @@ impl Array {
         let length = count as usize * self.units[call.unit].medium.block_size();
         call.task.data_out.get(..length).ok_or({
             // INVALID FIELD IN COMMAND INFORMATION UNIT: the initiator announced less data than the
-            // CDB takes (as Linux answers where the Expected Data Transfer
-            // Length of iSCSI is too small).
+            // CDB takes (as Linux answers where iSCSI's Expected Data Transfer Length is too small).
             Failure::illegal(SenseCode::new(0x0e, 0x03))
         })
     }

@@ -4,8 +4,8 @@
 //!
 //! - Challenges come from the caller's entropy and are used once.
 //! - Responses are compared in constant time; a secret never appears in `Debug`.
-//! - A challenge that is our own one reflected, and a shared secret for both directions, are refused
-//!   (RFC 7143, section 9.2.1).
+//! - A challenge that is our own one reflected, and a shared secret for both directions, are
+//!   refused (RFC 7143, section 9.2.1).
 
 use base64::Engine as _;
 use md5::Md5;

@@ -110,8 +110,8 @@ impl Framer {
         self.digests
     }
 
-    /// Room for bytes that arrive, never empty unless a whole PDU waits for [`Self::next_frame`]. Say with
-    /// [`Self::filled`] how many have come.
+    /// Room for bytes that arrive, never empty unless a whole PDU waits for [`Self::next_frame`].
+    /// Say with [`Self::filled`] how many have come.
     pub fn space(&mut self) -> &mut [u8] {
         self.finish();
         if self.start == self.end {

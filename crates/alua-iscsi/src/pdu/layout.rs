@@ -11,7 +11,8 @@ macro_rules! layouts {
         $(
             $(#[$doc])*
             ///
-            /// Fields have the names of the RFC; `_reserved` ones are written as zeros and not read.
+            /// Fields have the names of the RFC; `_reserved` ones are written as zeros and not
+            /// read.
             #[derive(
                 Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, KnownLayout, Immutable,
                 Unaligned,

@@ -1,8 +1,8 @@
 //! iSCSI PDUs as they stand on the wire (RFC 7143, section 11).
 //!
 //! A PDU is a basic header segment of 48 bytes, additional header segments, a header digest, a data
-//! segment with padding and a data digest. [`layout`] has the fields of each header, [`Framer`] cuts
-//! a stream of bytes into PDUs, [`Encoder`] is its counterpart.
+//! segment with padding and a data digest. [`layout`] has the fields of each header, [`Framer`]
+//! cuts a stream of bytes into PDUs, [`Encoder`] is its counterpart.
 
 mod encode;
 mod frame;

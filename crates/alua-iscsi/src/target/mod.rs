@@ -5,9 +5,9 @@
 //! [`Target::open`] for each connection that comes in. When bytes have arrived, put them into
 //! [`Target::space`], say so with [`Target::filled`]; when the peer is gone, [`Target::lost`]. Call
 //! [`Target::advance`] with the time whenever [`Target::deadline`] has passed. After each of these
-//! serve every connection that [`Target::poll_ready`] names: send what [`Target::output`] holds, tell
-//! [`Target::sent`] how much that was, and close it when [`Target::is_over`] says so. Read from a
-//! connection only while [`Target::wants_input`] holds: that is the back pressure.
+//! serve every connection that [`Target::poll_ready`] names: send what [`Target::output`] holds,
+//! tell [`Target::sent`] how much that was, and close it when [`Target::is_over`] says so. Read
+//! from a connection only while [`Target::wants_input`] holds: that is the back pressure.
 //!
 //! # Contract
 //!
@@ -15,8 +15,9 @@
 //!   port that name and ISID make. A new login of the same initiator port ends the older session and
 //!   its commands before it is answered.
 //! - The transport never repeats a command, and never answers one that the array did not answer.
-//! - A connection that breaks leaves its session behind for DefaultTime2Wait and DefaultTime2Retain:
-//!   what the array holds of it goes on, as in an array that does not know yet. Then it ends.
+//! - A connection that breaks leaves its session behind for DefaultTime2Wait and
+//!   DefaultTime2Retain: what the array holds of it goes on, as in an array that does not know yet.
+//!   Then it ends.
 //! - When the array loses the link of a port, every connection there breaks.
 //! - Memory is bounded by [`Limits`](crate::Limits), whatever arrives: see the module's fields.
 

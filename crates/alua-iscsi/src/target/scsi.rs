@@ -3,15 +3,15 @@
 //! # Data-out
 //!
 //! A command first collects the data that it takes: immediate data, then unsolicited Data-Out PDUs
-//! up to FirstBurstLength, then one R2T after the other. What the initiator announces beyond what the
-//! CDB takes is received and dropped. Then the array gets the command.
+//! up to FirstBurstLength, then one R2T after the other. What the initiator announces beyond what
+//! the CDB takes is received and dropped. Then the array gets the command.
 //!
 //! # Room
 //!
 //! Unsolicited data find room while less than half of the budget is held; else their command ends
-//! with TASK SET FULL. Before the first R2T a command is promised room for all of its data, first come first
-//! served, out of the whole budget: so every R2T that was sent can be used up, and one always can
-//! be sent.
+//! with TASK SET FULL. Before the first R2T a command is promised room for all of its data, first
+//! come first served, out of the whole budget: so every R2T that was sent can be used up, and one
+//! always can be sent.
 
 use alua_array::Time;
 use zerocopy::byteorder::big_endian::U32;

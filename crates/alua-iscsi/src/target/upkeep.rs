@@ -173,8 +173,8 @@ impl Target {
         Ok(())
     }
 
-    /// Breaks the connections of a port, or all: as a cable that is pulled for a moment. Returns how
-    /// many.
+    /// Breaks the connections of a port, or all: as a cable that is pulled for a moment. Returns
+    /// how many.
     pub fn cut(&mut self, port: Option<u16>) -> usize {
         let cut: Vec<ConnectionId> = self
             .connections

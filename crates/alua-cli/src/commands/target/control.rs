@@ -92,23 +92,16 @@ pub(super) struct GroupStatus {
     pub(super) preferred: bool,
 }
 
-/// Where the socket is unless the command line says: a folder that only this user can write to.
-pub(super) fn default_path() -> Option<PathBuf> {
-    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty());
-    let folder = own.map(PathBuf::from).or_else(|| {
-        let run = PathBuf::from("/run");
-        // Only root may write there.
-        let root = run.metadata().is_ok_and(|meta| !meta.permissions().readonly());
-        root.then_some(run)
-    })?;
-    Some(folder.join("alua-target.sock"))
+/// Where the socket is unless the command line says: a folder that only this user can write to, or
+/// without one the system's, where only root can make it.
+pub(super) fn default_path() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| Path::new(dir).is_absolute());
+    own.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("alua-target.sock")
 }
 
 /// Asks a running target.
 pub(super) fn ask(path: Option<&Path>, request: &Request) -> Result<Answer, Error> {
-    let path = path.map(Path::to_path_buf).or_else(default_path).ok_or_else(|| {
-        Error::Usage("no XDG_RUNTIME_DIR: say with --control where the target's socket is".into())
-    })?;
+    let path = path.map_or_else(default_path, Path::to_path_buf);
     let failed = |error: io::Error| Error::NoAnswer {
         device: path.display().to_string(),
         why: format!("no target answers there ({error}); `alua target serve` starts one"),

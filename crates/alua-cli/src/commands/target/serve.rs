@@ -34,10 +34,6 @@ pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
         Some(path) => secrets::read(path)?,
         None => Authentication::default(),
     };
-    let control = match &args.control {
-        Some(path) => Some(path.clone()),
-        None => default_path(),
-    };
     let failed = |error: StoreError| Error::File { path: error.path, source: error.source };
     let store = match &args.data {
         Some(folder) => Some(Store::open(folder, &mut array).map_err(failed)?),
@@ -74,7 +70,7 @@ pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
         if let Some(store) = store {
             server = server.with_store(store);
         }
-        serve(global, server, &bound, control).await
+        serve(global, args, server, &bound).await
     })
 }
 
@@ -149,18 +145,18 @@ fn cannot_listen(error: alua_iscsi::serve::ListenError) -> Error {
 
 async fn serve(
     global: &Global,
+    args: &TargetServe,
     server: Server,
     bound: &[SocketAddr],
-    path: Option<PathBuf>,
 ) -> Result<Exit, Error> {
     let control = server.control();
+    let stop = std::rc::Rc::new(Notify::new());
+    let path = control_socket(args)?.map(|(path, listener)| {
+        tokio::task::spawn_local(answer_all(control.clone(), listener, stop.clone()));
+        path
+    });
     let out = Output { json: global.json };
     out.begin(&control, bound, path.as_deref())?;
-    let stop = std::rc::Rc::new(Notify::new());
-    let listener = path.as_deref().map(listen).transpose()?;
-    if let Some(listener) = listener {
-        tokio::task::spawn_local(answer_all(control.clone(), listener, stop.clone()));
-    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(Error::Output)?;
     let result = tokio::select! {
@@ -200,7 +196,7 @@ impl Output {
         }
         let text = match path {
             Some(path) => format!("control socket {}", path.display()),
-            None => "no control socket: XDG_RUNTIME_DIR is not set, see --control".to_owned(),
+            None => "no control socket: /run is not this user's; see --control".to_owned(),
         };
         self.line(&Line::new(now, "control", text))
     }
@@ -223,6 +219,21 @@ impl Output {
             }
             control.changed().await;
         }
+    }
+}
+
+/// The control socket, and where it is. Where nobody asked for one and none can be made, there is
+/// none.
+fn control_socket(args: &TargetServe) -> Result<Option<(PathBuf, UnixListener)>, Error> {
+    let path = args.control.clone().unwrap_or_else(default_path);
+    match listen(&path) {
+        Ok(listener) => Ok(Some((path, listener))),
+        Err(Error::File { source, .. })
+            if args.control.is_none() && source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,76 @@
+//! `alua target`: serve, event and status, over loopback.
+
+mod common;
+
+use std::time::Duration;
+
+use alua_bench::load::Work;
+use common::target::Served;
+
+#[test]
+fn a_served_array_is_read_written_and_switched() {
+    let served = Served::start(&[]);
+    let mut session = served.log_in("iqn.2026-03.invalid.test:host", 1);
+    assert_eq!(session.0.bytes(), 1 << 30);
+    for write in [true, false] {
+        let work = Work { write, random: true, size: 4096, depth: 8 };
+        let rate = session.0.run(0, &work, Duration::from_millis(50)).unwrap();
+        assert!(rate.per_second > 0.0);
+    }
+    let status = served.status();
+    assert_eq!(status["sessions"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(status["units"][0]["groups"][1]["state"], "active/non-optimized");
+    assert_eq!(served.event(&["switch", "to=B", "transition=0s"]).0, 0);
+    assert_eq!(served.status()["units"][0]["groups"][1]["state"], "active/optimized");
+    let (code, said) = served.event(&["cut", "port=1"]);
+    assert_eq!((code, said.as_str()), (0, "1 connections\n"));
+    let work = Work { write: false, random: true, size: 4096, depth: 1 };
+    assert!(session.0.run(0, &work, Duration::from_millis(50)).is_err(), "the connection is cut");
+    let lines = served.stop();
+    assert!(lines.iter().any(|line| line.contains("logged in to port 1")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("cut")), "{lines:?}");
+}
+
+#[test]
+fn what_is_wrong_with_an_event_is_said() {
+    let served = Served::start(&[]);
+    for (words, part) in [
+        (&["switch", "to=C"][..], "C"),
+        (&["swich", "to=B"], "swich"),
+        (&["switch", "to"], "KEY=VALUE"),
+        (&["cut", "ports=1"], "ports"),
+    ] {
+        let (code, said) = served.event(words);
+        assert_eq!(code, 1, "{words:?}: {said}");
+        assert!(said.contains(part), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_port_that_is_down_resets_who_connects() {
+    let served = Served::start(&[]);
+    assert_eq!(served.event(&["port-down", "port=1"]).0, 0);
+    let target = common::target::TARGET;
+    let refused = alua_bench::load::Session::log_in(&served.address, target, 0, "iqn.a.b:c", 1);
+    assert!(refused.is_err());
+    assert_eq!(served.event(&["port-up", "port=1"]).0, 0);
+    served.log_in("iqn.2026-03.invalid.test:host", 1);
+}
+
+#[test]
+fn many_idle_sessions_are_held() {
+    let served = Served::start(&[]);
+    let name = "iqn.2026-03.invalid.test:host";
+    let sessions: Vec<_> = (1..=200).map(|serial| served.log_in(name, serial)).collect();
+    assert_eq!(served.status()["sessions"].as_array().unwrap().len(), sessions.len());
+}
+
+#[test]
+fn nobody_answers_where_nothing_is_served() {
+    let output = common::run(&["target", "status", "--control", "/nowhere/at/all"]);
+    assert_eq!(common::code(&output), 52);
+    assert!(common::stderr(&output).contains("alua target serve"));
+    let output = common::run(&["target", "serve", "--portal", "127.0.0.1:0=99"]);
+    assert_eq!(common::code(&output), 1);
+    assert!(common::stderr(&output).contains("the array has no port 99"));
+}
