@@ -67,8 +67,11 @@ static struct alua_path *alua_path_lock(struct scsi_device *sdev, unsigned long 
 	if (!path)
 		return NULL;
 	spin_lock_irqsave(&path->unit->lock, *flags);
-	if (path->unit->paths[path->place] == path)
+	if (path->unit->paths[path->place] == path) {
+		/* For sparse, which knows no lock that is taken or not: see alua_path_unlock(). */
+		__release(&path->unit->lock);
 		return path;
+	}
 	spin_unlock_irqrestore(&path->unit->lock, *flags);
 	return NULL;
 }
@@ -78,6 +81,7 @@ static void alua_path_unlock(struct alua_path *path, unsigned long flags)
 {
 	struct alua_unit *unit = path->unit;
 
+	__acquire(&unit->lock);
 	alua_unit_poll(unit);
 	alua_unit_arm(unit);
 	spin_unlock_irqrestore(&unit->lock, flags);
