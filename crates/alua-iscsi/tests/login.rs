@@ -6,6 +6,9 @@ use alua_iscsi::{Account, Algorithm, Secret, binary, to_hex};
 
 use common::{Initiator, NAME, ORDINARY, TUR, target};
 
+/// Keys with their values.
+type Keys<'a> = &'a [(&'a str, &'a str)];
+
 fn who(target: &alua_iscsi::Target) -> [(&'static str, String); 2] {
     [("InitiatorName", NAME.to_owned()), ("TargetName", target.name().to_owned())]
 }
@@ -107,7 +110,7 @@ fn a_text_may_come_in_pieces() {
 fn wrong_logins_are_refused_with_their_status() {
     let name = target(|_| {}).name().to_owned();
     let other = "iqn.2026-03.invalid.alua:other";
-    let cases: &[(u8, &[(&str, &str)], (u8, u8))] = &[
+    let cases: &[(u8, Keys<'_>, (u8, u8))] = &[
         (0x87, &[("TargetName", &name)], (2, 7)),
         (0x87, &[("InitiatorName", NAME)], (2, 7)),
         (0x87, &[("InitiatorName", "no name"), ("TargetName", &name)], (2, 0)),
@@ -223,8 +226,8 @@ fn chap_keeps_everybody_else_out() {
     let response = |id, secret: &[u8], challenge: &[u8]| {
         to_hex(&Algorithm::Sha256.response(id, secret, challenge))
     };
-    type Keys = Vec<(&'static str, String)>;
-    type Make<'a> = &'a dyn Fn(u8, &[u8]) -> Keys;
+    type Made = Vec<(&'static str, String)>;
+    type Make<'a> = &'a dyn Fn(u8, &[u8]) -> Made;
     let cases: [(&str, Make<'_>); 6] = [
         ("a wrong secret", &|id, challenge| {
             vec![("CHAP_N", "user".into()), ("CHAP_R", response(id, b"guess", challenge))]
@@ -262,7 +265,7 @@ fn chap_keeps_everybody_else_out() {
 #[test]
 fn nobody_gets_around_chap() {
     // Straight to the operational stage; no method; only None; the full feature phase at once.
-    let cases: &[(u8, &[(&str, &str)])] = &[
+    let cases: &[(u8, Keys<'_>)] = &[
         (0x87, &[]),
         (0x81, &[]),
         (0x83, &[]),
