@@ -96,8 +96,8 @@ struct Phase {
     event: &'static str,
     at_ms: u64,
     requests: usize,
-    p999_ms: f64,
-    worst_ms: f64,
+    p999_us: u64,
+    worst_us: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -229,7 +229,10 @@ fn judge(
     for phase in &phases {
         out.push_str(&format!(
             "{:<40} {:>9} {:>11.1} {:>11.1}\n",
-            phase.event, phase.requests, phase.p999_ms, phase.worst_ms
+            phase.event,
+            phase.requests,
+            phase.p999_us as f64 / 1e3,
+            phase.worst_us as f64 / 1e3
         ));
     }
     let mark = |good: bool| if good { paint(GOOD, "yes") } else { paint(BAD, "NO ") };
@@ -258,14 +261,16 @@ fn phases(plot: &[Act], done: &[Done]) -> Vec<Phase> {
             let ended = |it: &&Done| (from..to).contains(&(it.begun + it.took));
             let mut took: Vec<Duration> = done.iter().filter(ended).map(|it| it.took).collect();
             took.sort_unstable();
-            let millis = |it: Option<&Duration>| it.map_or(0.0, |it| it.as_secs_f64() * 1e3);
+            let micros = |it: Option<&Duration>| {
+                it.map_or(0, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX))
+            };
             let p999 = took.get((took.len() * 999 / 1000).min(took.len().saturating_sub(1)));
             Phase {
                 event: act.text,
                 at_ms: act.at_ms,
                 requests: took.len(),
-                p999_ms: millis(p999),
-                worst_ms: millis(took.last()),
+                p999_us: micros(p999),
+                worst_us: micros(took.last()),
             }
         })
         .collect()
@@ -394,7 +399,7 @@ mod tests {
         let phases = phases(&plot(), &[done(10, 1), done(990, 2_100), done(5_000, 1)]);
         let counts: Vec<usize> = phases.iter().map(|phase| phase.requests).collect();
         assert_eq!(counts, [1, 1, 1, 0, 0, 0, 0, 0]);
-        assert_eq!(phases[1].worst_ms, 2_100.0);
+        assert_eq!(phases[1].worst_us, 2_100_000);
     }
 
     #[test]
