@@ -43,8 +43,7 @@ struct alua_identity {
 struct alua_command {
 	u8 slot;
 	u8 cdb_len;
-	u8 nowait;
-	u8 reserved;
+	u8 reserved[2];
 	u16 path;
 	u16 data_out_len;
 	u32 data_in_len;

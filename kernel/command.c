@@ -25,7 +25,6 @@ static int alua_execute(struct scsi_device *sdev, const struct alua_command *com
 		.sense = sense,
 		.sense_len = SCSI_SENSE_BUFFERSIZE,
 		.resid = resid,
-		.req_flags = command->nowait ? BLK_MQ_REQ_NOWAIT : 0,
 	};
 
 	flags |= command->data_out_len ? REQ_OP_DRV_OUT : REQ_OP_DRV_IN;

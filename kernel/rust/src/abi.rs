@@ -66,10 +66,8 @@ pub struct AluaCommand {
     pub slot: u8,
     /// Bytes of `cdb` that count.
     pub cdb_len: u8,
-    /// Whether it must not wait for a free request: the I/O that holds them all waits for it.
-    pub nowait: u8,
     /// Not used.
-    pub reserved: u8,
+    pub reserved: [u8; 2],
     /// The path to send it down.
     pub path: u16,
     /// Bytes of `data_out` to send.

@@ -21,8 +21,7 @@ use alua_core::spc::sense::{Sense, SenseKey};
 use alua_core::time::Time;
 use alua_core::tpgs::{self, AluaOff, Managed};
 use alua_core::unit::{
-    AddPathError, Command, CommandKind, Config, Event, Group, IdentityCheck, LogicalUnit, NewPath,
-    Path, PathId,
+    AddPathError, Command, Config, Event, Group, IdentityCheck, LogicalUnit, NewPath, Path, PathId,
 };
 
 use crate::abi::*;
@@ -293,8 +292,7 @@ fn in_words_of_c(slot: u8, command: &Command) -> AluaCommand {
     AluaCommand {
         slot,
         cdb_len: u8::try_from(cdb.as_bytes().len()).unwrap_or(16),
-        nowait: matches!(command.kind, CommandKind::ReadIdentification).into(),
-        reserved: 0,
+        reserved: [0; 2],
         path: map::number(command.path),
         data_out_len: u16::try_from(sent).unwrap_or(0),
         data_in_len: command.data_in_len(),

@@ -25,7 +25,7 @@ pub(super) fn seen(model: &Model) -> String {
     states.collect::<Vec<_>>().join(", ")
 }
 
-/// Waits until sysfs agrees with the array. The stock handler of Linux 6.1 and 6.12 asks for no
+/// Waits until sysfs agrees with the array. The stock handler of Linux 6.12 asks for no
 /// report when a path comes (see the scenario `attach`): a rescan makes it ask, so that the other
 /// scenarios begin alike.
 pub(super) fn settle(model: &Model) -> Result<()> {
