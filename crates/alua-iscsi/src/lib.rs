@@ -20,7 +20,7 @@ pub mod pdu;
 #[cfg(feature = "serve")]
 pub mod serve;
 mod settings;
-mod target;
+pub mod target;
 pub mod text;
 
 pub use event::{ConnectionId, Record, What};
