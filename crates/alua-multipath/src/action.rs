@@ -140,7 +140,8 @@ impl Control {
 pub struct FenceStep {
     /// Names it.
     pub id: FenceId,
-    /// The path whose commands are to end. It may have been removed.
+    /// The path whose commands are to end. It may have been removed. An ABORT TASK may also be about
+    /// a read that nobody waits for, so that it takes up no room in the target.
     pub path: PathId,
     /// What to do.
     pub kind: FenceKind,
@@ -234,13 +235,13 @@ pub enum Event {
         /// The path.
         path: PathId,
     },
-    /// A path fails I/O though it answers: it is out until then.
+    /// A path fails I/O though it answers: it is the last choice until then.
     PathUnsteady {
         /// The path.
         path: PathId,
         /// The failures that count.
         strikes: u8,
-        /// When it is tried again.
+        /// When it is as good as others again.
         until: Time,
     },
     /// Writes of unknown outcome are on a path: it is being fenced.

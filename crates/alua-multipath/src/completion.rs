@@ -158,7 +158,8 @@ impl Engine {
                 self.drive_core(now);
                 self.find_standings(now);
                 let still = self.candidates[place].class.is_some();
-                if still && verdict.next == Next::Wait {
+                let unsteady = self.paths[place].strikes.until.is_some();
+                if still && (unsteady || verdict.next == Next::Wait) {
                     self.later(request, now);
                 } else {
                     self.again(request, verdict.counted || still, now);
@@ -213,6 +214,8 @@ impl Engine {
         }
         if returned || self.broken(Sabotage::ForgetCommands) {
             self.forget_lost(io);
+        } else {
+            self.abort_lost(place, io);
         }
         if let Some(request) = request {
             if let Some(entry) = self.requests.get_mut(request) {

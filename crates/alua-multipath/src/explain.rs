@@ -125,6 +125,12 @@ impl PathView {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self.standing {
+            Standing::Live(_) if self.used && self.out_until.is_some() => {
+                "it fails I/O again and again, and nothing better is live"
+            }
+            Standing::Live(_) if self.out_until.is_some() => {
+                "it answers and fails I/O, again and again"
+            }
             Standing::Live(_) if self.used && self.deferred => "nothing better is live",
             Standing::Live(_) if self.used => "it is one of the best paths",
             Standing::Live(_) if self.deferred => {

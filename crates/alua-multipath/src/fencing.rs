@@ -7,6 +7,9 @@ use crate::path::{Link, Round};
 use crate::table::Key;
 use crate::time::Time;
 
+/// The number of steps whose answer nobody awaits.
+const COURTESY: u32 = 0;
+
 impl Engine {
     /// A command that changes blocks was given up.
     pub(crate) fn doubt(&mut self, io: Key, now: Time) {
@@ -20,6 +23,20 @@ impl Engine {
             path.round = Round::default();
         }
         self.fencing = true;
+    }
+
+    /// Aborts a command that nobody waits for, so that it does not take up room in the target. What
+    /// comes of it does not matter.
+    pub(crate) fn abort_lost(&mut self, place: usize, io: Key) {
+        let path = &self.paths[place];
+        if path.core.is_none() || !path.traits.abort_task || path.link == Link::Down {
+            return;
+        }
+        let path = path.id(place);
+        let id = FenceId { path, number: COURTESY };
+        let kind = FenceKind::AbortTask(IoId(io));
+        let timeout_ms = self.config.fence.step_timeout_ms;
+        self.act(Action::Fence(FenceStep { id, path, kind, timeout_ms }));
     }
 
     /// A command is not in doubt any more; its request goes on as the caller sees fit.
@@ -156,6 +173,9 @@ impl Engine {
     }
 
     pub(crate) fn fence_answered(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {
+        if id.number == COURTESY {
+            return;
+        }
         let place = id.path.index();
         let asked = self.paths.get(place).filter(|path| path.generation == id.path.generation);
         let Some(Phase::Step { kind, number, since }) = asked.map(|path| path.fence) else {

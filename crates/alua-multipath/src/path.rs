@@ -202,8 +202,6 @@ impl Path {
             Verdict::Failed
         } else if self.blocks != unit_blocks {
             Verdict::OtherSize
-        } else if self.strikes.until.is_some() {
-            Verdict::Unsteady
         } else {
             Verdict::Good
         }
@@ -212,6 +210,9 @@ impl Path {
     /// The next number for a command or a step of this path.
     pub(crate) const fn number(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
+        if self.sequence == 0 {
+            self.sequence = 1;
+        }
         self.sequence
     }
 }

@@ -6,7 +6,8 @@
 //! sent, and no I/O. An answer, whatever it says, makes it `Up` again, with a strike, since it
 //! answers and yet fails I/O (a grey failure); no answer makes it `Down`, its commands in flight are
 //! given up, and it is looked at again with growing pauses, or when its transport says that it is
-//! back. A path that comes back proves who it is before it is used.
+//! back. A path that comes back proves who it is before it is used. A path with strikes enough is
+//! used only where no other is live, for a time that grows.
 //!
 //! # Going back
 //!
@@ -93,8 +94,10 @@ impl Engine {
             _ => None,
         };
         let in_use = self.class.filter(|class| !class.is_deferred());
-        let still_live =
-            in_use.filter(|&used| self.paths.iter().any(|path| raw(path.standing) == Some(used)));
+        let steady = |path: &crate::path::Path| path.strikes.until.is_none();
+        let still_live = in_use.filter(|&used| {
+            self.paths.iter().any(|path| raw(path.standing) == Some(used) && steady(path))
+        });
         for place in 0..self.paths.len() {
             let other = !self.is_chosen_by_hand(place);
             let path = &mut self.paths[place];
@@ -106,8 +109,10 @@ impl Engine {
                 (false, _) => None,
             };
             let held = path.held_until.is_some_and(|until| until > now);
+            // A path that fails I/O again and again is better than none.
+            let unsteady = path.strikes.until.is_some();
             path.class = match class {
-                Some(class) if held || other => Some(class.deferred()),
+                Some(class) if held || other || unsteady => Some(class.deferred()),
                 class => class,
             };
         }

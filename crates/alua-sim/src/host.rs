@@ -11,6 +11,7 @@ use alua_core::identity::Identity;
 use alua_core::select::{Health, Out as Why, Policy, Standing};
 use alua_core::spc::Status;
 use alua_core::spc::designator::DeviceIdentification;
+use alua_core::spc::sense::SenseKey;
 use alua_core::tpgs;
 use alua_core::unit::{self, CommandKind};
 use alua_multipath::{
@@ -62,7 +63,10 @@ struct ControlOut {
     path: PathId,
     nexus: NexusId,
     capacity: usize,
+    /// A report that the driver core waits for.
     report: bool,
+    /// A report.
+    counted: bool,
 }
 
 /// What a client waits for.
@@ -375,6 +379,10 @@ impl Host {
     fn control_completed(&mut self, tag: u64, outcome: &Outcome, now: Time, trace: &mut Trace) {
         let Some(control) = self.controls.remove(&tag) else { return };
         trace.note(now, &self.name, "ctl-back", format_args!("{:?} {outcome}", control.id));
+        if control.counted && is_attention(outcome) {
+            // One that met a unit attention is sent once more: as many as there are attentions.
+            self.reports.pop_back();
+        }
         let outcome = match outcome {
             Outcome::Transport(TransportError::NoConnect) => unit::Outcome::NotSubmitted,
             Outcome::Transport(_) => unit::Outcome::TransportFailed,
@@ -597,7 +605,14 @@ impl Host {
             Ok(()) => {
                 self.controls.insert(
                     tag,
-                    ControlOut { id: control.id, path: control.path, nexus, capacity, report },
+                    ControlOut {
+                        id: control.id,
+                        path: control.path,
+                        nexus,
+                        capacity,
+                        report,
+                        counted: report,
+                    },
                 );
                 self.do_later(now.after(control.timeout_ms), Later::ControlTimeout(tag));
             }
@@ -757,6 +772,11 @@ fn inquiry(array: &mut Array, nexus: NexusId, page: u8) -> Vec<u8> {
     let second = std::time::Duration::from_secs(1);
     let done = array.execute(nexus, LUN, CONTROL, &cdb, &[], 4096, second);
     done.ok().flatten().map(|done| done.outcome.data().to_vec()).unwrap_or_default()
+}
+
+fn is_attention(outcome: &Outcome) -> bool {
+    let sense = outcome.sense().map(|sense| alua_core::spc::sense::Sense::parse(sense.as_bytes()));
+    sense.is_some_and(|it| it.is_ok_and(|it| it.key == SenseKey::UnitAttention))
 }
 
 /// An outcome in short.

@@ -196,11 +196,17 @@ impl Options {
         let requests = random.between(1_500, 3_200) / hosts;
         // The requests last about as long as the faults.
         let paced = faults * fault_gap_ms * 1_000 * u64::from(depth) / requests;
+        let means = (random.percent(85), random.percent(60), random.percent(85));
+        let mut array = array;
+        if !means.0 {
+            // Commands that hang and cannot be aborted would fill it up.
+            array.array.queue_depth = 1024;
+        }
         Self {
             seed,
             array,
             engines,
-            means: (random.percent(85), random.percent(60), random.percent(85)),
+            means,
             hints: random.percent(50),
             requests,
             depth,
