@@ -30,7 +30,7 @@ const STYLE: &str = "\
 text{font:11px 'DejaVu Sans',Verdana,sans-serif;fill:#24292f}\
 .t{font-size:15px;font-weight:bold}.g{font-weight:bold}.d{fill:#57606a}.e{text-anchor:end}\
 .m{text-anchor:middle}.l{text-anchor:middle;font-weight:bold;font-size:10px}\
-.w{fill:#fff}.k{stroke:#24292f;stroke-dasharray:2 3;opacity:.55}.x{stroke:#d0d7de}";
+.w{fill:#fff}.o{paint-order:stroke;stroke:#fff;stroke-width:4px}.k{stroke:#24292f;stroke-dasharray:2 3;opacity:.55}.x{stroke:#d0d7de}";
 
 const fn colour(state: State) -> &'static str {
     // Apart for those who see few colours, by Okabe and Ito; the letter says it too.
@@ -176,7 +176,11 @@ impl<'a> Picture<'a> {
         }
         if let Some(letter) = letter {
             let white = used && matches!(state, State::ActiveOptimized | State::Offline);
-            let class = if white { "l w" } else { "l" };
+            let class = match (used, white) {
+                (false, _) => "l o",
+                (true, true) => "l w",
+                (true, false) => "l",
+            };
             let (x, y) = (x + width / 2, y + 13);
             self.put(format_args!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{letter}</text>"));
         }
