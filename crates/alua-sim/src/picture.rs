@@ -11,6 +11,10 @@ use crate::host::Host;
 
 /// A request that takes so long has stalled, for a picture.
 const STALL_NS: u64 = 100_000_000;
+/// How much of the quiet before the reckoning is drawn.
+const QUIET_NS: u64 = 500_000_000;
+/// The mark of the last phase.
+pub(crate) const RECKONING: &str = "reckoning";
 
 /// Collects.
 #[derive(Debug, Default)]
@@ -54,9 +58,11 @@ impl Picture {
         self.marks.push(Mark { at: now.as_nanos(), text: what.to_owned() });
     }
 
-    /// The whole run.
-    pub(crate) fn finish(self, seed: u64, to: u64) -> Timeline {
+    /// The run as far as something happens: the reckoning begins with a long quiet.
+    pub(crate) fn finish(self, seed: u64, end: u64) -> Timeline {
         let Self { rows, requests, marks } = self;
+        let reckoning = marks.iter().find(|mark| mark.text == RECKONING);
+        let to = reckoning.map_or(end, |mark| mark.at.saturating_add(QUIET_NS).min(end));
         let title = format!("alua-sim, seed {seed}");
         let rows = rows.into_values().collect();
         Timeline { title, from: 0, to, stall: STALL_NS, rows, requests, marks }

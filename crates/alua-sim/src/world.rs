@@ -20,7 +20,7 @@ use alua_multipath::{NoPath, Operation, Request, RequestError, Time};
 use crate::check::{Checks, Invariant, Violation};
 use crate::host::{Ended, Host};
 use crate::options::{DATA, Finale, GHOST_MS, Kind, LUN, OTHER, Options};
-use crate::picture::Picture;
+use crate::picture::{Picture, RECKONING};
 use crate::random::Random;
 use crate::shadow::{self, Shadow};
 use crate::stalls::Stalls;
@@ -331,7 +331,7 @@ impl World {
 
     /// Everything is healed, and every block is read.
     fn reckoning(&mut self) {
-        self.mark("reckoning");
+        self.mark(RECKONING);
         self.heal(true);
         let settled = self.now.after(15_000);
         while self.goes_on() && self.step(settled) {}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::bins::{Done, Run, Window};
 use crate::text::{duration, escape};
-use crate::{Mark, ROWS_MAX, Row, SLICES, State, Timeline};
+use crate::{Mark, ROWS_MAX, Row, SLICES, Span, State, Timeline};
 
 const WIDTH: usize = 1_200;
 /// Left of the plot: names.
@@ -308,8 +308,10 @@ impl<'a> Picture<'a> {
     fn legend(&mut self, y: usize) {
         let mut x = 16;
         let spans = || self.timeline.rows.iter().flat_map(|row| &row.spans);
+        let (from, to) = (self.timeline.from, self.timeline.to);
+        let shown = |span: &Span, state| span.state == state && span.from < to && span.to > from;
         let met: Vec<State> =
-            State::ALL.into_iter().filter(|&it| spans().any(|span| span.state == it)).collect();
+            State::ALL.into_iter().filter(|&it| spans().any(|span| shown(span, it))).collect();
         for state in met {
             self.bar(x, y, 22, (state, true), Some(state.letter()));
             let name = state.name();
