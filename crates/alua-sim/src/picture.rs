@@ -36,7 +36,7 @@ impl Picture {
                 seen.push((place, path.port));
                 let row = self.rows.entry((place, path.port)).or_insert_with(|| {
                     let group = view.group.map_or("no group".to_owned(), |it| it.to_string());
-                    let group = format!("host {}, target port group {group}", host.name);
+                    let group = format!("{}, port group {group}", host.name);
                     Row::new(group, format!("port {}", path.port))
                 });
                 row.note(at, Some((state(&view), view.used)));
