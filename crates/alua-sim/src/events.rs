@@ -37,6 +37,7 @@ impl World {
         let kind = self.faults.pick(&kinds);
         self.last_event = (kind, self.now);
         self.trace.note(self.now, "world", "fault", format_args!("{}", kind.name()));
+        self.mark(kind.name());
         self.break_something(kind);
         self.catch_up();
     }

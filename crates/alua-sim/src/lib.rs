@@ -11,6 +11,7 @@ mod check;
 mod events;
 mod host;
 mod options;
+mod picture;
 mod random;
 mod search;
 mod shadow;
@@ -30,4 +31,17 @@ pub use world::Report;
 #[must_use]
 pub fn run(options: Options, keep_trace: bool) -> Report {
     world::World::new(options, keep_trace).run()
+}
+
+/// The same run, and what a picture of it needs. The digest of the trace is that of [`run`].
+#[must_use]
+pub fn run_drawn(options: Options, keep_trace: bool) -> (Report, alua_timeline::Timeline) {
+    let mut world = world::World::new(options, keep_trace);
+    let seed = world.options.seed;
+    world.picture = Some(Box::default());
+    let mut picture = None;
+    let report = world.run_with(&mut picture);
+    let picture: picture::Picture = picture.unwrap_or_default();
+    let timeline = picture.finish(seed, report.virtual_ns);
+    (report, timeline)
 }

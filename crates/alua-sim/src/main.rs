@@ -1,8 +1,10 @@
 //! `cargo xtask sim`: runs seeds of the simulation.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use alua_sim::{LEGEND, Options, Sabotage, Search, negative_control, run, search};
+use alua_sim::{LEGEND, Options, Report, Sabotage, Search};
+use alua_sim::{negative_control, run, run_drawn, search};
 use clap::Parser;
 
 /// Runs the multipath engine on the model array under faults, from seeds.
@@ -18,6 +20,12 @@ struct Args {
     /// Print the trace of the seed
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Draw the run of the seed into this file, as SVG
+    #[arg(long, requires = "seed", value_name = "FILE")]
+    timeline: Option<PathBuf>,
+    /// Draw this part of the run only, in virtual seconds
+    #[arg(long, requires = "timeline", num_args = 2, value_names = ["FROM", "TO"])]
+    window: Option<Vec<f64>>,
     /// The first seed of a search
     #[arg(long, default_value_t = 0)]
     seed_start: u64,
@@ -45,7 +53,7 @@ fn main() -> ExitCode {
         std::panic::set_hook(Box::new(|_| {}));
     }
     if let Some(seed) = args.seed {
-        return one(seed, args.broken, args.trace);
+        return one(seed, &args);
     }
     if args.controls {
         return controls(args.seed_start);
@@ -83,11 +91,21 @@ fn main() -> ExitCode {
     if summary.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, broken: Option<u8>, trace: bool) -> ExitCode {
-    let how = Sabotage::ALL.into_iter().find(|how| Some(how.invariant()) == broken);
+fn one(seed: u64, args: &Args) -> ExitCode {
+    let how = Sabotage::ALL.into_iter().find(|how| Some(how.invariant()) == args.broken);
     let options = Options::new(seed);
-    let report = run(how.map_or(options.clone(), |how| options.broken(how)), trace);
-    if trace {
+    let options = how.map_or(options.clone(), |how| options.broken(how));
+    let report = match &args.timeline {
+        None => run(options, args.trace),
+        Some(file) => match drawn(options, args, file) {
+            Ok(report) => report,
+            Err(error) => {
+                eprintln!("the picture cannot be written to {}: {error}", file.display());
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    if args.trace {
         println!("{LEGEND}\n");
         for line in &report.trace {
             println!("{line}");
@@ -105,6 +123,17 @@ fn one(seed: u64, broken: Option<u8>, trace: bool) -> ExitCode {
         println!("{violation}");
     }
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a seed and draws it.
+fn drawn(options: Options, args: &Args, file: &Path) -> std::io::Result<Report> {
+    let (report, mut timeline) = run_drawn(options, args.trace);
+    if let Some(&[from, to]) = args.window.as_deref() {
+        // What is no time at all becomes 0 or the end of time, which the picture can show.
+        (timeline.from, timeline.to) = ((from * 1e9) as u64, (to * 1e9) as u64);
+    }
+    std::fs::write(file, timeline.render())?;
+    Ok(report)
 }
 
 fn controls(start: u64) -> ExitCode {

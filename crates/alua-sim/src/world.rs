@@ -20,6 +20,7 @@ use alua_multipath::{NoPath, Operation, Request, RequestError, Time};
 use crate::check::{Checks, Invariant, Violation};
 use crate::host::{Ended, Host};
 use crate::options::{DATA, Finale, GHOST_MS, Kind, LUN, OTHER, Options};
+use crate::picture::{Picture, RECKONING};
 use crate::random::Random;
 use crate::shadow::{self, Shadow};
 use crate::stalls::Stalls;
@@ -76,6 +77,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) checks: Checks,
     pub(crate) stalls: Stalls,
+    /// What a picture needs, where one was asked for.
+    pub(crate) picture: Option<Box<Picture>>,
     pub(crate) faults: Random,
     work: Random,
     /// When each free slot of a host sends its next request.
@@ -116,6 +119,7 @@ impl World {
             trace: Trace::new(keep_trace),
             checks: Checks { only: options.only, ..Checks::default() },
             stalls: Stalls::default(),
+            picture: None,
             faults: Random::new(seed, 2),
             work: Random::new(seed, 3),
             starts: BTreeMap::new(),
@@ -188,8 +192,20 @@ impl World {
         }
     }
 
+    /// Notes for the picture what happens now.
+    pub(crate) fn mark(&mut self, what: &str) {
+        if let Some(picture) = &mut self.picture {
+            picture.mark(self.now, what);
+        }
+    }
+
     /// The whole run.
-    pub(crate) fn run(mut self) -> Report {
+    pub(crate) fn run(self) -> Report {
+        self.run_with(&mut None)
+    }
+
+    /// The whole run; what a picture needs of it goes to `picture`, where that was asked for.
+    pub(crate) fn run_with(mut self, picture: &mut Option<Picture>) -> Report {
         self.safety();
         if self.goes_on() {
             self.liveness();
@@ -201,6 +217,7 @@ impl World {
             self.reckoning();
         }
         self.checks.tell(&mut self.trace);
+        *picture = self.picture.map(|picture| *picture);
         Report {
             seed: self.options.seed,
             violations: self.checks.found,
@@ -234,6 +251,7 @@ impl World {
 
     /// One host's paths and one controller are healed for good; everything must end well.
     fn liveness(&mut self) {
+        self.mark("liveness");
         self.next_fault = None;
         self.undo.retain(|_, undo| matches!(undo, crate::events::Undo::AddPath(..)));
         self.heal(false);
@@ -287,6 +305,7 @@ impl World {
                 Invariant::I10
             }
         };
+        self.mark("finale");
         self.lenient = true;
         let longest = self.hosts.iter().map(|host| {
             let config = host.engine.config();
@@ -312,6 +331,7 @@ impl World {
 
     /// Everything is healed, and every block is read.
     fn reckoning(&mut self) {
+        self.mark(RECKONING);
         self.heal(true);
         let settled = self.now.after(15_000);
         while self.goes_on() && self.step(settled) {}
@@ -398,6 +418,9 @@ impl World {
         self.act();
         self.remove_strangers();
         self.note_usable();
+        if let Some(picture) = &mut self.picture {
+            picture.look(&self.hosts, self.now);
+        }
     }
 
     /// A path on which another unit answers is removed; the host looks again now and then.
@@ -537,6 +560,9 @@ impl World {
             self.checks.fail(Invariant::I5, self.now, format_args!("#{number:x} ended twice"));
         }
         self.requests += 1;
+        if let Some(picture) = &mut self.picture {
+            picture.ended(ended.client.submitted, self.now, ended.result.is_err());
+        }
         let took = self.now.since(ended.client.submitted);
         let (kind, at) = self.last_event;
         let recent = at.after(2_000) >= ended.client.submitted;
