@@ -228,7 +228,7 @@ pub(crate) enum TargetCommand {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetServe {
-    /// Serve a target port of the array at this address: 127.0.0.1:3260=1, [::1]:3260=2. Can be
+    /// Serve a target port of the array at this address: `127.0.0.1:3260=1`, `[::1]:3260=2`. Can be
     /// given several times; without it every port has an address of its own in 127.0.0.0/8
     #[arg(long = "portal", value_name = "ADDR:TCPPORT=PORT")]
     pub(crate) portals: Vec<String>,
@@ -251,7 +251,7 @@ pub(crate) struct TargetServe {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetEvent {
-    /// An event as in [[event]] of an array file (switch, set-state, port-down, port-up, arm, ...),
+    /// An event as in `[[event]]` of an array file (switch, set-state, port-down, port-up, arm, ...),
     /// or cut, dismiss, request-logout, stop
     #[arg(value_name = "EVENT")]
     pub(crate) what: String,

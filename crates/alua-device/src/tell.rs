@@ -27,7 +27,10 @@ pub(crate) fn text(event: &Event, label: impl Fn(PathId) -> Option<String>) -> S
         Event::PathFailed { path } => format!("{}: its transport failed", name(path)),
         Event::PathAnswers { path } => format!("{}: answers again", name(path)),
         Event::PathUnsteady { path, strikes, .. } => {
-            format!("{}: answers and fails I/O ({strikes} times): the last choice for a while", name(path))
+            format!(
+                "{}: answers and fails I/O ({strikes} times): the last choice for a while",
+                name(path)
+            )
         }
         Event::FenceStarted { path, writes } => format!(
             "{}: {writes} writes of unknown outcome: fenced before they are sent again",
