@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`abi`] | the structures and numbers of the border, the same as in `alua_rs.h` |
 //! | [`map`] | the kernel's numbers and ours: results, dispositions, `SCSI_DH_*` |
-//! | [`unit`] | a logical unit in memory that C handed in, without unsafe code but for that |
+//! | [`mod@unit`] | a logical unit in memory that C handed in, without unsafe code but for that |
 //! | [`entry`] | the entry points |
 //! | [`view`] | what debugfs shows |
 //!
