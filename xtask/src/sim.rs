@@ -27,14 +27,14 @@ fn simulate(args: &[&str]) -> Result<()> {
     run::run(run::cargo().args(cargo).args(args))
 }
 
-/// What a test run does: seeds that once failed, seeds that this commit meets for the first time,
-/// each of them twice, and the negative controls.
+/// What a test run does: seeds that once failed, the first seeds, each of them twice, and the
+/// negative controls. Other seeds are for a search by hand: what it finds is mended, and its seed
+/// joins the regressions.
 pub(crate) fn test() -> Result<()> {
     for seed in regressions()? {
         simulate(&["--seed", &seed])?;
     }
-    let start = seed_of_commit()?.to_string();
-    simulate(&["--seed-start", &start, "--seeds", &SEEDS.to_string(), "--twice"])?;
+    simulate(&["--seed-start", "0", "--seeds", &SEEDS.to_string(), "--twice"])?;
     simulate(&["--controls"])
 }
 
@@ -44,13 +44,4 @@ fn regressions() -> Result<Vec<String>> {
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
-}
-
-/// The first sixteen digits of the commit: each commit tries new ground, and a run can be repeated
-/// from the commit alone. Without a repository: 0.
-fn seed_of_commit() -> Result<u64> {
-    let head = run::capture(run::command("git").args(["rev-parse", "HEAD"]));
-    let head = head.unwrap_or_else(|_| "0".repeat(16));
-    let digits = head.trim().get(..16).unwrap_or("0").to_owned();
-    u64::from_str_radix(&digits, 16).context("git names no commit")
 }

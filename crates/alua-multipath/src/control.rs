@@ -172,7 +172,8 @@ impl Engine {
     ) {
         let Some(place) = self.place(id) else { return };
         if self.paths[place].capacity != Capacity::Asked(number) {
-            // Asked again meanwhile.
+            // Asked again meanwhile; what the late answer tells beside the size counts.
+            self.note_late(place, outcome, now);
             return;
         }
         self.paths[place].capacity = Capacity::Known;
@@ -196,6 +197,15 @@ impl Engine {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An answer that nobody awaits any more: its sense may be the only one that tells.
+    pub(crate) fn note_late(&mut self, place: usize, outcome: &Outcome<'_>, now: Time) {
+        if let Outcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome
+            && let Ok(sense) = Sense::parse(sense)
+        {
+            self.note_sense(place, &sense, now);
         }
     }
 

@@ -277,6 +277,7 @@ impl Engine {
         let Some(place) = self.place(id) else { return };
         if self.paths[place].probe.out != Some(number) {
             self.counters.strays += 1;
+            self.note_late(place, outcome, now);
             return;
         }
         self.paths[place].probe.out = None;

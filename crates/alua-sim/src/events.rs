@@ -117,10 +117,10 @@ impl World {
                     }
                 }
                 Undo::Restore(host) => {
-                    let host = &mut self.hosts[host];
-                    host.engine.switch(None, self.now);
-                    for path in host.engine.paths().collect::<Vec<_>>() {
-                        host.engine.restore_path(path, self.now);
+                    self.hosts[host].engine.switch(None, self.now);
+                    for path in self.hosts[host].engine.paths().collect::<Vec<_>>() {
+                        self.hosts[host].engine.restore_path(path, self.now);
+                        self.catch_up();
                     }
                 }
             }

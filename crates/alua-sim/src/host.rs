@@ -278,14 +278,16 @@ impl Host {
         [later, self.engine.poll_deadline()].into_iter().flatten().min()
     }
 
-    pub(crate) fn pass_time(&mut self, array: &mut Array, now: Time, trace: &mut Trace) {
-        while let Some((&(at, sequence), _)) = self.later.first_key_value() {
-            if at > now {
-                break;
-            }
-            let Some(what) = self.later.remove(&(at, sequence)) else { break };
-            self.happen(array, what, now, trace);
-        }
+    /// Lets one thing happen that is due; false where nothing is.
+    pub(crate) fn pass_one(&mut self, array: &mut Array, now: Time, trace: &mut Trace) -> bool {
+        let due = self.later.first_key_value().map(|(&key, _)| key).filter(|&(at, _)| at <= now);
+        let Some(what) = due.and_then(|key| self.later.remove(&key)) else { return false };
+        self.happen(array, what, now, trace);
+        true
+    }
+
+    /// Lets the engine see the time.
+    pub(crate) fn pass_time(&mut self, now: Time) {
         if self.engine.poll_deadline().is_some_and(|at| at <= now) {
             self.engine.handle_time(now);
             let next = self.engine.poll_deadline();

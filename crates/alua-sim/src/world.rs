@@ -392,7 +392,11 @@ impl World {
         self.array.advance(to_array(self.now));
         self.catch_up();
         for at in 0..self.hosts.len() {
-            self.hosts[at].pass_time(&mut self.array, self.now, &mut self.trace);
+            while self.hosts[at].pass_one(&mut self.array, self.now, &mut self.trace) {
+                self.act();
+            }
+            self.hosts[at].pass_time(self.now);
+            self.act();
         }
         self.end_undone();
         if self.next_fault.is_some_and(|at| at <= self.now) {
@@ -767,15 +771,16 @@ impl World {
         if !self.options.hints {
             return;
         }
-        for host in &mut self.hosts {
-            let paths: Vec<_> =
-                host.paths.iter().filter(|path| path.port == port).map(|path| path.id).collect();
-            for path in paths {
+        for at in 0..self.hosts.len() {
+            let paths = self.hosts[at].paths.iter().filter(|path| path.port == port);
+            for path in paths.map(|path| path.id).collect::<Vec<_>>() {
+                let engine = &mut self.hosts[at].engine;
                 if up {
-                    host.engine.handle_path_up(path, self.now);
+                    engine.handle_path_up(path, self.now);
                 } else {
-                    host.engine.handle_path_down(path, self.now);
+                    engine.handle_path_down(path, self.now);
                 }
+                self.act();
             }
         }
     }
