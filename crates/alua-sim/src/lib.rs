@@ -10,6 +10,7 @@
 mod check;
 mod events;
 mod host;
+mod judge;
 mod options;
 mod picture;
 mod random;

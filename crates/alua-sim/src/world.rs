@@ -14,15 +14,14 @@ use std::collections::BTreeMap;
 
 use alua_array::{Array, Event, NexusId, Transition};
 use alua_core::access::AccessState;
-use alua_core::failover::TargetError;
-use alua_multipath::{NoPath, Operation, Request, RequestError, Time};
+use alua_multipath::{NoPath, Operation, Request, Time};
 
 use crate::check::{Checks, Invariant, Violation};
 use crate::host::{Ended, Host};
 use crate::options::{DATA, Finale, GHOST_MS, Kind, LUN, OTHER, Options};
 use crate::picture::{Picture, RECKONING};
 use crate::random::Random;
-use crate::shadow::{self, Shadow};
+use crate::shadow::Shadow;
 use crate::stalls::Stalls;
 use crate::trace::Trace;
 
@@ -30,12 +29,6 @@ use crate::trace::Trace;
 pub(crate) const FOREIGN: u64 = u64::MAX;
 /// How long the liveness phase may take.
 const LIVENESS_MS: u32 = 60_000;
-/// After a usable path came back, a request may still fail for want of one for so long: the
-/// growing pauses of the engine have to end.
-const RECOVERY_MS: u32 = 8_000;
-/// How long a request may take while a path is usable: the fence's bounded wait, and the longest
-/// pauses of the engine.
-const PATIENCE_MS: u32 = 15_000;
 
 /// What a run was.
 #[derive(Debug)]
@@ -72,7 +65,7 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) array: Array,
     pub(crate) hosts: Vec<Host>,
-    shadows: Vec<Shadow>,
+    pub(crate) shadows: Vec<Shadow>,
     pub(crate) now: Time,
     pub(crate) trace: Trace,
     pub(crate) checks: Checks,
@@ -80,14 +73,14 @@ pub(crate) struct World {
     /// What a picture needs, where one was asked for.
     pub(crate) picture: Option<Box<Picture>>,
     pub(crate) faults: Random,
-    work: Random,
+    pub(crate) work: Random,
     /// When each free slot of a host sends its next request.
-    starts: BTreeMap<(Time, u64), usize>,
-    sequence: u64,
-    left: Vec<u64>,
-    waiting: BTreeMap<u64, Waiting>,
-    requests: u64,
-    failed: u64,
+    pub(crate) starts: BTreeMap<(Time, u64), usize>,
+    pub(crate) sequence: u64,
+    pub(crate) left: Vec<u64>,
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
     pub(crate) events: u64,
     /// The last fault event and when it was.
     pub(crate) last_event: (Kind, Time),
@@ -95,14 +88,14 @@ pub(crate) struct World {
     pub(crate) undo: BTreeMap<(Time, u64), crate::events::Undo>,
     pub(crate) events_sequence: u64,
     /// Since when the array could serve each host.
-    usable: Vec<Option<Time>>,
+    pub(crate) usable: Vec<Option<Time>>,
     /// The reservation of another host, and when it was there last.
     pub(crate) reserved: Option<Time>,
     pub(crate) rival: Option<NexusId>,
     /// Requests may fail for want of a path.
-    lenient: bool,
+    pub(crate) lenient: bool,
     /// The run cannot go on.
-    given_up: bool,
+    pub(crate) given_up: bool,
 }
 
 impl World {
@@ -460,32 +453,6 @@ impl World {
         }
     }
 
-    /// I2 and I12: what reached the medium.
-    fn note_writes(&mut self) {
-        for write in self.array.take_writes() {
-            let known = self
-                .hosts
-                .iter()
-                .find_map(|host| host.writer(write.tag).filter(|_| host.owns(write.nexus)));
-            let Some((number, complete)) = known else { continue };
-            self.trace.note(
-                self.now,
-                "array",
-                "medium",
-                format_args!("{:x} #{number:x}", write.tag),
-            );
-            if complete {
-                let what =
-                    format_args!("{:x} of #{number:x}, complete, reaches the medium", write.tag);
-                self.checks.fail(Invariant::I2, self.now, what);
-            }
-            if write.unit != 0 {
-                let what = format_args!("{:x} of #{number:x} reaches another unit", write.tag);
-                self.checks.fail(Invariant::I12, self.now, what);
-            }
-        }
-    }
-
     /// Keeps since when the array could serve each host.
     fn note_usable(&mut self) {
         for at in 0..self.hosts.len() {
@@ -580,99 +547,6 @@ impl World {
         self.check_data(host, &ended);
         let think = self.work.below(self.options.think_us + 1) * 1_000;
         self.start_at(host, Time::from_nanos(self.now.as_nanos() + think));
-    }
-
-    /// I6: a request does not wait while a path is usable for long.
-    fn check_time(&mut self, host: usize, ended: &Ended) {
-        let since = self.usable[host].map(|since| since.max(ended.client.submitted));
-        let long = since.is_some_and(|since| since.after(PATIENCE_MS) < self.now);
-        if long && !self.lenient {
-            let what = format_args!(
-                "#{:x} took until now, a path is usable since {since:?}",
-                ended.client.number
-            );
-            self.checks.fail(Invariant::I6, self.now, what);
-        }
-    }
-
-    /// I6, I13: whether a request may have failed so.
-    fn check_failure(&mut self, host: usize, number: u64, error: RequestError, submitted: Time) {
-        match error {
-            RequestError::Target(TargetError::Reservation) => {
-                let held = self.reserved.is_some_and(|until| until >= submitted);
-                if !held {
-                    let what = format_args!("#{number:x}: a conflict without a reservation");
-                    self.checks.fail(Invariant::I13, self.now, what);
-                }
-            }
-            error => {
-                let usable = self.usable[host];
-                let long = usable.is_some_and(|since| since.after(RECOVERY_MS) < self.now);
-                if long && !self.lenient {
-                    let what =
-                        format_args!("#{number:x}: {error}, but a path is usable since {usable:?}");
-                    self.checks.fail(Invariant::I6, self.now, what);
-                }
-            }
-        }
-    }
-
-    /// I1: the data.
-    fn check_data(&mut self, host: usize, ended: &Ended) {
-        let Request { operation, lba, blocks } = ended.client.request;
-        let good = ended.result.is_ok();
-        let shadow = &mut self.shadows[host];
-        let number = ended.client.number;
-        match operation {
-            Operation::Read if good => {
-                let versions: Result<Vec<u64>, u64> = ended
-                    .data
-                    .chunks_exact(512)
-                    .zip(lba..)
-                    .map(|(block, lba)| version(block, lba))
-                    .collect();
-                let found = match versions {
-                    Ok(versions) if versions.len() == blocks as usize => {
-                        shadow.read_ends(number, &versions)
-                    }
-                    Ok(versions) => Err((lba, versions.len() as u64, Vec::new())),
-                    Err(lba) => Err((lba, FOREIGN, Vec::new())),
-                };
-                if let Err((lba, version, allowed)) = found {
-                    let invariant = if version == FOREIGN { Invariant::I12 } else { Invariant::I1 };
-                    let what = format_args!(
-                        "#{number:x} read #{version:x} in block {lba}, which may hold {allowed:x?}"
-                    );
-                    self.checks.fail(invariant, self.now, what);
-                }
-            }
-            Operation::Read => shadow.read_failed(number),
-            Operation::Flush if good => shadow.flush_ends(ended.client.reach),
-            Operation::Flush => {}
-            _ => {
-                let (version, how) = match operation {
-                    _ if !good => (number, shadow::Ended::Failed),
-                    Operation::Discard => (0, shadow::Ended::Discarded),
-                    Operation::Write { fua } => (number, how(fua)),
-                    _ => (0, how(operation.is_fua())),
-                };
-                let clients = self.hosts[host].clients();
-                let others: Vec<_> = clients
-                    .filter(|other| other.request.operation.changes())
-                    .map(|other| (other.request, other.number))
-                    .collect();
-                shadow.write_ends((lba, blocks), version, how, |block| {
-                    others
-                        .iter()
-                        .filter(|(it, _)| (it.lba..it.lba + u64::from(it.blocks)).contains(&block))
-                        .map(|(it, number)| match it.operation {
-                            Operation::Write { .. } => *number,
-                            _ => 0,
-                        })
-                        .collect()
-                });
-            }
-        }
     }
 
     pub(crate) fn cache_lost(&mut self) {
@@ -813,23 +687,6 @@ impl World {
             }
         }
         text
-    }
-}
-
-const fn how(durable: bool) -> shadow::Ended {
-    if durable { shadow::Ended::Durable } else { shadow::Ended::Good }
-}
-
-/// The version in a block; the block's address where its contents are torn or another's.
-fn version(block: &[u8], lba: u64) -> Result<u64, u64> {
-    let number = |at: usize| {
-        block.get(at..at + 8).and_then(|it| it.try_into().ok()).map_or(0, u64::from_le_bytes)
-    };
-    let version = number(0);
-    if version == FOREIGN || (version == 0 && number(8) == 0) || number(8) == lba {
-        Ok(version)
-    } else {
-        Err(lba)
     }
 }
 
