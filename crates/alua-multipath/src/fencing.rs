@@ -1,5 +1,8 @@
 //! The steps that keep the rule of [`crate::fence`].
 
+use alua_core::gate::{Hold, Refusal};
+use alua_core::select::{Out, Standing};
+
 use crate::action::{Action, Event, FenceAnswer, FenceId, FenceKind, FenceStep, IoId};
 use crate::engine::Engine;
 use crate::fence::{Phase, proof};
@@ -7,6 +10,10 @@ use crate::path::{Link, Round};
 use crate::table::Key;
 use crate::time::Time;
 
+/// From a round in which paths were asked who they lead to, to the next, in milliseconds.
+const HURRY_MS: u32 = 5;
+/// Such rounds in a row.
+const HURRIES: u8 = 20;
 /// The number of steps whose answer nobody awaits.
 const COURTESY: u32 = 0;
 
@@ -127,7 +134,7 @@ impl Engine {
             let path = self.paths[place].id(place);
             self.tell(Event::FenceStarted { path, writes });
         }
-        if let Some(kind) = self.choose_step(place) {
+        if let Some(kind) = self.choose_step(place, now) {
             let number = self.paths[place].number();
             let path = self.paths[place].id(place);
             self.paths[place].fence = Phase::Step { kind, number, since: now };
@@ -135,12 +142,16 @@ impl Engine {
             let timeout_ms = self.config.fence.step_timeout_ms;
             self.act(Action::Fence(FenceStep { id, path, kind, timeout_ms }));
         } else {
-            self.paths[place].round = Round::default();
-            self.paths[place].fence = Phase::Due(now.after(self.config.fence.retry_ms));
+            let hurries = self.paths[place].round.hurries;
+            let soon = self.paths[place].round.asked && hurries < HURRIES;
+            let pause = if soon { HURRY_MS } else { self.config.fence.retry_ms };
+            let hurries = if soon { hurries + 1 } else { 0 };
+            self.paths[place].round = Round { hurries, ..Round::default() };
+            self.paths[place].fence = Phase::Due(now.after(pause));
         }
     }
 
-    fn choose_step(&mut self, place: usize) -> Option<FenceKind> {
+    fn choose_step(&mut self, place: usize, now: Time) -> Option<FenceKind> {
         let path = &self.paths[place];
         let there = path.core.is_some();
         if there && path.traits.abort_task && path.link != Link::Down && !path.round.aborts_done {
@@ -164,12 +175,34 @@ impl Engine {
             return None;
         }
         let from = self.paths[place].round.reset_after.map_or(0, |last| last + 1);
-        let via = (from..self.paths.len()).find(|&other| {
-            let other = &self.paths[other];
-            other.core.is_some() && other.traits.reset_unit && other.link == Link::Up
-        })?;
-        self.paths[place].round.reset_after = Some(via);
-        Some(FenceKind::ResetUnit { via: self.paths[via].id(via) })
+        for via in from..self.paths.len() {
+            let other = &self.paths[via];
+            if other.core.is_none() || !other.traits.reset_unit || other.link != Link::Up {
+                continue;
+            }
+            self.paths[place].round.reset_after = Some(via);
+            if self.is_known(via, now) {
+                return Some(FenceKind::ResetUnit { via: self.paths[via].id(via) });
+            }
+            // A reset has no unit attention to meet: through a path behind which another unit has
+            // come it would end that one's commands, and prove nothing.
+            self.paths[place].round.asked = true;
+            self.knock(via, now);
+        }
+        None
+    }
+
+    /// Whether a path said a moment ago that it leads to the unit.
+    fn is_known(&self, place: usize, now: Time) -> bool {
+        let path = &self.paths[place];
+        let doubtful = matches!(
+            path.standing,
+            Standing::Waits(Hold::IdentityInDoubt)
+                | Standing::Out(Out::Refused(
+                    Refusal::IdentityChanged | Refusal::IdentityUnreadable
+                ))
+        );
+        !doubtful && path.answered.after(self.config.idle_ms) > now
     }
 
     pub(crate) fn fence_answered(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {

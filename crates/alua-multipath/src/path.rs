@@ -86,6 +86,10 @@ pub(crate) struct Round {
     pub(crate) aborted: Option<Key>,
     pub(crate) aborts_done: bool,
     pub(crate) nexus: bool,
+    /// Paths were asked who they lead to, for a reset through them.
+    pub(crate) asked: bool,
+    /// Rounds in a row that ended so.
+    pub(crate) hurries: u8,
     /// The place of the last path through which a reset was tried.
     pub(crate) reset_after: Option<usize>,
 }
@@ -179,7 +183,14 @@ impl Path {
             fenced: 0,
             fence_told: false,
             fence: fence::Phase::Idle,
-            round: Round { aborted: None, aborts_done: false, nexus: false, reset_after: None },
+            round: Round {
+                aborted: None,
+                aborts_done: false,
+                nexus: false,
+                asked: false,
+                hurries: 0,
+                reset_after: None,
+            },
             sequence: 0,
             counters: PathCounters { sent: 0, good: 0, lost: 0, retried: 0, failures: 0 },
         }

@@ -17,6 +17,7 @@
 use alua_core::gate::Gate;
 use alua_core::select::{self, Candidate, Class, Outlook, Standing};
 use alua_core::spc::Status;
+use alua_core::spc::sense::{Sense, SenseKey};
 use alua_core::unit::{Outcome, Transport};
 
 use crate::action::{Control, ControlId, ControlKind, ControlName, Event, PathId};
@@ -318,25 +319,23 @@ impl Engine {
     /// A path that is up has answered: it is awake when nothing more waits to be told.
     fn knocked(&mut self, place: usize, status: Status, sense: &[u8], now: Time) {
         self.note_answer(place, status, sense, now);
-        match status {
-            Status::Good => {
-                self.paths[place].knocking = false;
-                self.load_changed(place);
-                // A command whose answer is late may have met the unit attention that tells of
-                // another unit.
-                if let Some(core) = self.paths[place].core
-                    && !self.broken(Sabotage::TrustReturn)
-                {
-                    self.unit.reread_identity(core, now.core());
-                    self.core_dirty = true;
-                    self.stale = true;
-                }
-            }
-            // Unit attentions are told one by one; there are only so many.
-            Status::CheckCondition if !self.paths[place].flight.is_empty() => {
-                self.paths[place].probe.due = Some(now.after(1));
-            }
-            _ => {}
+        let attention = status == Status::CheckCondition
+            && Sense::parse(sense).is_ok_and(|sense| sense.key == SenseKey::UnitAttention);
+        if attention {
+            // They are told one by one; there are only so many.
+            self.paths[place].probe.due = Some(now.after(1));
+            return;
+        }
+        self.paths[place].knocking = status != Status::Good;
+        self.load_changed(place);
+        // A command whose answer is late may have met the unit attention that tells of another
+        // unit.
+        if let Some(core) = self.paths[place].core
+            && !self.broken(Sabotage::TrustReturn)
+        {
+            self.unit.reread_identity(core, now.core());
+            self.core_dirty = true;
+            self.stale = true;
         }
     }
 
