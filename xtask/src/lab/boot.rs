@@ -16,7 +16,7 @@ use crate::run;
 /// What lines of the guest that a person reads begin with.
 const PREFIX: &str = "lab: ";
 /// How long the guest may say nothing to a person before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a guest may take to boot when it is tried whether KVM works.
 const TRY_KVM: Duration = Duration::from_secs(20);
 
