@@ -59,7 +59,7 @@ impl Engine {
             self.forget_lost(io);
         } else if verdict.ended {
             // Late, and the best proof there is.
-            self.clear_doubt(io, "the target answered", now);
+            self.clear_doubt(io, "the target answered");
             self.forget_lost(io);
             if let Some(request) = command.request {
                 self.go_on(request, io, command.path, verdict, now);

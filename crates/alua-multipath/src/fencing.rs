@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// A command is not in doubt any more; its request goes on as the caller sees fit.
-    pub(crate) fn clear_doubt(&mut self, io: Key, by: &'static str, now: Time) {
+    pub(crate) fn clear_doubt(&mut self, io: Key, by: &'static str) {
         let Some(command) = self.commands.get_mut(io) else { return };
         if command.doubt.take().is_none() {
             return;
@@ -56,11 +56,11 @@ impl Engine {
         self.paths[place].doubts -= 1;
         self.paths[place].fenced += 1;
         if self.paths[place].doubts == 0 {
-            self.fence_over(place, Some(by), now);
+            self.fence_over(place, by);
         }
     }
 
-    fn fence_over(&mut self, place: usize, by: Option<&'static str>, _now: Time) {
+    fn fence_over(&mut self, place: usize, by: &'static str) {
         let path = &mut self.paths[place];
         if !matches!(path.fence, Phase::Step { .. }) {
             path.fence = Phase::Idle;
@@ -68,13 +68,13 @@ impl Engine {
         let writes = std::mem::take(&mut path.fenced);
         if std::mem::take(&mut path.fence_told) {
             let path = path.id(place);
-            self.tell(Event::FenceEnded { path, by, writes });
+            self.tell(Event::FenceEnded { path, by: Some(by), writes });
         }
     }
 
     /// A command is over: its request is sent again.
     pub(crate) fn end_doubt(&mut self, io: Key, by: &'static str, now: Time) {
-        self.clear_doubt(io, by, now);
+        self.clear_doubt(io, by);
         let request = self.commands.get_mut(io).and_then(|command| command.request.take());
         self.forget_lost(io);
         if let Some(request) = request {
