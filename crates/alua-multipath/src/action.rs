@@ -7,6 +7,7 @@ use alua_core::cause::Cause;
 use alua_core::select::Standing;
 use alua_core::unit::{ActivationResult, Command};
 
+use crate::identity;
 use crate::request::{Request, RequestError, RequestId};
 use crate::sbc::{self, CdbBlock};
 use crate::table::Key;
@@ -100,6 +101,7 @@ pub(crate) enum ControlName {
     /// Of that path, the one with that number.
     Probe(PathId, u32),
     Capacity(PathId, u32),
+    Identity(PathId, u32),
 }
 
 /// What a [`Control`] is.
@@ -111,6 +113,8 @@ pub enum ControlKind {
     Probe,
     /// READ CAPACITY (16).
     Capacity,
+    /// INQUIRY of page 83h: who is behind the path?
+    Identity,
 }
 
 impl Control {
@@ -121,6 +125,7 @@ impl Control {
             ControlKind::Core(command) => CdbBlock::new(command.cdb().as_bytes()),
             ControlKind::Probe => CdbBlock::new(&[0; 6]),
             ControlKind::Capacity => sbc::read_capacity_16(),
+            ControlKind::Identity => CdbBlock::new(identity::cdb().as_bytes()),
         }
     }
 
@@ -131,6 +136,7 @@ impl Control {
             ControlKind::Core(command) => command.data_in_len(),
             ControlKind::Probe => 0,
             ControlKind::Capacity => sbc::CAPACITY_BYTES,
+            ControlKind::Identity => identity::PAGE_BYTES as u32,
         }
     }
 }

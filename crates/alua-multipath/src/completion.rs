@@ -87,8 +87,8 @@ impl Engine {
         now: Time,
     ) {
         if verdict.next == Next::Done {
-            self.paths[place].knocking = false;
             self.paths[place].answered = now;
+            self.still_known(place, sent);
             self.paths[place].counters.good += 1;
             self.measure(place, now.since(sent));
             if self.broken(Sabotage::ReportAlways) {
@@ -100,9 +100,8 @@ impl Engine {
             }
             return;
         }
-        if matches!(verdict.path, PathNews::Refused | PathNews::Failed) {
-            // More may wait behind it.
-            self.paths[place].knocking = true;
+        if matches!(outcome, IoOutcome::Answered { .. }) {
+            self.still_known(place, sent);
         }
         self.note_sense_of(place, outcome, now);
         match verdict.path {

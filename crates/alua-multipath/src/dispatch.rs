@@ -119,7 +119,7 @@ impl Engine {
             return false;
         }
         let avoid = self.requests.get(key).and_then(|entry| entry.avoid);
-        let Some(place) = self.choose_awake(avoid, now) else { return false };
+        let Some(place) = self.choose_known(avoid, now) else { return false };
         let Some(entry) = self.requests.get_mut(key) else { return true };
         let part = part_of(entry);
         let offset = entry.done;
@@ -135,7 +135,6 @@ impl Engine {
         let Some(io) = self.commands.insert(command) else { return false };
         entry.stage = Stage::Sent(io);
         let path = &mut self.paths[place];
-        path.knocking |= path.answered.after(self.config.idle_ms) <= now;
         path.flight.push(&mut self.flights, io.place());
         path.counters.sent += 1;
         let id = path.id(place);
@@ -144,19 +143,14 @@ impl Engine {
         true
     }
 
-    /// As [`Self::choose_but`], and no path that has commands in flight and answers none: whether
-    /// it still leads to the unit is asked first.
-    fn choose_awake(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
+    /// As [`Self::choose_but`], and only a path of which is known who is behind it; others are asked.
+    fn choose_known(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
         loop {
             let place = self.choose_but(avoid)?;
-            let path = &mut self.paths[place];
-            let silent = path.answered.after(self.config.idle_ms) <= now;
-            if !silent || path.flight.is_empty() {
+            if self.is_known(place, now) || !self.ask(place, now) {
                 return Some(place);
             }
-            path.knocking = true;
-            self.load_changed(place);
-            self.knock(place, now);
+            self.candidates[place].room = false;
         }
     }
 
@@ -209,10 +203,10 @@ impl Engine {
         candidate.in_flight = in_flight;
         let had_room = candidate.room;
         candidate.class = path.class;
-        let limit = if path.knocking { 1 } else { self.config.limits.commands_per_path };
+        let limit = self.config.limits.commands_per_path;
         candidate.room = path.class.is_some()
             && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
-            && !(path.knocking && path.controls > 0);
+            && path.ask.out.is_none();
         if !had_room && candidate.room && !self.waiting.is_empty() {
             self.kick = true;
         }

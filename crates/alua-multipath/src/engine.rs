@@ -284,6 +284,7 @@ impl Engine {
             blocks: new.geometry.blocks,
             ..Path::free(generation)
         };
+        self.verified(place, now);
         self.of_core[core.index()] = Some(place as u16);
         self.core_dirty = true;
         self.stale = true;
@@ -346,11 +347,11 @@ impl Engine {
         {
             self.note_reset(&sense);
         }
-        self.control_returned(id);
         match id.0 {
             ControlName::Core(id) => {
                 self.unit.handle_completion(id.0, outcome, now.core());
                 self.core_dirty = true;
+                self.core_read_identity(id.0, id.1, now);
                 if !matches!(outcome, unit::Outcome::Answered { .. })
                     && let Some(place) = self.place(id.1)
                 {
@@ -359,6 +360,7 @@ impl Engine {
             }
             ControlName::Probe(path, number) => self.probed(path, number, outcome, now),
             ControlName::Capacity(path, number) => self.capacity_read(path, number, outcome, now),
+            ControlName::Identity(path, number) => self.identity_read(path, number, outcome, now),
         }
         self.settle(now);
     }

@@ -748,6 +748,7 @@ fn kind(control: &Control) -> String {
         ControlKind::Core(command) => command.kind.to_string(),
         ControlKind::Probe => "TEST UNIT READY (probe)".to_owned(),
         ControlKind::Capacity => "READ CAPACITY".to_owned(),
+        ControlKind::Identity => "INQUIRY page 83h (before use)".to_owned(),
     }
 }
 

@@ -404,6 +404,8 @@ fn engine(random: &mut Random) -> EngineConfig {
         ..EngineConfig::default()
     };
     config.idle_ms = REMAP_MS;
+    // What is longer than that proves nothing here.
+    config.idle_max_ms = REMAP_MS;
     config.slow_ms = 500;
     config.fence.wait_ms = GHOST_MS + 500;
     config.fence.step_timeout_ms = 500;
