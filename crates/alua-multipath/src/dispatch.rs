@@ -284,7 +284,9 @@ impl Engine {
                 _ => {}
             }
             self.delayed.remove(&mut self.queues, key.place());
-            self.dispatch(key, now);
+            // Sent when everything else that is due was taken in.
+            self.enqueue(key, Stage::Waiting);
+            self.kick = true;
         }
     }
 
