@@ -2,6 +2,7 @@
 
 use alua_core::gate::GatePolicy;
 use alua_core::select::{Policy, Preference};
+use alua_core::spc::referrals::SegmentLayout;
 
 /// How a unit is served. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -17,6 +18,9 @@ pub struct Config {
     /// How long a better path must stay live before I/O goes back to it from a worse one that
     /// works. Default 0: at once.
     pub failback_ms: u32,
+    /// The unit's Referrals page, B3h, where it has one: see [`crate::referrals`]. Without it,
+    /// LBA-dependent is as good as non-optimized. Default: none.
+    pub referrals: Option<SegmentLayout>,
     /// When the engine itself asks the array for another state.
     pub activation: Activation,
     /// How long one command may take. Default 30 s.
@@ -157,6 +161,7 @@ impl Default for Config {
             activation: Activation::NothingLive,
             io_timeout_ms: 30_000,
             busy_ms: 20,
+            referrals: None,
             idle_ms: 1_000,
             idle_max_ms: 30_000,
             slow_ms: 2_000,

@@ -357,6 +357,7 @@ impl Engine {
             self.stale |= path.held_until.is_some_and(|until| until <= now);
             self.fencing |= path.doubts > 0;
         }
+        self.ask_referrals(now);
         self.end_delays(now);
         self.poll_states(now);
         self.end_patience(now);
@@ -380,6 +381,7 @@ impl Engine {
             self.poll.map(|(at, _)| at),
             self.next_patience(self.last_time),
             self.next_activation(),
+            self.next_referrals(),
             self.core_deadline,
         ];
         paths.chain(own).flatten().min()

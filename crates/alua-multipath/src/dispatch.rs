@@ -29,6 +29,8 @@ impl Engine {
             stage: Stage::Waiting,
             submitted: now,
             done: 0,
+            part: 0,
+            resets: 0,
             attempts: 0,
             busy: None,
             avoid: None,
@@ -118,11 +120,18 @@ impl Engine {
         if !self.commands.has_room() {
             return false;
         }
-        let avoid = self.requests.get(key).and_then(|entry| entry.avoid);
-        let Some(place) = self.choose_known(avoid, now) else { return false };
+        let Some(entry) = self.requests.get(key) else { return true };
+        let (mut part, avoid) = (part_of(entry), entry.avoid);
+        let place = if self.by_lba {
+            let range = self.cut(&mut part);
+            self.choose_by_lba(range, avoid, now)
+        } else {
+            self.choose_known(avoid, now)
+        };
+        let Some(place) = place else { return false };
         let Some(entry) = self.requests.get_mut(key) else { return true };
-        let part = part_of(entry);
         let offset = entry.done;
+        entry.part = part.blocks;
         let command = Command {
             path: place,
             request: Some(key),
@@ -144,7 +153,7 @@ impl Engine {
     }
 
     /// As [`Self::choose_but`], and only a path of which is known who is behind it; others are asked.
-    fn choose_known(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
+    pub(crate) fn choose_known(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
         loop {
             let place = self.choose_but(avoid)?;
             if self.is_known(place, now) || !self.ask(place, now) {
@@ -237,8 +246,7 @@ impl Engine {
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
         entry.busy = None;
-        // A flush that was lost, or met a reset, may have come too late for its data.
-        entry.flushing = None;
+        entry.begin_anew_if_flushing();
         if counted {
             entry.attempts += 1;
             if entry.attempts >= self.config.attempts_max {
@@ -256,7 +264,7 @@ impl Engine {
         let limit = self.unit.transition_limit_ms();
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
-        entry.flushing = None;
+        entry.begin_anew_if_flushing();
         let (since, times) = entry.busy.unwrap_or((now, 0));
         entry.busy = Some((since, times.saturating_add(1)));
         if since.after(limit).after(BUSY_BEYOND_MS) <= now {

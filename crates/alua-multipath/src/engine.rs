@@ -17,6 +17,7 @@ use crate::config::{Activation, Config, EVENTS_MAX, PATHS_MAX};
 use crate::control::Activating;
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
+use crate::referrals::Referrals;
 use crate::request::{Entry, Operation, Request, RequestError, RequestId, Stage, SubmitError};
 use crate::sabotage::Sabotage;
 use crate::table::{Chain, Key, Links, Table};
@@ -164,6 +165,9 @@ pub struct Engine {
     /// The last such look, and what the next one would have waited.
     pub(crate) polled: Option<(Time, u32)>,
     pub(crate) activating: Activating,
+    pub(crate) referrals: Referrals,
+    /// A path is LBA-dependent, and the unit tells which blocks are whose.
+    pub(crate) by_lba: bool,
     /// The only path or group that is used while it works.
     pub(crate) chosen_by_hand: Option<Switch>,
     /// Unit attentions seen that tell of a reset, which may have cost a volatile cache.
@@ -251,6 +255,8 @@ impl Engine {
             poll: None,
             polled: None,
             activating: Activating::default(),
+            referrals: Referrals::new(),
+            by_lba: false,
             chosen_by_hand: None,
             resets: 0,
             stale: true,
@@ -361,6 +367,9 @@ impl Engine {
             ControlName::Probe(path, number) => self.probed(path, number, outcome, now),
             ControlName::Capacity(path, number) => self.capacity_read(path, number, outcome, now),
             ControlName::Identity(path, number) => self.identity_read(path, number, outcome, now),
+            ControlName::Referrals(path, number) => {
+                self.referrals_read(path, number, outcome, now);
+            }
         }
         self.settle(now);
     }

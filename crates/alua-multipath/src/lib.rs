@@ -36,6 +36,7 @@
 //! | `standing` | what each path is good for, and when that changes |
 //! | [`identity`] | who is behind a path, and how that is known |
 //! | `control` | the driver core's commands, probes, capacity, activation |
+//! | [`referrals`] | which blocks a group has, where that differs |
 //! | `explain` | why a path is used or not |
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ mod fencing;
 pub mod identity;
 pub mod order;
 mod path;
+pub mod referrals;
 mod request;
 pub mod sabotage;
 pub mod sbc;

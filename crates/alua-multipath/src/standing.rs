@@ -55,6 +55,7 @@ impl Engine {
             });
             self.class = class;
         }
+        self.find_by_lba(now);
         self.watch_nothing(now);
         self.kick |= !self.waiting.is_empty();
     }
