@@ -3,7 +3,7 @@
 //! Two steps, both pure. [`standing`] turns what is known of one path into its [`Standing`]: live in
 //! a class, waiting for something that ends by itself, or out; it changes only when something is
 //! learned, so a consumer keeps it. [`pick`] chooses among the live paths for one request, and runs
-//! for each.
+//! for each; it compares one number for each path, the [`Rank`].
 //!
 //! # Rules
 //!
@@ -64,6 +64,8 @@ impl Class {
 
 const OPTIMIZED_MASK: u8 = 0b100;
 const DEFERRED_MASK: u8 = 0b1_0000;
+/// No class is worse.
+const CLASS_MAX: u8 = 0b1_1111;
 
 /// Why a path is out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -246,50 +248,92 @@ pub enum Why {
     Outruns,
 }
 
+/// A path's place in the order of choice: the least goes first. It changes when the path's
+/// [`Candidate`] does, not with each request, so a consumer keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Rank(u64);
+
+impl Rank {
+    /// That of a place without a live path.
+    pub const NONE: Self = Self(u64::MAX);
+
+    // From the highest bit down: the class, whether the path is full, and what the policy counts.
+    const CLASS_SHIFT: u32 = 59;
+    const FULL: u64 = 1 << 58;
+    /// More would reach into the bits above: nine years of expected time count as endless.
+    const KEY_MAX: u64 = Self::FULL - 1;
+
+    /// That of `it` under `policy`.
+    #[must_use]
+    #[inline]
+    pub const fn of(it: &Candidate, policy: Policy) -> Self {
+        let Some(Class(class)) = it.class else { return Self::NONE };
+        let key = match policy {
+            Policy::RoundRobin => 0,
+            Policy::QueueDepth => it.in_flight as u64,
+            Policy::ServiceTime => it.cost(),
+            Policy::Affinity => it.distance as u64,
+        };
+        let key = if key > Self::KEY_MAX { Self::KEY_MAX } else { key };
+        let full = if it.room { 0 } else { Self::FULL };
+        Self((class as u64) << Self::CLASS_SHIFT | full | key)
+    }
+
+    const fn is_full(self) -> bool {
+        self.0 & Self::FULL != 0
+    }
+}
+
+// A class fits into the bits above the others.
+const _: () = assert!(CLASS_MAX >> (64 - Rank::CLASS_SHIFT) == 0);
+
 /// The path for the next request: its place in `paths`. `after` is the place of the path chosen
 /// last, for the policies that take turns. `None`: none is live, or those of the best class are full.
 #[must_use]
 pub fn pick(paths: &[Candidate], policy: Policy, after: usize) -> Option<(usize, Why)> {
-    let (best, chosen) = best_of(paths, policy, after);
-    let chosen = chosen?;
+    let chosen = least(paths, after, |it| Rank::of(it, policy))?;
+    Some(or_faster(paths, policy, after, chosen))
+}
+
+/// As [`pick`], with the ranks of `paths` under `policy` as the caller keeps them.
+#[must_use]
+#[inline]
+pub fn pick_ranked(
+    ranks: &[Rank],
+    paths: &[Candidate],
+    policy: Policy,
+    after: usize,
+) -> Option<(usize, Why)> {
+    let chosen = least(ranks, after, |&rank| rank)?;
+    Some(or_faster(paths, policy, after, chosen))
+}
+
+/// The place with the least rank; of equals the first after `after`, going round. `None` where no
+/// path is live, or the best are full.
+#[inline]
+fn least<T>(places: &[T], after: usize, rank: impl Fn(&T) -> Rank) -> Option<usize> {
+    let start = after.wrapping_add(1).min(places.len());
+    let (before, from) = places.split_at_checked(start)?;
+    let none = (0, Rank::NONE);
+    let (steps, least) = from.iter().chain(before).enumerate().fold(none, |least, (steps, it)| {
+        let rank = rank(it);
+        if rank < least.1 { (steps, rank) } else { least }
+    });
+    // As many steps from the start, going round.
+    let rest = from.len();
+    let place = if steps < rest { start.wrapping_add(steps) } else { steps.wrapping_sub(rest) };
+    (!least.is_full()).then_some(place)
+}
+
+/// `chosen`, or where the policy allows it, a path of a worse class that is faster.
+#[inline]
+fn or_faster(paths: &[Candidate], policy: Policy, after: usize, chosen: usize) -> (usize, Why) {
     if policy == Policy::ServiceTime {
-        if let Some(other) = outruns(paths, after, best?, chosen) {
-            return Some((other, Why::Outruns));
+        if let Some(other) = outruns(paths, after, chosen) {
+            return (other, Why::Outruns);
         }
     }
-    Some((chosen, Why::Best))
-}
-
-/// The best class that is live, and the policy's choice among its paths that have room: in one
-/// walk, since it is done for each request.
-fn best_of(paths: &[Candidate], policy: Policy, after: usize) -> (Option<Class>, Option<usize>) {
-    let mut best = u8::MAX;
-    // Earlier places come behind later ones of the same key.
-    let mut least = (u64::MAX, true);
-    let mut chosen = None;
-    for (place, it) in paths.iter().enumerate() {
-        let Some(Class(class)) = it.class else { continue };
-        if class > best {
-            continue;
-        }
-        if class < best {
-            (best, least, chosen) = (class, (u64::MAX, true), None);
-        }
-        let rank = (key(policy, it), place <= after);
-        if it.room && (chosen.is_none() || rank < least) {
-            (least, chosen) = (rank, Some(place));
-        }
-    }
-    ((best != u8::MAX).then_some(Class(best)), chosen)
-}
-
-const fn key(policy: Policy, it: &Candidate) -> u64 {
-    match policy {
-        Policy::RoundRobin => 0,
-        Policy::QueueDepth => it.in_flight as u64,
-        Policy::ServiceTime => it.cost(),
-        Policy::Affinity => it.distance as u64,
-    }
+    (chosen, Why::Best)
 }
 
 /// The place with the least key; of equals the first after `after`, going round.
@@ -314,8 +358,9 @@ fn first_by(
 }
 
 /// A measured path of a worse class that is expected to answer well before the chosen one.
-fn outruns(paths: &[Candidate], after: usize, best: Class, chosen: usize) -> Option<usize> {
-    let cost = paths.get(chosen)?.cost();
+fn outruns(paths: &[Candidate], after: usize, chosen: usize) -> Option<usize> {
+    let chosen = paths.get(chosen)?;
+    let (best, cost) = (chosen.class?, chosen.cost());
     if cost < OUTRUN_FLOOR_NS {
         return None;
     }

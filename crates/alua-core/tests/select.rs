@@ -11,8 +11,8 @@
 use alua_core::access::AccessState as S;
 use alua_core::gate::{Gate, GatePolicy, Hold, Refusal, gate};
 use alua_core::select::{
-    Candidate, Class, Health, Outlook, Policy, Preference, Standing, Why, class, outlook, pick,
-    standing,
+    Candidate, Class, Health, Outlook, Policy, Preference, Rank, Standing, Why, class, outlook,
+    pick, pick_ranked, standing,
 };
 
 const NATIVE: GatePolicy = GatePolicy { pass_unknown: false, pass_transitioning: false };
@@ -131,6 +131,68 @@ fn health_comes_before_state() {
 fn live(rank: bool, in_flight: u32, service_ns: u32, distance: u8) -> Candidate {
     let class: Option<Class> = Some(class(rank, false, Preference::Ignore));
     Candidate { class, room: true, in_flight, service_ns, distance }
+}
+
+fn ranks(paths: &[Candidate], policy: Policy) -> Vec<Rank> {
+    paths.iter().map(|it| Rank::of(it, policy)).collect()
+}
+
+/// The rules in plain words, for comparison.
+fn plainly(paths: &[Candidate], policy: Policy, after: usize) -> Option<usize> {
+    let best = paths.iter().filter_map(|it| it.class).min()?;
+    let key = |it: &Candidate| match policy {
+        Policy::RoundRobin => 0,
+        Policy::QueueDepth => u64::from(it.in_flight),
+        Policy::ServiceTime => (u64::from(it.in_flight) + 1) * u64::from(it.service_ns),
+        Policy::Affinity => u64::from(it.distance),
+    };
+    let usable = |place: &usize| paths[*place].class == Some(best) && paths[*place].room;
+    (0..paths.len()).filter(usable).min_by_key(|&place| (key(&paths[place]), place <= after, place))
+}
+
+/// Every class beside every other, full or not, with loads that differ by little and by much.
+#[test]
+fn ranks_say_what_the_rules_say() {
+    let mut seed = 1_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    let preferences = [Preference::Ignore, Preference::WithinState, Preference::AboveState];
+    let mut left = 0;
+    for _ in 0..50_000 {
+        let preference = preferences[random(3) as usize];
+        let paths: Vec<Candidate> = (0..=random(9))
+            .map(|_| {
+                let class = class(random(2) == 0, random(2) == 0, preference);
+                let class = if random(3) == 0 { class.deferred() } else { class };
+                Candidate {
+                    class: (random(5) > 0).then_some(class),
+                    room: random(4) > 0,
+                    in_flight: [random(3), random(1 << 20)][random(2) as usize] as u32,
+                    service_ns: [0, 500_000, 900_000, 1 << 18][random(4) as usize] as u32,
+                    distance: random(3) as u8,
+                }
+            })
+            .collect();
+        let after = random(9) as usize;
+        for policy in Policy::ALL {
+            let chosen = pick(&paths, policy, after);
+            let ranks: Vec<Rank> = ranks(&paths, policy);
+            assert_eq!(pick_ranked(&ranks, &paths, policy, after), chosen);
+            let plainly = plainly(&paths, policy, after);
+            match chosen {
+                Some((place, Why::Outruns)) => {
+                    left += 1;
+                    assert!(paths[place].class > paths[plainly.unwrap()].class);
+                }
+                chosen => {
+                    assert_eq!(chosen.map(|(place, _)| place), plainly, "{policy}: {paths:?}")
+                }
+            }
+        }
+    }
+    assert!(left > 0, "no class was ever left");
 }
 
 fn turns(paths: &[Candidate], policy: Policy, count: usize) -> Vec<usize> {

@@ -33,7 +33,11 @@ impl Engine {
         };
         if verdict.ended {
             self.commands.remove(io);
-            self.go_on(request, io, command.path, verdict, now);
+            if verdict.next == Next::Done {
+                self.part_done(request, io, now);
+            } else {
+                self.go_on(request, io, command.path, verdict, now);
+            }
         } else {
             if let Some(command) = self.commands.get_mut(io) {
                 command.returned = true;

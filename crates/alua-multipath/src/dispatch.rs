@@ -3,7 +3,7 @@
 //! `admit` takes it in and puts it behind writes that it overlaps; `dispatch` sends it, lets it wait
 //! or fails it; `wake` sends those that waited, oldest first.
 
-use alua_core::select::{self, Outlook, Policy, Why};
+use alua_core::select::{self, Outlook, Policy, Rank, Why};
 
 use crate::action::{Action, IoId, Send};
 use crate::engine::{Command, Engine};
@@ -24,8 +24,10 @@ const TRIAL_TURNS: u32 = 64;
 impl Engine {
     /// Takes a request in; `None` where there is no room.
     pub(crate) fn admit(&mut self, request: Request, now: Time) -> Option<Key> {
+        let changes = request.operation.changes();
         let key = self.requests.insert(Entry {
             request,
+            changes,
             stage: Stage::Waiting,
             submitted: now,
             done: 0,
@@ -36,7 +38,7 @@ impl Engine {
             avoid: None,
             flushing: None,
         })?;
-        if request.operation.changes() {
+        if changes {
             let met = self.stripes.enter(&request);
             self.changing.push(&mut self.orders, key.place());
             if met && self.is_behind(key.place(), &request) && !self.broken(Sabotage::NoOrder) {
@@ -47,7 +49,9 @@ impl Engine {
         }
         // Whoever waits for a path goes first.
         if self.waiting.is_empty() || self.gives_up {
-            self.dispatch(key, now);
+            if !self.send(key, now) {
+                self.hold(key, now);
+            }
         } else {
             self.counters.waited += 1;
             self.enqueue(key, Stage::Waiting);
@@ -104,9 +108,13 @@ impl Engine {
 
     /// Sends a request that stands in no queue, lets it wait, or fails it.
     pub(crate) fn dispatch(&mut self, key: Key, now: Time) {
-        if self.send(key, now) {
-            return;
+        if !self.send(key, now) {
+            self.hold(key, now);
         }
+    }
+
+    /// Lets a request wait that found no path, or fails it.
+    fn hold(&mut self, key: Key, now: Time) {
         if self.gives_up && self.outlook == Outlook::Nothing {
             self.complete(key, Err(RequestError::NoPath), None, now);
             return;
@@ -136,7 +144,7 @@ impl Engine {
             path: place,
             request: Some(key),
             sent: now,
-            changes: part.operation.changes(),
+            changes: entry.changes && entry.flushing.is_none(),
             doubt: None,
             lost: false,
             returned: false,
@@ -160,6 +168,7 @@ impl Engine {
                 return Some(place);
             }
             self.candidates[place].room = false;
+            self.rank(place);
         }
     }
 
@@ -167,15 +176,19 @@ impl Engine {
     fn choose_but(&mut self, avoid: Option<u16>) -> Option<usize> {
         let Some(avoid) = avoid.map(usize::from) else { return self.choose() };
         let class = self.candidates[avoid].class.take();
+        let rank = std::mem::replace(&mut self.ranks[avoid], Rank::NONE);
         let other = self.choose();
         self.candidates[avoid].class = class;
+        self.ranks[avoid] = rank;
         other.or_else(|| self.choose())
     }
 
     /// The place of the path for the next command.
+    #[inline]
     fn choose(&mut self) -> Option<usize> {
         let policy = self.config.policy;
-        let (mut place, why) = select::pick(&self.candidates[..self.places], policy, self.chosen)?;
+        let ranks = &self.ranks[..self.places];
+        let (mut place, why) = select::pick_ranked(ranks, &self.candidates, policy, self.chosen)?;
         self.turns = self.turns.wrapping_add(1);
         if policy == Policy::ServiceTime && self.turns.is_multiple_of(TRIAL_TURNS) {
             place = self.trial(place, why).unwrap_or(place);
@@ -190,6 +203,7 @@ impl Engine {
 
     /// The other way, so that its time is known: where a worse class outruns the best, the best;
     /// where the best is slow, a worse one that was never measured.
+    #[cold]
     fn trial(&self, chosen: usize, why: Why) -> Option<usize> {
         if why == Why::Outruns {
             return select::pick(&self.candidates[..self.places], Policy::QueueDepth, chosen)
@@ -205,6 +219,7 @@ impl Engine {
     }
 
     /// The number of commands in flight on a path changed.
+    #[inline(always)]
     pub(crate) fn load_changed(&mut self, place: usize) {
         let path = &self.paths[place];
         let in_flight = path.flight.len();
@@ -216,9 +231,17 @@ impl Engine {
         candidate.room = path.class.is_some()
             && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
             && path.ask.out.is_none();
-        if !had_room && candidate.room && !self.waiting.is_empty() {
+        let opens = !had_room && candidate.room;
+        self.rank(place);
+        if opens && !self.waiting.is_empty() {
             self.kick = true;
         }
+    }
+
+    /// Keeps the rank of a path whose candidate has changed.
+    #[inline(always)]
+    pub(crate) fn rank(&mut self, place: usize) {
+        self.ranks[place] = Rank::of(&self.candidates[place], self.config.policy);
     }
 
     /// Sends what waits, oldest first, as far as there is a way; fails it where there will be none.

@@ -6,7 +6,7 @@ use std::fmt;
 use alua_core::access::AccessState;
 use alua_core::failover::IoOutcome;
 use alua_core::identity::UnitName;
-use alua_core::select::{Candidate, Class, Outlook};
+use alua_core::select::{Candidate, Class, Outlook, Rank};
 use alua_core::spc::Status;
 use alua_core::spc::sense::Sense;
 use alua_core::tpgs::{AluaOff, Managed};
@@ -132,6 +132,8 @@ pub struct Engine {
     pub(crate) of_core: Vec<Option<u16>>,
     pub(crate) paths: Vec<Path>,
     pub(crate) candidates: Vec<Candidate>,
+    /// Their order under the policy of the configuration.
+    pub(crate) ranks: Vec<Rank>,
     /// Of those, up to the last that has a path.
     pub(crate) places: usize,
     /// The path chosen last.
@@ -233,6 +235,7 @@ impl Engine {
             of_core: vec![None; places],
             paths: (0..places).map(|_| Path::free(0)).collect(),
             candidates: vec![Candidate::NONE; places],
+            ranks: vec![Rank::NONE; places],
             places: 0,
             chosen: 0,
             turns: 0,
@@ -545,11 +548,15 @@ impl Engine {
 
     /// Brings everything into a known shape after an input: the driver core is asked, standings are
     /// found anew where they may have changed, and requests that wait are sent where they can.
+    #[inline]
     pub(crate) fn settle(&mut self, now: Time) {
         self.last_time = now;
-        if self.is_quiet() {
-            return;
+        if !self.is_quiet() {
+            self.settle_news(now);
         }
+    }
+
+    fn settle_news(&mut self, now: Time) {
         loop {
             if self.core_dirty {
                 self.drive_core(now);
@@ -577,8 +584,9 @@ impl Engine {
     }
 
     /// Whether nothing is to be settled: the state of nearly every request without faults.
+    #[inline]
     fn is_quiet(&self) -> bool {
-        let news = self.core_dirty || self.stale || self.fencing || self.kick;
+        let news = [self.core_dirty, self.stale, self.fencing, self.kick] != [false; 4];
         let waits = !self.waiting.is_empty() || self.poll.is_some() || self.gives_up;
         let watches = matches!(self.config.activation, Activation::OptimizedLost { .. })
             || self.broken(Sabotage::PullAlways);
@@ -612,6 +620,8 @@ impl Engine {
         assert_eq!(changing.count(), self.changing.len() as usize, "each change is ordered");
         for (place, path) in self.paths.iter().enumerate() {
             assert_eq!(self.candidates[place].in_flight, path.flight.len(), "loads are counted");
+            let rank = Rank::of(&self.candidates[place], self.config.policy);
+            assert_eq!(self.ranks[place], rank, "ranks are kept");
             assert!(
                 path.doubts == 0 || path.fence != crate::fence::Phase::Idle,
                 "doubts are fenced"
@@ -648,7 +658,7 @@ impl Engine {
         if result != Err(RequestError::NoPath) || !self.broken(Sabotage::LoseCompletion) {
             self.act(Action::Complete { id: RequestId(key), result, by: by.map(IoId) });
         }
-        if entry.request.operation.changes() {
+        if entry.changes {
             self.changing.remove(&mut self.orders, key.place());
             self.stripes.leave(&entry.request);
             self.release_ordered();

@@ -222,11 +222,13 @@ impl Engine {
             *before = self.candidates[place].class;
             if let Some(class) = range.and_then(|range| self.class_in(range, place)) {
                 self.candidates[place].class = Some(class);
+                self.rank(place);
             }
         }
         let chosen = self.choose_known(avoid, now);
-        for (candidate, class) in self.candidates.iter_mut().zip(before).take(self.places) {
-            candidate.class = class;
+        for (place, class) in before.into_iter().enumerate().take(self.places) {
+            self.candidates[place].class = class;
+            self.rank(place);
         }
         chosen
     }

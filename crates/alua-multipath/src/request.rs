@@ -34,7 +34,7 @@ impl Operation {
     /// Whether it changes blocks: only these are ordered and fenced.
     #[must_use]
     pub const fn changes(self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Discard | Self::WriteZeroes { .. })
+        !matches!(self, Self::Read | Self::Flush)
     }
 
     /// Whether it must be durable when it is acknowledged.
@@ -149,6 +149,8 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) request: Request,
+    /// Whether it changes blocks.
+    pub(crate) changes: bool,
     pub(crate) stage: Stage,
     pub(crate) submitted: Time,
     /// Blocks that are done, of a request that goes in parts, and of the part that was sent last.

@@ -4,7 +4,7 @@
 //! | work | what is done each time |
 //! |---|---|
 //! | `read`, `write` | one request of 4 KiB from submission to completion, eight paths in two groups |
-//! | `select` | the choice among eight paths alone |
+//! | `select` | the choice among eight paths alone, and the load of the chosen one taken in |
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use alua_core::access::{AccessState, SupportedStates, Tpgs};
 use alua_core::failover::IoOutcome;
-use alua_core::select::{Candidate, Policy, Preference, class, pick};
+use alua_core::select::{Candidate, Policy, Preference, Rank, class, pick_ranked};
 use alua_core::spc::Status;
 use alua_core::spc::cdb::ReportFormat;
 use alua_core::spc::target_port_groups::{GroupFields, ReportWriter, StatusCode};
@@ -171,11 +171,14 @@ fn select(count: u64) -> u64 {
         distance: 0,
     };
     let mut paths: Vec<Candidate> = (0..u32::from(PATHS)).map(path).collect();
+    let policy = Policy::QueueDepth;
+    let mut ranks: Vec<Rank> = paths.iter().map(|path| Rank::of(path, policy)).collect();
     let mut after = 0;
     for turn in 0..count {
-        if let Some((place, _)) = pick(black_box(&paths), Policy::QueueDepth, after) {
+        if let Some((place, _)) = pick_ranked(black_box(&ranks), &paths, policy, after) {
             after = place;
             paths[place].in_flight = (turn % 5) as u32;
+            ranks[place] = Rank::of(black_box(&paths[place]), policy);
         }
     }
     after as u64
