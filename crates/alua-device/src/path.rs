@@ -168,7 +168,7 @@ impl ControlCommand {
         let mut list = [0; unit::DATA_OUT_MAX];
         let length = match control.kind {
             ControlKind::Core(command) => command.write_data_out(&mut list).unwrap_or(0),
-            ControlKind::Probe | ControlKind::Capacity => 0,
+            _ => 0,
         };
         Self {
             id: control.id,

@@ -329,6 +329,7 @@ impl Shell {
                     }
                 }
                 Action::Fence(step) => self.fence(&step),
+                Action::Take { id, by, offset } => self.keep(id, by, offset),
                 Action::Complete { id, result, by } => self.finish(id, result, by),
             }
         }
@@ -345,7 +346,7 @@ impl Shell {
         let job = self.jobs.get_mut(send.id.index()).and_then(Option::as_mut);
         let data = match job.map(|job| &mut job.data) {
             Some(JobData::Read(buffer)) if reads(&send.part) => {
-                // An abandoned command has kept the buffer: this one gets its own.
+                // A part, or where an abandoned command has kept the buffer: this one gets its own.
                 let mut buffer =
                     if buffer.len() == length { std::mem::take(buffer) } else { Vec::new() };
                 buffer.resize(length, 0);
@@ -388,6 +389,25 @@ impl Shell {
         }
     }
 
+    /// What the command has brought back that came back just now, if it is this one.
+    fn brought(&mut self, by: Option<IoId>) -> Option<Payload> {
+        self.returned.take_if(|returned| Some(returned.0) == by).map(|(_, data)| data)
+    }
+
+    /// Keeps what a part of a read has brought, in the job's own buffer.
+    fn keep(&mut self, id: RequestId, by: IoId, offset: u32) {
+        let Some(Payload::Read(part)) = self.brought(Some(by)) else { return };
+        let block = self.engine.geometry().block_size as usize;
+        let Some(job) = self.jobs.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if let JobData::Read(buffer) = &mut job.data {
+            buffer.resize(job.blocks as usize * block, 0);
+            let start = offset as usize * block;
+            if let Some(place) = buffer.get_mut(start..start + part.len()) {
+                place.copy_from_slice(&part);
+            }
+        }
+    }
+
     fn finish(&mut self, id: RequestId, result: Result<(), RequestError>, by: Option<IoId>) {
         let Some(mut job) = self.jobs.get_mut(id.index()).and_then(Option::take) else { return };
         if let Err(error) = result {
@@ -398,10 +418,7 @@ impl Shell {
         if job.done < job.blocks {
             return self.enter(job);
         }
-        // What the command that did it has brought back, if it is the one that came back just now.
-        let by_it = |returned: &mut (IoId, Payload)| Some(returned.0) == by;
-        let brought = self.returned.take_if(by_it).map(|(_, data)| data);
-        let data = match (job.data, brought) {
+        let data = match (job.data, self.brought(by)) {
             (JobData::None, _) => Vec::new(),
             (JobData::Write(data), brought) => {
                 // The command's share of them goes; where another copy is out, that keeps its own.
@@ -410,6 +427,12 @@ impl Shell {
             }
             (JobData::Read(_), Some(Payload::Read(buffer)))
                 if buffer.len() as u64 == job.blocks * block =>
+            {
+                buffer
+            }
+            // It went in parts.
+            (JobData::Read(buffer), None)
+                if by.is_none() && buffer.len() as u64 == job.blocks * block =>
             {
                 buffer
             }

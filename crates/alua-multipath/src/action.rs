@@ -7,6 +7,8 @@ use alua_core::cause::Cause;
 use alua_core::select::Standing;
 use alua_core::unit::{ActivationResult, Command};
 
+use crate::identity;
+use crate::referrals;
 use crate::request::{Request, RequestError, RequestId};
 use crate::sbc::{self, CdbBlock};
 use crate::table::Key;
@@ -100,6 +102,8 @@ pub(crate) enum ControlName {
     /// Of that path, the one with that number.
     Probe(PathId, u32),
     Capacity(PathId, u32),
+    Identity(PathId, u32),
+    Referrals(PathId, u32),
 }
 
 /// What a [`Control`] is.
@@ -111,6 +115,13 @@ pub enum ControlKind {
     Probe,
     /// READ CAPACITY (16).
     Capacity,
+    /// INQUIRY of page 83h: who is behind the path?
+    Identity,
+    /// REPORT REFERRALS: which blocks does which group have?
+    Referrals {
+        /// Bytes to read.
+        allocation_length: u32,
+    },
 }
 
 impl Control {
@@ -121,6 +132,10 @@ impl Control {
             ControlKind::Core(command) => CdbBlock::new(command.cdb().as_bytes()),
             ControlKind::Probe => CdbBlock::new(&[0; 6]),
             ControlKind::Capacity => sbc::read_capacity_16(),
+            ControlKind::Identity => CdbBlock::new(identity::cdb().as_bytes()),
+            ControlKind::Referrals { allocation_length } => {
+                CdbBlock::new(referrals::cdb(allocation_length).as_bytes())
+            }
         }
     }
 
@@ -131,6 +146,8 @@ impl Control {
             ControlKind::Core(command) => command.data_in_len(),
             ControlKind::Probe => 0,
             ControlKind::Capacity => sbc::CAPACITY_BYTES,
+            ControlKind::Identity => identity::PAGE_BYTES as u32,
+            ControlKind::Referrals { allocation_length } => allocation_length,
         }
     }
 }
@@ -190,14 +207,24 @@ pub enum Action {
     Control(Control),
     /// End commands; answer with [`crate::Engine::handle_fence`].
     Fence(FenceStep),
+    /// A part of a read that goes in parts is done: keep what the command has read. Comes for each
+    /// part, when its command has come back and before anything else does.
+    Take {
+        /// The request.
+        id: RequestId,
+        /// The command that did the part.
+        by: IoId,
+        /// Where the part begins in the request, in blocks.
+        offset: u32,
+    },
     /// A request has ended: answer the client.
     Complete {
         /// The request.
         id: RequestId,
         /// How it ended.
         result: Result<(), RequestError>,
-        /// The command that did it, whose data a read returns. `None` where it failed, and for a
-        /// request whose last command was a flush of its own.
+        /// The command that did it, whose data a read returns. `None` where it failed, where it
+        /// went in parts, and for a request whose last command was a flush of its own.
         by: Option<IoId>,
     },
 }

@@ -4,9 +4,9 @@ use alua_core::failover::{IoOutcome, Next, PathNews, TargetError, Verdict, judge
 use alua_core::spc::Status;
 use alua_core::spc::sense::Sense;
 
-use crate::action::Event;
+use crate::action::{Action, Event, IoId};
 use crate::engine::{Command, Engine};
-use crate::request::{Operation, RequestError, Stage};
+use crate::request::{Operation, RequestError, RequestId, Stage};
 use crate::sabotage::Sabotage;
 use crate::table::Key;
 use crate::time::Time;
@@ -91,8 +91,8 @@ impl Engine {
         now: Time,
     ) {
         if verdict.next == Next::Done {
-            self.paths[place].knocking = false;
             self.paths[place].answered = now;
+            self.still_known(place, sent);
             self.paths[place].counters.good += 1;
             self.measure(place, now.since(sent));
             if self.broken(Sabotage::ReportAlways) {
@@ -104,9 +104,8 @@ impl Engine {
             }
             return;
         }
-        if matches!(verdict.path, PathNews::Refused | PathNews::Failed) {
-            // More may wait behind it.
-            self.paths[place].knocking = true;
+        if matches!(outcome, IoOutcome::Answered { .. }) {
+            self.still_known(place, sent);
         }
         self.note_sense_of(place, outcome, now);
         match verdict.path {
@@ -124,9 +123,10 @@ impl Engine {
     }
 
     fn note_sense_of(&mut self, place: usize, outcome: &IoOutcome<'_>, now: Time) {
-        if let IoOutcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome
-            && let Ok(sense) = Sense::parse(sense)
+        if let IoOutcome::Answered { status: Status::CheckCondition, sense: raw, .. } = *outcome
+            && let Ok(sense) = Sense::parse(raw)
         {
+            self.note_referral(raw, now);
             self.note_sense(place, &sense, now);
         }
     }
@@ -176,24 +176,40 @@ impl Engine {
     fn part_done(&mut self, key: Key, io: Key, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         entry.avoid = None;
-        match entry.flushing.take() {
+        match entry.flushing {
             Some(resets) if resets == self.resets => {
                 self.complete(key, Ok(()), None, now);
                 return;
             }
             Some(_) => {
+                entry.begin_anew_if_flushing();
                 self.dispatch(key, now);
                 return;
             }
             None => {}
         }
-        if matches!(entry.request.operation, Operation::WriteZeroes { fua: true, .. }) {
+        let offset = entry.done;
+        if offset == 0 {
+            entry.resets = self.resets;
+        }
+        entry.done += entry.part;
+        let (done, request, resets) = (entry.done, entry.request, entry.resets);
+        let in_parts = entry.part < request.blocks;
+        if matches!(request.operation, Operation::WriteZeroes { fua: true, .. })
+            && done == request.blocks
+        {
             // WRITE SAME has no FUA (SBC-4).
-            entry.flushing = Some(self.resets);
+            entry.flushing = Some(resets);
+        }
+        let more = done < request.blocks || entry.flushing.is_some();
+        if in_parts && request.operation == Operation::Read {
+            self.act(Action::Take { id: RequestId(key), by: IoId(io), offset });
+        }
+        if more {
             self.dispatch(key, now);
             return;
         }
-        self.complete(key, Ok(()), Some(io), now);
+        self.complete(key, Ok(()), (!in_parts).then_some(io), now);
     }
 
     /// Gives up a command in flight, which may yet be carried out. A read goes on elsewhere, a

@@ -2,6 +2,7 @@
 
 use alua_core::gate::GatePolicy;
 use alua_core::select::{Policy, Preference};
+use alua_core::spc::referrals::SegmentLayout;
 
 /// How a unit is served. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -17,6 +18,9 @@ pub struct Config {
     /// How long a better path must stay live before I/O goes back to it from a worse one that
     /// works. Default 0: at once.
     pub failback_ms: u32,
+    /// The unit's Referrals page, B3h, where it has one: see [`crate::referrals`]. Without it,
+    /// LBA-dependent is as good as non-optimized. Default: none.
+    pub referrals: Option<SegmentLayout>,
     /// When the engine itself asks the array for another state.
     pub activation: Activation,
     /// How long one command may take. Default 30 s.
@@ -25,10 +29,12 @@ pub struct Config {
     /// on. A target may be busy for as long as a transition takes (SPC lets it say so instead of
     /// NOT READY); then the request fails. Default 20 ms.
     pub busy_ms: u32,
-    /// A path that had no answer for so long carries one command alone, until that succeeds:
-    /// unit attentions wait for the first commands, and with them the news that another logical
-    /// unit is behind the path. Default 100 ms.
+    /// A path that has not shown for so long who is behind it is asked before its next command:
+    /// see [`crate::identity`]. No array may need less to put another logical unit behind a path.
+    /// Default 1 s.
     pub idle_ms: u32,
+    /// An array that takes longer than that for page 83h has it doubled, up to this. Default 30 s.
+    pub idle_max_ms: u32,
     /// When the oldest command in flight on a path is so old and nothing was answered since,
     /// TEST UNIT READY asks whether the path still answers: where not, its commands are given up
     /// long before their own time is over. Default 2 s.
@@ -155,7 +161,9 @@ impl Default for Config {
             activation: Activation::NothingLive,
             io_timeout_ms: 30_000,
             busy_ms: 20,
-            idle_ms: 100,
+            referrals: None,
+            idle_ms: 1_000,
+            idle_max_ms: 30_000,
             slow_ms: 2_000,
             attempts_max: 64,
             fence: Fence {

@@ -5,7 +5,7 @@ use alua_core::select::Outlook;
 use alua_core::sense::{Disposition, Recheck};
 use alua_core::spc::Status;
 use alua_core::spc::sense::{Sense, SenseKey};
-use alua_core::unit::{self, ActivationId, ActivationRefused, Outcome};
+use alua_core::unit::{self, ActivationId, ActivationRefused, CommandKind, Outcome};
 
 use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
 use crate::config::Activation;
@@ -46,14 +46,16 @@ impl Engine {
                 self.unit.handle_completion(command.id, &Outcome::NotSubmitted, at);
                 continue;
             };
+            if command.kind == CommandKind::ReadIdentification {
+                self.paths[place].ask.core = Some((command.id, now));
+            }
             let path = self.paths[place].id(place);
-            let control = Control {
+            self.act(Action::Control(Control {
                 id: ControlId(ControlName::Core((command.id, path))),
                 path,
                 kind: ControlKind::Core(command),
                 timeout_ms: command.timeout_ms,
-            };
-            self.act_control(place, control, now);
+            }));
         }
         while let Some(event) = self.unit.poll_event() {
             self.core_told(event, now);
@@ -72,7 +74,7 @@ impl Engine {
             }
             unit::Event::CapacityChanged { path } => {
                 if let Some(place) = self.of_core[path.index()].map(usize::from) {
-                    self.want_capacity(place, now);
+                    self.want_capacity(place);
                 }
             }
             unit::Event::Activation { id, result } => {
@@ -94,33 +96,12 @@ impl Engine {
         }
     }
 
-    /// Hands out a control command. On an idle path it may meet the unit attentions that wait
-    /// there, and its answer may be lost: no I/O until it has come back.
-    pub(crate) fn act_control(&mut self, place: usize, control: Control, now: Time) {
-        let path = &mut self.paths[place];
-        path.knocking |= path.answered.after(self.config.idle_ms) <= now;
-        path.controls += 1;
-        self.load_changed(place);
-        self.act(Action::Control(control));
-    }
-
-    /// A control command has come back.
-    pub(crate) fn control_returned(&mut self, id: ControlId) {
-        let (ControlName::Core((_, path))
-        | ControlName::Probe(path, _)
-        | ControlName::Capacity(path, _)) = id.0;
-        if let Some(place) = self.place(path) {
-            self.paths[place].controls = self.paths[place].controls.saturating_sub(1);
-            self.load_changed(place);
-        }
-    }
-
     pub(crate) fn note_sense(&mut self, place: usize, sense: &Sense, now: Time) {
         let Some(core) = self.paths[place].core else { return };
         self.note_reset(sense);
         let meaning = self.unit.handle_sense(core, sense, now.core());
         if meaning.recheck.contains(Recheck::CAPACITY) {
-            self.want_capacity(place, now);
+            self.want_capacity(place);
         }
         self.core_dirty = true;
         self.stale = true;
@@ -154,11 +135,11 @@ impl Engine {
     }
 
     /// The capacity may have changed: every path tells what it sees.
-    fn want_capacity(&mut self, told: usize, now: Time) {
+    fn want_capacity(&mut self, told: usize) {
         for place in 0..self.paths.len() {
             if place == told || self.paths[place].capacity == Capacity::Known {
                 self.paths[place].capacity = Capacity::Wanted;
-                self.ask_capacity(place, now);
+                self.ask_capacity(place);
             }
         }
     }
@@ -193,7 +174,7 @@ impl Engine {
                 self.note_sense(place, &sense, now);
                 if again && self.paths[place].capacity == Capacity::Known {
                     self.paths[place].capacity = Capacity::Wanted;
-                    self.ask_capacity(place, now);
+                    self.ask_capacity(place);
                 }
             }
             _ => {}
@@ -365,7 +346,8 @@ impl Engine {
             self.end_timeouts(place, now);
             self.knock_where_slow(place, now);
             self.probe(place, now);
-            self.ask_capacity(place, now);
+            self.ask_capacity(place);
+            self.end_ask(place, now);
             let path = &mut self.paths[place];
             if path.strikes.until.is_some_and(|until| until <= now) {
                 path.strikes.until = None;
@@ -375,6 +357,7 @@ impl Engine {
             self.stale |= path.held_until.is_some_and(|until| until <= now);
             self.fencing |= path.doubts > 0;
         }
+        self.ask_referrals(now);
         self.end_delays(now);
         self.poll_states(now);
         self.end_patience(now);
@@ -386,6 +369,7 @@ impl Engine {
             [
                 self.next_timeout(place),
                 self.next_slow(place),
+                self.next_ask(place),
                 path.probe.due.filter(|_| path.core.is_some() && path.probe.out.is_none()),
                 path.strikes.until,
                 path.held_until.filter(|&until| until > self.last_time),
@@ -397,6 +381,7 @@ impl Engine {
             self.poll.map(|(at, _)| at),
             self.next_patience(self.last_time),
             self.next_activation(),
+            self.next_referrals(),
             self.core_deadline,
         ];
         paths.chain(own).flatten().min()

@@ -31,6 +31,8 @@ impl Engine {
             stage: Stage::Waiting,
             submitted: now,
             done: 0,
+            part: 0,
+            resets: 0,
             attempts: 0,
             busy: None,
             avoid: None,
@@ -126,11 +128,18 @@ impl Engine {
         if !self.commands.has_room() {
             return false;
         }
-        let avoid = self.requests.get(key).and_then(|entry| entry.avoid);
-        let Some(place) = self.choose_awake(avoid, now) else { return false };
+        let Some(entry) = self.requests.get(key) else { return true };
+        let (mut part, avoid) = (part_of(entry), entry.avoid);
+        let place = if self.by_lba {
+            let range = self.cut(&mut part);
+            self.choose_by_lba(range, avoid, now)
+        } else {
+            self.choose_known(avoid, now)
+        };
+        let Some(place) = place else { return false };
         let Some(entry) = self.requests.get_mut(key) else { return true };
-        let part = part_of(entry);
         let offset = entry.done;
+        entry.part = part.blocks;
         let command = Command {
             path: place,
             request: Some(key),
@@ -151,21 +160,15 @@ impl Engine {
         true
     }
 
-    /// As [`Self::choose_but`], and no path that has commands in flight and answers none: whether
-    /// it still leads to the unit is asked first. One that was idle carries one command alone.
-    fn choose_awake(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
+    /// As [`Self::choose_but`], and only a path of which is known who is behind it; others are asked.
+    pub(crate) fn choose_known(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
         loop {
             let place = self.choose_but(avoid)?;
-            let path = &mut self.paths[place];
-            if path.answered.after(self.config.idle_ms) > now {
+            if self.is_known(place, now) || !self.ask(place, now) {
                 return Some(place);
             }
-            path.knocking = true;
-            if path.flight.is_empty() {
-                return Some(place);
-            }
-            self.load_changed(place);
-            self.knock(place, now);
+            self.candidates[place].room = false;
+            self.rank(place);
         }
     }
 
@@ -224,14 +227,21 @@ impl Engine {
         candidate.in_flight = in_flight;
         let had_room = candidate.room;
         candidate.class = path.class;
-        let limit = if path.knocking { 1 } else { self.config.limits.commands_per_path };
+        let limit = self.config.limits.commands_per_path;
         candidate.room = path.class.is_some()
             && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
-            && !(path.knocking && path.controls > 0);
-        self.ranks[place] = Rank::of(candidate, self.config.policy);
-        if !had_room && candidate.room && !self.waiting.is_empty() {
+            && path.ask.out.is_none();
+        let opens = !had_room && candidate.room;
+        self.rank(place);
+        if opens && !self.waiting.is_empty() {
             self.kick = true;
         }
+    }
+
+    /// Keeps the rank of a path whose candidate has changed.
+    #[inline(always)]
+    pub(crate) fn rank(&mut self, place: usize) {
+        self.ranks[place] = Rank::of(&self.candidates[place], self.config.policy);
     }
 
     /// Sends what waits, oldest first, as far as there is a way; fails it where there will be none.
@@ -259,8 +269,7 @@ impl Engine {
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
         entry.busy = None;
-        // A flush that was lost, or met a reset, may have come too late for its data.
-        entry.flushing = None;
+        entry.begin_anew_if_flushing();
         if counted {
             entry.attempts += 1;
             if entry.attempts >= self.config.attempts_max {
@@ -278,7 +287,7 @@ impl Engine {
         let limit = self.unit.transition_limit_ms();
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
-        entry.flushing = None;
+        entry.begin_anew_if_flushing();
         let (since, times) = entry.busy.unwrap_or((now, 0));
         entry.busy = Some((since, times.saturating_add(1)));
         if since.after(limit).after(BUSY_BEYOND_MS) <= now {
@@ -306,7 +315,9 @@ impl Engine {
                 _ => {}
             }
             self.delayed.remove(&mut self.queues, key.place());
-            self.dispatch(key, now);
+            // Sent when everything else that is due was taken in.
+            self.enqueue(key, Stage::Waiting);
+            self.kick = true;
         }
     }
 

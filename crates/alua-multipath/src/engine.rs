@@ -17,6 +17,7 @@ use crate::config::{Activation, Config, EVENTS_MAX, PATHS_MAX};
 use crate::control::Activating;
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
+use crate::referrals::Referrals;
 use crate::request::{Entry, Operation, Request, RequestError, RequestId, Stage, SubmitError};
 use crate::sabotage::Sabotage;
 use crate::table::{Chain, Key, Links, Table};
@@ -166,6 +167,9 @@ pub struct Engine {
     /// The last such look, and what the next one would have waited.
     pub(crate) polled: Option<(Time, u32)>,
     pub(crate) activating: Activating,
+    pub(crate) referrals: Referrals,
+    /// A path is LBA-dependent, and the unit tells which blocks are whose.
+    pub(crate) by_lba: bool,
     /// The only path or group that is used while it works.
     pub(crate) chosen_by_hand: Option<Switch>,
     /// Unit attentions seen that tell of a reset, which may have cost a volatile cache.
@@ -254,6 +258,8 @@ impl Engine {
             poll: None,
             polled: None,
             activating: Activating::default(),
+            referrals: Referrals::new(),
+            by_lba: false,
             chosen_by_hand: None,
             resets: 0,
             stale: true,
@@ -287,6 +293,7 @@ impl Engine {
             blocks: new.geometry.blocks,
             ..Path::free(generation)
         };
+        self.verified(place, now);
         self.of_core[core.index()] = Some(place as u16);
         self.core_dirty = true;
         self.stale = true;
@@ -349,11 +356,11 @@ impl Engine {
         {
             self.note_reset(&sense);
         }
-        self.control_returned(id);
         match id.0 {
             ControlName::Core(id) => {
                 self.unit.handle_completion(id.0, outcome, now.core());
                 self.core_dirty = true;
+                self.core_read_identity(id.0, id.1, now);
                 if !matches!(outcome, unit::Outcome::Answered { .. })
                     && let Some(place) = self.place(id.1)
                 {
@@ -362,6 +369,10 @@ impl Engine {
             }
             ControlName::Probe(path, number) => self.probed(path, number, outcome, now),
             ControlName::Capacity(path, number) => self.capacity_read(path, number, outcome, now),
+            ControlName::Identity(path, number) => self.identity_read(path, number, outcome, now),
+            ControlName::Referrals(path, number) => {
+                self.referrals_read(path, number, outcome, now);
+            }
         }
         self.settle(now);
     }

@@ -181,19 +181,18 @@ impl Engine {
                 continue;
             }
             self.paths[place].round.reset_after = Some(via);
-            if self.is_known(via, now) {
+            if self.is_sure_of(via, now) {
                 return Some(FenceKind::ResetUnit { via: self.paths[via].id(via) });
             }
             // A reset has no unit attention to meet: through a path behind which another unit has
             // come it would end that one's commands, and prove nothing.
-            self.paths[place].round.asked = true;
-            self.knock(via, now);
+            self.paths[place].round.asked = self.ask(via, now);
         }
         None
     }
 
-    /// Whether a path said a moment ago that it leads to the unit.
-    fn is_known(&self, place: usize, now: Time) -> bool {
+    /// Whether it is known who is behind a path, and the driver core has no doubt.
+    fn is_sure_of(&self, place: usize, now: Time) -> bool {
         let path = &self.paths[place];
         let doubtful = matches!(
             path.standing,
@@ -202,7 +201,7 @@ impl Engine {
                     Refusal::IdentityChanged | Refusal::IdentityUnreadable
                 ))
         );
-        !doubtful && path.answered.after(self.config.idle_ms) > now
+        !doubtful && self.is_known(place, now)
     }
 
     pub(crate) fn fence_answered(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {

@@ -34,7 +34,9 @@
 //! | [`fence`], `fencing` | the rule of the stale write, and the steps that keep it |
 //! | [`order`] | overlapping writes |
 //! | `standing` | what each path is good for, and when that changes |
+//! | [`identity`] | who is behind a path, and how that is known |
 //! | `control` | the driver core's commands, probes, capacity, activation |
+//! | [`referrals`] | which blocks a group has, where that differs |
 //! | `explain` | why a path is used or not |
 #![forbid(unsafe_code)]
 
@@ -47,8 +49,10 @@ mod engine;
 mod explain;
 pub mod fence;
 mod fencing;
+pub mod identity;
 pub mod order;
 mod path;
+pub mod referrals;
 mod request;
 pub mod sabotage;
 pub mod sbc;

@@ -1,7 +1,7 @@
 //! What the engine keeps of one path.
 
 use alua_core::select::{Class, Health as Verdict, Standing};
-use alua_core::unit::PathId as CorePath;
+use alua_core::unit::{CommandId, PathId as CorePath};
 
 use crate::action::PathId;
 use crate::config::Health as Config;
@@ -54,10 +54,9 @@ pub(crate) struct Path {
     pub(crate) held_until: Option<Time>,
     /// A success of an I/O command is news to the driver core.
     pub(crate) success_is_news: bool,
-    /// It carries one command alone, until that succeeds.
-    pub(crate) knocking: bool,
-    /// Control commands that are out.
-    pub(crate) controls: u32,
+    /// It is known until then who is behind it.
+    pub(crate) known_until: Time,
+    pub(crate) ask: Ask,
     /// When it last answered.
     pub(crate) answered: Time,
     /// The capacity has to be read again.
@@ -92,6 +91,19 @@ pub(crate) struct Round {
     pub(crate) hurries: u8,
     /// The place of the last path through which a reset was tried.
     pub(crate) reset_after: Option<usize>,
+}
+
+/// Asking who is behind the path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ask {
+    /// The number of the question that is out, and when it was sent.
+    pub(crate) out: Option<(u32, Time)>,
+    /// The driver core was told that the answer takes too long.
+    pub(crate) doubted: bool,
+    /// The driver core's own reading of page 83h that is out, and when it was sent.
+    pub(crate) core: Option<(CommandId, Time)>,
+    /// How long what is known holds, in milliseconds.
+    pub(crate) window_ms: u32,
 }
 
 /// Reading the capacity again.
@@ -173,8 +185,8 @@ impl Path {
             class: None,
             held_until: None,
             success_is_news: true,
-            knocking: true,
-            controls: 0,
+            known_until: Time::ZERO,
+            ask: Ask { out: None, doubted: false, core: None, window_ms: 0 },
             answered: Time::ZERO,
             capacity: Capacity::Known,
             flight: Chain::EMPTY,

@@ -153,8 +153,11 @@ pub(crate) struct Entry {
     pub(crate) changes: bool,
     pub(crate) stage: Stage,
     pub(crate) submitted: Time,
-    /// Blocks that are done, of a request that goes in parts.
+    /// Blocks that are done, of a request that goes in parts, and of the part that was sent last.
     pub(crate) done: u32,
+    pub(crate) part: u32,
+    /// Resets that were seen when the first part was done.
+    pub(crate) resets: u64,
     pub(crate) attempts: u16,
     /// Since when the target is busy for it, and how often it said so.
     pub(crate) busy: Option<(Time, u16)>,
@@ -163,4 +166,13 @@ pub(crate) struct Entry {
     /// The data are there, and not yet durable: a flush follows. Holds the number of resets that
     /// were seen by then; where one more is seen, the data may be gone and are sent again.
     pub(crate) flushing: Option<u64>,
+}
+
+impl Entry {
+    /// A flush that was lost, or met a reset, may have come too late for its data.
+    pub(crate) const fn begin_anew_if_flushing(&mut self) {
+        if self.flushing.take().is_some() {
+            self.done = 0;
+        }
+    }
 }

@@ -20,7 +20,7 @@ use alua_core::spc::Status;
 use alua_core::spc::sense::{Sense, SenseKey};
 use alua_core::unit::{Outcome, Transport};
 
-use crate::action::{Control, ControlId, ControlKind, ControlName, Event, PathId};
+use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
 use crate::config::NoPath;
 use crate::engine::{Engine, Switch};
 use crate::path::{Capacity, Link};
@@ -55,6 +55,7 @@ impl Engine {
             });
             self.class = class;
         }
+        self.find_by_lba(now);
         self.watch_nothing(now);
         self.kick |= !self.waiting.is_empty();
     }
@@ -270,7 +271,7 @@ impl Engine {
         let timeout_ms = self.config.health.probe_timeout_ms;
         let name = ControlId(ControlName::Probe(id, number));
         let control = Control { id: name, path: id, kind: ControlKind::Probe, timeout_ms };
-        self.act_control(place, control, now);
+        self.act(Action::Control(control));
     }
 
     /// A TEST UNIT READY on a path that failed has come back.
@@ -294,7 +295,6 @@ impl Engine {
                 self.strike(place, now);
             }
             self.paths[place].probe.due = None;
-            self.paths[place].knocking = true;
             self.tell(Event::PathAnswers { path: id });
             if !self.broken(Sabotage::TrustReturn) {
                 self.unit.reread_identity(core, now.core());
@@ -316,31 +316,19 @@ impl Engine {
         path.probe.due = Some(path.probe.due.unwrap_or(now.after(pause)).max(now.after(1)));
     }
 
-    /// A path that is up has answered: it is awake when nothing more waits to be told.
+    /// A path that is up has answered. What it has to tell is told one by one, and there is only so
+    /// much of it.
     fn knocked(&mut self, place: usize, status: Status, sense: &[u8], now: Time) {
         self.note_answer(place, status, sense, now);
         let attention = status == Status::CheckCondition
             && Sense::parse(sense).is_ok_and(|sense| sense.key == SenseKey::UnitAttention);
         if attention {
-            // They are told one by one; there are only so many.
             self.paths[place].probe.due = Some(now.after(1));
-            return;
-        }
-        self.paths[place].knocking = status != Status::Good;
-        self.load_changed(place);
-        // A command whose answer is late may have met the unit attention that tells of another
-        // unit.
-        if let Some(core) = self.paths[place].core
-            && !self.broken(Sabotage::TrustReturn)
-        {
-            self.unit.reread_identity(core, now.core());
-            self.core_dirty = true;
-            self.stale = true;
         }
     }
 
     /// Reads the capacity of the paths on which that is wanted.
-    pub(crate) fn ask_capacity(&mut self, place: usize, now: Time) {
+    pub(crate) fn ask_capacity(&mut self, place: usize) {
         let path = &mut self.paths[place];
         if path.capacity != Capacity::Wanted || path.link != Link::Up || path.core.is_none() {
             return;
@@ -351,6 +339,6 @@ impl Engine {
         let timeout_ms = self.config.core.command_timeout_ms;
         let name = ControlId(ControlName::Capacity(id, number));
         let control = Control { id: name, path: id, kind: ControlKind::Capacity, timeout_ms };
-        self.act_control(place, control, now);
+        self.act(Action::Control(control));
     }
 }

@@ -154,6 +154,9 @@ impl World {
     }
 
     fn state(&mut self) -> AccessState {
+        if self.options.by_lba && self.faults.percent(40) {
+            return AccessState::LbaDependent;
+        }
         self.faults.pick(&[
             AccessState::ActiveOptimized,
             AccessState::ActiveOptimized,
@@ -168,6 +171,13 @@ impl World {
         let (group, state) = (self.faults.pick(&groups), self.state());
         let transition = self.transition();
         let quiet = self.faults.percent(15);
+        if state == AccessState::LbaDependent && self.faults.percent(80) {
+            // All of them, so that every block has a group.
+            for group in groups {
+                self.set_state(group, state, transition, quiet);
+            }
+            return;
+        }
         self.set_state(group, state, transition, quiet);
         if !state.is_live() {
             // An array does not leave its hosts without a live group for ever.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
+use alua_core::access::AccessState;
 use alua_core::failover::{IoOutcome, Summary};
 use alua_core::identity::Identity;
 use alua_core::select::{Health, Out as Why, Policy, Standing};
@@ -81,6 +82,8 @@ pub(crate) struct Client {
     /// The command that it waits for.
     current: Option<IoId>,
     conflict: bool,
+    /// What the parts of a read have brought.
+    parts: Vec<u8>,
 }
 
 /// A request that has ended.
@@ -267,6 +270,7 @@ impl Host {
             sends: 0,
             current: None,
             conflict: false,
+            parts: Vec::new(),
         };
         self.clients[id.index()] = Some(client);
         Some(number)
@@ -411,6 +415,7 @@ impl Host {
                 Action::Send(send) => self.send(array, &send, now, trace, checks),
                 Action::Control(control) => self.control(array, &control, now, trace, checks),
                 Action::Fence(step) => self.fence(array, &step, now, trace),
+                Action::Take { id, by, offset } => self.take(id, by, offset),
                 Action::Complete { id, result, by } => {
                     self.finish(id, result, by, now, trace, checks);
                 }
@@ -513,11 +518,16 @@ impl Host {
         if chosen.state.is_some_and(|state| !state.is_live()) {
             checks.fail(Invariant::I11, now, format_args!("{path} is {:?}", chosen.state));
         }
-        if !first || config.policy == Policy::ServiceTime {
+        // An LBA-dependent path may be optimized for these blocks, or not.
+        let by_lba = |state| state == Some(AccessState::LbaDependent);
+        if !first || config.policy == Policy::ServiceTime || by_lba(chosen.state) {
             return;
         }
         for other in self.engine.paths().filter_map(|other| self.engine.view(other)) {
             let Standing::Live(theirs) = other.standing else { continue };
+            if by_lba(other.state) {
+                continue;
+            }
             let better = theirs < class && !other.deferred && other.in_flight < limit;
             if better && !chosen.deferred {
                 let id = other.id;
@@ -582,7 +592,16 @@ impl Host {
             if self.controls.values().any(|out| out.report && !failed(out.path)) {
                 checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
             }
-            checks.window(Invariant::I8, &mut self.reports, now, 1_000, 80, "reports in a second");
+            // Where every path refuses, all are asked, ten times in a second.
+            let most = (10 * self.paths.len()).max(80);
+            checks.window(
+                Invariant::I8,
+                &mut self.reports,
+                now,
+                1_000,
+                most,
+                "reports in a second",
+            );
         }
         if stpg {
             // One that was not started does not count for the driver core.
@@ -685,6 +704,16 @@ impl Host {
         }
     }
 
+    /// Keeps what a part of a read has brought.
+    fn take(&mut self, id: RequestId, by: IoId, offset: u32) {
+        let part = std::mem::take(&mut self.data[by.index()]);
+        if let Some(client) = &mut self.clients[id.index()] {
+            client.parts.resize(client.request.blocks as usize * BLOCK as usize, 0);
+            let start = offset as usize * BLOCK as usize;
+            client.parts[start..start + part.len()].copy_from_slice(&part);
+        }
+    }
+
     fn finish(
         &mut self,
         id: RequestId,
@@ -694,7 +723,7 @@ impl Host {
         trace: &mut Trace,
         checks: &mut Checks,
     ) {
-        let Some(client) = self.clients[id.index()].take() else {
+        let Some(mut client) = self.clients[id.index()].take() else {
             checks.fail(Invariant::I5, now, format_args!("a request is completed twice"));
             return;
         };
@@ -714,7 +743,7 @@ impl Host {
         self.complete.insert(number);
         let data = match by {
             Some(io) => std::mem::take(&mut self.data[io.index()]),
-            None => Vec::new(),
+            None => std::mem::take(&mut client.parts),
         };
         self.ended.push_back(Ended { client, result, data });
     }
@@ -748,6 +777,8 @@ fn kind(control: &Control) -> String {
         ControlKind::Core(command) => command.kind.to_string(),
         ControlKind::Probe => "TEST UNIT READY (probe)".to_owned(),
         ControlKind::Capacity => "READ CAPACITY".to_owned(),
+        ControlKind::Identity => "INQUIRY page 83h (before use)".to_owned(),
+        ControlKind::Referrals { .. } => "REPORT REFERRALS".to_owned(),
     }
 }
 

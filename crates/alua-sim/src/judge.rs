@@ -117,7 +117,8 @@ impl World {
             Operation::Flush => {}
             _ => {
                 let (version, how) = match operation {
-                    _ if !good => (number, shadow::Ended::Failed),
+                    Operation::Write { .. } if !good => (number, shadow::Ended::Failed),
+                    _ if !good => (0, shadow::Ended::Failed),
                     Operation::Discard => (0, shadow::Ended::Discarded),
                     Operation::Write { fua } => (number, how(fua)),
                     _ => (0, how(operation.is_fua())),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use alua_array::{
     AluaSettings, ArraySettings, Config as ArrayConfig, ControllerConfig, ExtendedHeader, Fault,
-    FaultAction, Function, GroupConfig, PortConfig, StpgBehaviour, Transition, TransitionAnswer,
-    TransportError, UnitConfig,
+    FaultAction, Function, GroupConfig, PortConfig, Segment, StpgBehaviour, Transition,
+    TransitionAnswer, TransportError, UnitConfig,
 };
 use alua_core::access::{AccessState, Tpgs};
 use alua_core::select::{Policy, Preference};
 use alua_core::spc::Status;
+use alua_core::spc::referrals::SegmentLayout;
 use alua_multipath::sabotage::Sabotage;
 use alua_multipath::{Activation, Config as EngineConfig, NoPath};
 
@@ -173,6 +174,8 @@ pub struct Options {
     pub fault_gap_ms: u64,
     /// Fault events.
     pub faults: u64,
+    /// Groups may be LBA-dependent: each has some of the blocks.
+    pub by_lba: bool,
     /// How it ends.
     pub finale: Finale,
     /// Only this invariant is checked.
@@ -187,7 +190,7 @@ impl Options {
         let random = &mut random;
         let array = array(seed, random);
         let hosts = if random.percent(25) { 2 } else { 1 };
-        let engines = (0..hosts).map(|_| engine(random)).collect();
+        let mut engines: Vec<EngineConfig> = (0..hosts).map(|_| engine(random)).collect();
         let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(35)).collect();
         let kinds = if kinds.is_empty() { vec![Kind::Switch] } else { kinds };
         let faults = random.between(12, 40);
@@ -198,6 +201,7 @@ impl Options {
         let paced = faults * fault_gap_ms * 1_000 * u64::from(depth) / requests;
         let means = (random.percent(85), random.percent(60), random.percent(85));
         let mut array = array;
+        let by_lba = divide(seed, &mut array, &mut engines);
         if !means.0 {
             // Commands that hang and cannot be aborted would fill it up.
             array.array.queue_depth = 1024;
@@ -216,6 +220,7 @@ impl Options {
             kinds,
             fault_gap_ms,
             faults,
+            by_lba,
             finale: match random.below(10) {
                 0 | 1 => Finale::NoPath,
                 2 => Finale::Endless,
@@ -290,6 +295,31 @@ fn array(seed: u64, random: &mut Random) -> ArrayConfig {
     });
     config.faults = faults(random);
     config
+}
+
+/// Divides the unit's blocks among the groups, in some seeds; whether it did.
+fn divide(seed: u64, array: &mut ArrayConfig, engines: &mut [EngineConfig]) -> bool {
+    let mut random = Random::new(seed, 7);
+    if !random.percent(12) {
+        return false;
+    }
+    let unit = &mut array.units[0];
+    let mut first = 0;
+    while first < unit.blocks {
+        let length = random.pick(&[8, 24, 64, 700]);
+        let last = (first + length - 1).min(unit.blocks - 1);
+        let group = array.groups[random.below(array.groups.len() as u64) as usize].id;
+        unit.segments.push(Segment { first, last, group });
+        first = last + 1;
+    }
+    if unit.segments.len() > 100 {
+        // More than one report can tell is not the subject here.
+        unit.segments.truncate(100);
+    }
+    for engine in engines {
+        engine.referrals = Some(SegmentLayout::default());
+    }
+    true
 }
 
 fn habits(random: &mut Random) -> AluaSettings {
@@ -404,6 +434,8 @@ fn engine(random: &mut Random) -> EngineConfig {
         ..EngineConfig::default()
     };
     config.idle_ms = REMAP_MS;
+    // What is longer than that proves nothing here.
+    config.idle_max_ms = REMAP_MS;
     config.slow_ms = 500;
     config.fence.wait_ms = GHOST_MS + 500;
     config.fence.step_timeout_ms = 500;

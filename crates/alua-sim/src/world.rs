@@ -456,11 +456,22 @@ impl World {
     /// Keeps since when the array could serve each host.
     fn note_usable(&mut self) {
         for at in 0..self.hosts.len() {
-            let usable = self.hosts[at].paths.iter().any(|path| {
-                let group = self.array.group_of(path.port);
-                let state = group.and_then(|group| self.array.state(0, group));
-                self.array.is_up(path.port) && state.is_some_and(AccessState::is_live)
-            });
+            let live = |wanted: Option<u16>| {
+                self.hosts[at].paths.iter().any(|path| {
+                    let group = self.array.group_of(path.port);
+                    let state = group.and_then(|group| self.array.state(0, group));
+                    let state = state.filter(|_| self.array.is_up(path.port));
+                    match wanted {
+                        None => state.is_some_and(|state| {
+                            state.is_live() && state != AccessState::LbaDependent
+                        }),
+                        Some(_) => group == wanted && state == Some(AccessState::LbaDependent),
+                    }
+                })
+            };
+            let segments = &self.options.array.units[0].segments;
+            let by_lba = !segments.is_empty() && segments.iter().all(|it| live(Some(it.group)));
+            let usable = live(None) || by_lba;
             self.usable[at] = if usable { self.usable[at].or(Some(self.now)) } else { None };
         }
     }

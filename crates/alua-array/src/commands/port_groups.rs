@@ -215,7 +215,8 @@ impl Array {
                 AccessState::LbaDependent if group.id == segment.group => {
                     AccessState::ActiveOptimized
                 }
-                AccessState::LbaDependent => AccessState::ActiveNonOptimized,
+                // It refuses these blocks.
+                AccessState::LbaDependent => AccessState::Unavailable,
                 state => state,
             };
             let [high, low] = group.id.to_be_bytes();

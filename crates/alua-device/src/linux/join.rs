@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use alua_core::identity::{Identity, UnitName};
 use alua_core::spc::designator::DeviceIdentification;
+use alua_core::spc::referrals::SegmentLayout;
 use alua_host::discovery::{Options, probe};
 use alua_host::hctl::Hctl;
 use alua_host::sg::{OpenError, SgDevice};
@@ -55,6 +56,7 @@ pub(super) struct Joiner {
 pub(super) struct Asked {
     identity: Identity,
     pub(super) geometry: Geometry,
+    pub(super) referrals: Option<SegmentLayout>,
     device: SgDevice,
     node: PathBuf,
     label: String,
@@ -96,7 +98,7 @@ impl Joiner {
             Identity::from_page(&page).map_err(|_| silent("a page 83h without contradiction"))?;
         let capacity = says.capacity.ok_or_else(|| silent("its capacity"))?;
         let geometry = Geometry { blocks: capacity.blocks, block_size: capacity.block_length };
-        Ok(Asked { identity, geometry, device, node, label })
+        Ok(Asked { identity, geometry, referrals: says.referrals, device, node, label })
     }
 
     /// Makes a path of a disk; `None` for one of another unit.
@@ -115,7 +117,7 @@ impl Joiner {
         hctl: Hctl,
         asked: Asked,
     ) -> Result<PathId, JoinError> {
-        let Asked { identity, geometry, device: scsi, node, label } = asked;
+        let Asked { identity, geometry, device: scsi, node, label, .. } = asked;
         let size = geometry.block_size;
         let disk = Disk::open(&node, &label, hctl, &self.sys, size, self.read_only)?;
         let disk = Arc::new(disk);

@@ -115,6 +115,7 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
                 none => {
                     let mut settings = Settings::new(unit.name, unit.alua(), asked.geometry);
                     settings.config = config.clone();
+                    settings.config.referrals = asked.referrals;
                     offers(&mut settings, &joiner, path, read_only);
                     let started = Device::start(settings, Box::new(ring.clone()));
                     &*none.insert(started.map_err(|error| {

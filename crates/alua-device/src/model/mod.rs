@@ -16,6 +16,7 @@ use alua_array::{Array, Config, ConfigError, ConnectError, Event, NexusId, Outco
 use alua_core::identity::Identity;
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::spc::inquiry::StandardInquiry;
+use alua_core::spc::referrals::SegmentLayout;
 use alua_core::tpgs;
 use alua_multipath::{Geometry, PathTraits, sbc};
 
@@ -123,6 +124,7 @@ struct Known {
     identity: Identity,
     managed: Result<tpgs::Managed, tpgs::AluaOff>,
     geometry: Geometry,
+    referrals: Option<SegmentLayout>,
 }
 
 impl ModelArray {
@@ -195,6 +197,7 @@ impl ModelArray {
         let (_, _, _, first) = known.first().ok_or_else(none)?;
         let mut settings = Settings::new(first.identity.name, first.managed, first.geometry);
         settings.config = serve.config.clone();
+        settings.config.referrals = first.referrals;
         settings.read_only = serve.read_only;
         let device = Device::start(settings, Box::new(ModelReactor::new(self.clone())))?;
         self.lock().backs.push(device.back());
@@ -285,11 +288,14 @@ impl Model {
         let data = self.read(nexus, lun, capacity.as_bytes(), sbc::CAPACITY_BYTES as usize);
         let capacity = data.and_then(|data| sbc::parse_capacity_16(&data));
         let (blocks, block_size) = capacity.ok_or_else(|| silent("no READ CAPACITY data"))?;
+        let page = self.read(nexus, lun, &[0x12, 1, 0xb3, 0, 16, 0], 16);
+        let referrals = page.and_then(|page| SegmentLayout::parse(&page).ok());
         let managed = tpgs::evaluate_path(inquiry.device_type, inquiry.tpgs, Some(&identity));
         Ok(Known {
             identity,
             managed: managed.map(|(managed, _)| managed),
             geometry: Geometry { blocks, block_size },
+            referrals,
         })
     }
 

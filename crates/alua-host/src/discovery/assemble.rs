@@ -157,7 +157,14 @@ fn kernel_copies(device: &ScsiDevice) -> Option<Probe> {
         let text = UnitSerial::new(page).ok()?.serial().to_string().trim().to_owned();
         (!text.is_empty()).then_some(text)
     });
-    Some(Probe { inquiry, serial, page_83h: None, capacity: None, missing: Vec::new() })
+    Some(Probe {
+        inquiry,
+        serial,
+        page_83h: None,
+        capacity: None,
+        referrals: None,
+        missing: Vec::new(),
+    })
 }
 
 fn size_in_sysfs(device: &ScsiDevice) -> Option<Capacity> {

@@ -70,6 +70,8 @@ pub enum Step {
     Identification,
     /// READ CAPACITY (16), or (10).
     Capacity,
+    /// Page B3h.
+    Referrals,
 }
 
 impl fmt::Display for Step {
@@ -80,6 +82,7 @@ impl fmt::Display for Step {
             Self::UnitSerial => "INQUIRY page 80h",
             Self::Identification => "INQUIRY page 83h",
             Self::Capacity => "READ CAPACITY",
+            Self::Referrals => "INQUIRY page B3h",
         })
     }
 }

@@ -5,9 +5,10 @@ use std::thread;
 use alua_core::spc::Status;
 use alua_core::spc::cdb::{Cdb, opcode};
 use alua_core::spc::inquiry::{
-    DEVICE_IDENTIFICATION, SUPPORTED_PAGES, StandardInquiry, SupportedPages, UNIT_SERIAL_NUMBER,
-    UnitSerial, VpdPage,
+    DEVICE_IDENTIFICATION, REFERRALS, SUPPORTED_PAGES, StandardInquiry, SupportedPages,
+    UNIT_SERIAL_NUMBER, UnitSerial, VpdPage,
 };
+use alua_core::spc::referrals::SegmentLayout;
 use alua_core::spc::sense::{Sense, SenseKey};
 
 use super::{Options, Step, StepError};
@@ -48,11 +49,14 @@ pub struct Probe {
     pub page_83h: Option<Vec<u8>>,
     /// The size, when it was asked for.
     pub capacity: Option<Capacity>,
+    /// How blocks are divided among target port groups, when the capacity was asked for and the
+    /// device has page B3h.
+    pub referrals: Option<SegmentLayout>,
     /// What could not be read.
     pub missing: Vec<(Step, StepError)>,
 }
 
-/// Asks a device what it is. `with_capacity`: READ CAPACITY too.
+/// Asks a device what it is. `with_capacity`: READ CAPACITY and page B3h too.
 ///
 /// The first step without an answer (not: with a refusal) is the last one: a device that does not
 /// answer costs one timeout, not five. The number of commands sent comes beside the result.
@@ -80,12 +84,19 @@ impl<T: Transport + ?Sized> Asker<'_, T> {
     fn probe(&mut self, with_capacity: bool) -> Result<Probe, StepError> {
         let bytes = self.inquiry(None, INQUIRY_LENGTH)?;
         let inquiry = StandardInquiry::parse(&bytes).map_err(StepError::Malformed)?;
-        let mut probe =
-            Probe { inquiry, serial: None, page_83h: None, capacity: None, missing: Vec::new() };
+        let mut probe = Probe {
+            inquiry,
+            serial: None,
+            page_83h: None,
+            capacity: None,
+            referrals: None,
+            missing: Vec::new(),
+        };
         if inquiry.peripheral_qualifier == 0 {
             let steps = [Step::SupportedPages, Step::UnitSerial, Step::Identification];
             let mut listed = None;
-            for step in steps.into_iter().chain(with_capacity.then_some(Step::Capacity)) {
+            let sizes = [Step::Capacity, Step::Referrals].into_iter().filter(|_| with_capacity);
+            for step in steps.into_iter().chain(sizes) {
                 let Err(error) = self.step(step, &mut listed, &mut probe) else { continue };
                 let silent = matches!(error, StepError::Transport(_));
                 probe.missing.push((step, error));
@@ -120,6 +131,13 @@ impl<T: Transport + ?Sized> Asker<'_, T> {
                 probe.page_83h = Some(self.listed_page(DEVICE_IDENTIFICATION, listed.as_deref())?);
             }
             Step::Capacity => probe.capacity = Some(self.capacity()?),
+            // Few have it: it is not asked for in the blind.
+            Step::Referrals if listed.as_ref().is_some_and(|it| it.contains(&REFERRALS)) => {
+                let page = self.page(REFERRALS)?;
+                let layout = SegmentLayout::parse(&page).map_err(StepError::Malformed)?;
+                probe.referrals = Some(layout);
+            }
+            Step::Referrals => {}
         }
         Ok(())
     }
