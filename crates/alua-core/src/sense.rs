@@ -107,6 +107,16 @@ pub fn is_transition(sense: &Sense) -> bool {
     meaning(sense).state == Some(AccessState::Transitioning)
 }
 
+/// Whether `sense` is the unit attention that tells of a reset or a lost nexus (ASC 29h): what
+/// was behind the path before, and what lay in a volatile cache, may be gone.
+#[must_use]
+pub fn tells_of_reset(sense: &Sense) -> bool {
+    sense.key == SenseKey::UnitAttention && sense.asc == RESET && !sense.deferred
+}
+
+/// ASC of these unit attentions.
+const RESET: u8 = 0x29;
+
 const NOT_READY: &[SenseKey] = &[SenseKey::NotReady];
 const ATTENTION: &[SenseKey] = &[SenseKey::UnitAttention];
 /// Targets that report a state under UNIT ATTENTION mean the same as under NOT READY.

@@ -2,9 +2,9 @@
 
 use alua_core::access::AccessState;
 use alua_core::select::Outlook;
-use alua_core::sense::{Disposition, Recheck};
+use alua_core::sense::{Disposition, Recheck, tells_of_reset};
 use alua_core::spc::Status;
-use alua_core::spc::sense::{Sense, SenseKey};
+use alua_core::spc::sense::Sense;
 use alua_core::unit::{self, ActivationId, ActivationRefused, CommandKind, Outcome};
 
 use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
@@ -17,8 +17,6 @@ use crate::time::Time;
 
 /// From one activation of the engine's own that did not help to the next, first, in milliseconds.
 const ACTIVATE_AGAIN_FIRST_MS: u32 = 1_000;
-/// ASC of the unit attentions that tell of a reset or a lost nexus.
-const RESET: u8 = 0x29;
 /// Where the doubling of that ends.
 const ACTIVATE_AGAIN_MAX_MS: u32 = 60_000;
 
@@ -109,7 +107,7 @@ impl Engine {
 
     /// Counts what tells of a reset: each nexus is told of each once, by whichever command meets it.
     pub(crate) fn note_reset(&mut self, sense: &Sense) {
-        if sense.key == SenseKey::UnitAttention && sense.asc == RESET {
+        if tells_of_reset(sense) {
             self.resets += 1;
         }
     }

@@ -12,10 +12,10 @@ use super::machine::{Parts, Role};
 use super::refresh::Reason;
 use super::slots::{IdentityCheck, PathId, Transport};
 use crate::identity::Identity;
-use crate::sense::{Meaning, Recheck};
+use crate::sense::{Meaning, Recheck, tells_of_reset};
 use crate::spc::Status;
 use crate::spc::designator::DeviceIdentification;
-use crate::spc::sense::{Sense, SenseKey};
+use crate::spc::sense::Sense;
 use crate::time::Time;
 
 /// What a reading of page 83h says.
@@ -26,14 +26,10 @@ enum Reading {
     Unclear,
 }
 
-/// ASC of the unit attentions that tell of a reset or a lost nexus.
-const RESET: u8 = 0x29;
-
 impl Parts<'_> {
     /// Doubts the identity of a path where sense data gives a reason.
     pub(super) fn note_identity(&mut self, id: PathId, sense: &Sense, what: &Meaning, now: Time) {
-        let reset = sense.key == SenseKey::UnitAttention && sense.asc == RESET && !sense.deferred;
-        let doubtful = reset && self.state.config.identity_after_reset;
+        let doubtful = tells_of_reset(sense) && self.state.config.identity_after_reset;
         if doubtful || what.recheck.contains(Recheck::IDENTITY) {
             self.doubt_identity(id, now);
         }
