@@ -84,8 +84,6 @@ pub enum Health {
     Good,
     /// Its transport failed.
     Failed,
-    /// It answers TEST UNIT READY and fails I/O, again and again.
-    Unsteady,
     /// Its capacity is not the unit's.
     OtherSize,
     /// An administrator took it out.

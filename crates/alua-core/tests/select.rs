@@ -120,7 +120,7 @@ fn optimized_classes_know_that_they_are() {
 
 #[test]
 fn health_comes_before_state() {
-    for health in [Health::Failed, Health::Unsteady, Health::OtherSize, Health::ByHand] {
+    for health in [Health::Failed, Health::OtherSize, Health::ByHand] {
         let it = standing(Some(S::ActiveOptimized), true, Gate::Pass, health, Preference::Ignore);
         assert!(matches!(it, Standing::Out(_)));
     }

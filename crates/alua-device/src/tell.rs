@@ -79,7 +79,6 @@ pub const fn standing(standing: Standing) -> &'static str {
         },
         Standing::Out(Out::Health(health)) => match health {
             Health::Failed => "out, its transport failed",
-            Health::Unsteady => "out, it fails I/O",
             Health::OtherSize => "out by its size",
             Health::ByHand => "out by hand",
             Health::Good => "out",

@@ -149,7 +149,6 @@ impl PathView {
             },
             Standing::Out(Out::Health(health)) => match health {
                 Health::Failed => "its transport failed",
-                Health::Unsteady => "it answers and fails I/O, again and again",
                 Health::OtherSize => "it tells another size than the unit has",
                 Health::ByHand => "it was taken out by hand",
                 Health::Good => "nothing is wrong with it",
