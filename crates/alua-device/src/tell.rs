@@ -36,11 +36,8 @@ pub(crate) fn text(event: &Event, label: impl Fn(PathId) -> Option<String>) -> S
             "{}: {writes} writes of unknown outcome: fenced before they are sent again",
             name(path)
         ),
-        Event::FenceEnded { path, by: Some(by), writes } => {
-            format!("{}: {writes} writes are over, proven by: {by}", name(path))
-        }
-        Event::FenceEnded { path, by: None, writes } => {
-            format!("{}: {writes} writes count as over: the bounded wait has passed", name(path))
+        Event::FenceEnded { path, by, writes } => {
+            format!("{}: {writes} writes are over, by: {by}", name(path))
         }
         Event::NoPath => "no path is live and nothing ends by itself: requests wait".to_owned(),
         Event::GivesUp => "no path came back in time: requests fail".to_owned(),

@@ -282,8 +282,8 @@ pub enum Event {
     FenceEnded {
         /// The path.
         path: PathId,
-        /// What proved it; `None` for the bounded wait.
-        by: Option<&'static str>,
+        /// What proved it, or that the bounded wait is over.
+        by: &'static str,
         /// How many writes.
         writes: u32,
     },

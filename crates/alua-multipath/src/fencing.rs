@@ -68,7 +68,7 @@ impl Engine {
         let writes = std::mem::take(&mut path.fenced);
         if std::mem::take(&mut path.fence_told) {
             let path = path.id(place);
-            self.tell(Event::FenceEnded { path, by: Some(by), writes });
+            self.tell(Event::FenceEnded { path, by, writes });
         }
     }
 
@@ -106,7 +106,7 @@ impl Engine {
             let since = self.commands.get(io).and_then(|command| command.doubt);
             if since.is_some_and(|since| since.after(wait) <= now) {
                 self.counters.doubts_outwaited += 1;
-                self.end_doubt(io, "the time is over", now);
+                self.end_doubt(io, "the bounded wait", now);
             }
         }
     }
