@@ -11,7 +11,7 @@
 //!    LBA-dependent, whatever the policy (I11). Standby, unavailable and offline are never used.
 //! 2. Between paths of the best class the [`Policy`] decides.
 //! 3. [`Policy::ServiceTime`] alone may leave the class, and only where the optimized paths are
-//!    measurably worse: see [`OUTRUN_NUM`].
+//!    measurably worse: see [`OUTRUN_NUM`]. It never does so for a deferred path.
 //! 4. No live path: the request waits where a path stands in [`Standing::Waits`], else nothing is
 //!    left to wait for but the consumer's own limit ([`outlook`]).
 
@@ -355,7 +355,8 @@ fn first_by(
     least.map(|(_, _, place)| place)
 }
 
-/// A measured path of a worse class that is expected to answer well before the chosen one.
+/// A measured path of a worse class that is expected to answer well before the chosen one. No
+/// deferred one: speed is not what it was put back for.
 fn outruns(paths: &[Candidate], after: usize, chosen: usize) -> Option<usize> {
     let chosen = paths.get(chosen)?;
     let (best, cost) = (chosen.class?, chosen.cost());
@@ -363,7 +364,7 @@ fn outruns(paths: &[Candidate], after: usize, chosen: usize) -> Option<usize> {
         return None;
     }
     let measured = |it: &Candidate| {
-        let worse = it.class.is_some_and(|class| class > best);
+        let worse = it.class.is_some_and(|class| class > best && !class.is_deferred());
         (worse && it.room && it.service_ns > 0).then(|| it.cost())
     };
     let other = first_by(paths, after, measured)?;

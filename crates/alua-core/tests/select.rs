@@ -233,6 +233,9 @@ fn service_time_leaves_the_class_only_where_it_is_measurably_worse() {
     assert_eq!(pick(&[slow(700_000), fast], Policy::ServiceTime, 0), Some((0, Why::Best)), "noise");
     let close = live(false, 0, 1_900_000, 0);
     assert_eq!(pick(&[slow(2_000_000), close], Policy::ServiceTime, 0), Some((0, Why::Best)));
+    let deferred = Candidate { class: fast.class.map(Class::deferred), ..fast };
+    let paths = [slow(20_000_000), deferred];
+    assert_eq!(pick(&paths, Policy::ServiceTime, 0), Some((0, Why::Best)), "not to a deferred one");
     let unknown = live(false, 0, 0, 0);
     assert_eq!(pick(&[slow(20_000_000), unknown], Policy::ServiceTime, 0), Some((0, Why::Best)));
     assert_eq!(pick(&[slow(20_000_000), fast], Policy::QueueDepth, 0), Some((0, Why::Best)));

@@ -231,8 +231,9 @@ impl Engine {
             return None;
         }
         let class = self.candidates[chosen].class;
-        let worse =
-            self.candidates.iter().enumerate().filter(|(_, it)| it.room && it.class > class);
+        let worse = self.candidates.iter().enumerate().filter(|(_, it)| {
+            it.room && it.class > class && !it.class.is_some_and(|class| class.is_deferred())
+        });
         worse.min_by_key(|(_, it)| (it.service_ns, it.in_flight)).map(|(place, _)| place)
     }
 
