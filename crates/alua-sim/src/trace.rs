@@ -7,10 +7,13 @@ use alua_multipath::Time;
 /// What the columns mean.
 pub const LEGEND: &str = "\
 seconds      who  what       details
-             array: the model array; h0, h1: a host's engine; check: a checker
+             world: who makes the faults; array: the model array; h0, h1: a host's engine;
+             check: a checker
+             fault: a fault event begins; event: what the array is told to do, or a fault's end;
+             medium: a command's blocks reach the medium; path: one is added or removed;
              submit, done: a client's request; send, back: an I/O command on a path;
              ctl, ctl-back: a command of the driver; fence, fenced: a fence step;
-             event: something happens to the array or by hand; tell: the engine says so";
+             tell: the engine says so; VIOLATION: what was found";
 
 /// Collects the lines.
 #[derive(Debug)]
