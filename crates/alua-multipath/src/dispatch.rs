@@ -208,8 +208,12 @@ impl Engine {
         let ranks = &self.ranks[..self.places];
         let (mut place, why) = select::pick_ranked(ranks, &self.candidates, policy, self.chosen)?;
         self.turns = self.turns.wrapping_add(1);
-        if policy == Policy::ServiceTime && self.turns.is_multiple_of(TRIAL_TURNS) {
-            place = self.trial(place, why).unwrap_or(place);
+        if policy == Policy::ServiceTime {
+            let trial = self.turns.is_multiple_of(TRIAL_TURNS);
+            match trial.then(|| self.trial(place, why)).flatten() {
+                Some(other) => place = other,
+                None => self.paths[place].counters.outran += u64::from(why == Why::Outruns),
+            }
         }
         if self.broken(Sabotage::WorstFirst) {
             let live = self.candidates.iter().enumerate().filter(|(_, it)| it.room);

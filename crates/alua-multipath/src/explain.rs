@@ -3,7 +3,7 @@
 use alua_core::access::AccessState;
 use alua_core::cause::Cause;
 use alua_core::gate::{Hold, Refusal};
-use alua_core::select::{Health, Out, Outlook, Standing};
+use alua_core::select::{self, Class, Health, Out, Outlook, Standing, Why};
 
 use crate::action::PathId;
 use crate::engine::{Counters, Engine, Geometry, Switch};
@@ -29,6 +29,11 @@ pub struct PathView {
     pub standing: Standing,
     /// Whether the next I/O may go down it.
     pub used: bool,
+    /// It is used though a better path is live, because the better ones take measurably longer
+    /// ([`select::Policy::ServiceTime`]).
+    pub outruns: bool,
+    /// It is one of the best paths, and not used because it takes measurably longer than another.
+    pub outrun: bool,
     /// Live, and behind others: it came back a moment ago, or another was chosen by hand.
     pub deferred: bool,
     /// Failed commands that count against it.
@@ -77,6 +82,10 @@ impl Engine {
         let core = path.core?;
         let known = self.unit.access(core);
         let candidate = &self.candidates[place];
+        let faster = self.faster_class();
+        let is_of = |class: Option<Class>| class.is_some() && path.class == class;
+        let outruns = is_of(faster) && candidate.service_ns > 0;
+        let outrun = faster.is_some() && is_of(self.class);
         Some(PathView {
             id,
             group: self.unit.path(core).and_then(|path| path.group()),
@@ -85,7 +94,9 @@ impl Engine {
             cause: known.cause,
             preferred: self.unit.is_preferred(core),
             standing: path.standing,
-            used: path.class.is_some() && path.class == self.class,
+            used: outruns || (is_of(self.class) && !outrun),
+            outruns,
+            outrun,
             deferred: path.class.is_some_and(|class| class.is_deferred()),
             strikes: path.strikes.count,
             out_until: path.strikes.until,
@@ -94,6 +105,13 @@ impl Engine {
             service_ns: candidate.service_ns,
             counters: path.counters,
         })
+    }
+
+    /// The class that the policy uses now instead of the best, because that is measurably slower.
+    fn faster_class(&self) -> Option<Class> {
+        let policy = self.config.policy;
+        let (place, why) = select::pick_ranked(&self.ranks, &self.candidates, policy, self.chosen)?;
+        (why == Why::Outruns).then(|| self.candidates[place].class).flatten()
     }
 
     /// The path that the driver core, and a cause of its, calls so.
@@ -125,6 +143,12 @@ impl PathView {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self.standing {
+            Standing::Live(_) if self.outruns => {
+                "the better paths take measurably longer (service-time)"
+            }
+            Standing::Live(_) if self.outrun => {
+                "it takes measurably longer than a path of a worse class (service-time)"
+            }
             Standing::Live(_) if self.used && self.out_until.is_some() => {
                 "it fails I/O again and again, and nothing better is live"
             }

@@ -155,6 +155,8 @@ impl Strikes {
 pub struct PathCounters {
     /// I/O commands sent.
     pub sent: u64,
+    /// Of those, how many because it was expected to be faster than every better path.
+    pub outran: u64,
     /// Of those, how many did what they should.
     pub good: u64,
     /// Of those, how many the transport lost or nobody answered in time.
@@ -204,7 +206,14 @@ impl Path {
                 reset_after: None,
             },
             sequence: 0,
-            counters: PathCounters { sent: 0, good: 0, lost: 0, retried: 0, failures: 0 },
+            counters: PathCounters {
+                sent: 0,
+                outran: 0,
+                good: 0,
+                lost: 0,
+                retried: 0,
+                failures: 0,
+            },
         }
     }
 

@@ -50,6 +50,7 @@ struct ServedBy {
     places: Vec<String>,
     pid: u32,
     used: bool,
+    outruns: bool,
     standing: String,
     reason: String,
 }
@@ -66,6 +67,7 @@ impl ServedBy {
             places: status.places.clone(),
             pid: status.pid,
             used: path.used,
+            outruns: path.outruns,
             standing: path.standing.clone(),
             reason: path.reason.clone(),
         })

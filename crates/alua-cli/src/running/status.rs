@@ -72,6 +72,8 @@ pub(crate) struct PathStatus {
     pub(crate) preferred: bool,
     pub(crate) standing: String,
     pub(crate) used: bool,
+    #[serde(default)]
+    pub(crate) outruns: bool,
     pub(crate) reason: String,
     pub(crate) strikes: u8,
     pub(crate) out_for_ms: Option<u64>,
@@ -85,6 +87,8 @@ pub(crate) struct Commands {
     pub(crate) in_flight: u64,
     pub(crate) doubts: u64,
     pub(crate) sent: u64,
+    #[serde(default)]
+    pub(crate) outran: u64,
     pub(crate) good: u64,
     pub(crate) lost: u64,
     pub(crate) sent_again: u64,
@@ -183,6 +187,10 @@ impl DeviceStatus {
         if let Some(to) = &self.switched_to {
             let _ = writeln!(out, "  {}", paint(WAIT, &format!("switched by hand to {to}")));
         }
+        if self.paths.iter().any(|path| path.outruns) {
+            let what = "the better paths are measurably slower now: service-time uses another";
+            let _ = writeln!(out, "  {}", paint(WAIT, what));
+        }
         if self.outlook != "live" {
             let what = match (self.gives_up, self.outlook.as_str()) {
                 (true, _) => "no path came back in time: requests fail",
@@ -217,6 +225,7 @@ impl PathStatus {
             }
             .to_owned(),
             used: view.used,
+            outruns: view.outruns,
             reason: view.reason().to_owned(),
             strikes: view.strikes,
             out_for_ms: view.out_until.map(|until| until.since(snapshot.at) / 1_000_000),
@@ -225,6 +234,7 @@ impl PathStatus {
                 in_flight: view.in_flight.into(),
                 doubts: view.doubts.into(),
                 sent: counters.sent,
+                outran: counters.outran,
                 good: counters.good,
                 lost: counters.lost,
                 sent_again: counters.retried,
