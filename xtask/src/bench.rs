@@ -2,6 +2,7 @@
 //!
 //! - Parsers: instructions and nanoseconds per report, ours beside other implementations.
 //! - Scale: 4,096 logical units of eight paths on the model array.
+//! - Engine: what one request costs in native multipath.
 //! - Export: NBD, beside nbdkit. Only when it is asked for: it needs the lab's image.
 //!
 //! Figures from real units come from the lab: `docs/figures.md` names the command.
@@ -32,7 +33,7 @@ const REPORT: &[&str] = &["alua-core", "alua-core-one-state"];
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Only this part; without it, parsers and scale
+    /// Only this part; without it, parsers, scale and engine
     #[arg(value_enum)]
     only: Option<Part>,
     /// Logical units of the scale part
@@ -46,6 +47,8 @@ enum Part {
     Parsers,
     /// Many units on the model array
     Scale,
+    /// One request of native multipath, without faults
+    Engine,
     /// NBD in memory beside nbdkit, with the programs of the lab's image
     Export,
 }
@@ -81,12 +84,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         parsers = parser_rows(&folder, &peers, &times, &mut notes);
     }
     let scale = if wanted(Part::Scale) { scale_rows(args.units)? } else { Vec::new() };
+    let engine = if wanted(Part::Engine) { engine_rows()? } else { Vec::new() };
     machine();
     for note in notes {
         println!("{note}");
     }
     show(["parser", "instructions per report", "ns per report"], &parsers);
     show([&format!("{} units, 8 paths, 2 groups", args.units), "figure", "goal"], &scale);
+    show(["4 KiB, submission to completion, 8 paths", "figure", "goal"], &engine);
     Ok(())
 }
 
@@ -193,6 +198,37 @@ fn scale_rows(units: u32) -> Result<Vec<Row>> {
         Row { name: next(), value: next(), other: next() }
     };
     Ok(said.lines().map(row).collect())
+}
+
+/// What is measured of the engine: the work, its name, and the goals for instructions and time.
+const ENGINE: [(&str, &str, &str, &str); 3] = [
+    ("read", "read", "1000", ""),
+    ("write", "write, with its place in the order of writes", "1000", ""),
+    ("select", "the choice alone, and the load taken in", "", "20"),
+];
+
+fn engine_rows() -> Result<Vec<Row>> {
+    let times = run::capture(program("alua-bench-engine").arg("time"))?;
+    let mut rows = Vec::new();
+    for (work, name, instructions, nanos) in ENGINE {
+        let mut add = |what: &str, value: String, goal: &str| {
+            rows.push(Row { name: format!("{name}, {what}"), value, other: goal.to_owned() });
+        };
+        let counted = instructions::per_call(|count| {
+            let mut command = program("alua-bench-engine");
+            command.args([work, &count.to_string()]);
+            command
+        })?;
+        let mut line = times.lines().filter_map(|line| line.strip_prefix(work)).map(str::trim);
+        let (ns, allocations) = line
+            .next()
+            .and_then(|line| line.split_once(' '))
+            .with_context(|| format!("alua-bench-engine told no time of {work}"))?;
+        add("instructions", counted.to_string(), instructions);
+        add("ns", ns.to_owned(), nanos);
+        add("allocations", allocations.to_owned(), "0");
+    }
+    Ok(rows)
 }
 
 fn show(head: [&str; 3], rows: &[Row]) {

@@ -170,7 +170,7 @@ fn ranks_say_what_the_rules_say() {
                     class: (random(5) > 0).then_some(class),
                     room: random(4) > 0,
                     in_flight: [random(3), random(1 << 20)][random(2) as usize] as u32,
-                    service_ns: [0, 500_000, 900_000, 1 << 18][random(4) as usize] as u32,
+                    service_ns: [0, 500_000, 900_000, 1 << 18_u32][random(4) as usize],
                     distance: random(3) as u8,
                 }
             })
@@ -187,7 +187,7 @@ fn ranks_say_what_the_rules_say() {
                     assert!(paths[place].class > paths[plainly.unwrap()].class);
                 }
                 chosen => {
-                    assert_eq!(chosen.map(|(place, _)| place), plainly, "{policy}: {paths:?}")
+                    assert_eq!(chosen.map(|(place, _)| place), plainly, "{policy}: {paths:?}");
                 }
             }
         }

@@ -6,7 +6,7 @@ use alua_core::spc::sense::Sense;
 
 use crate::action::{Action, Event, IoId};
 use crate::engine::{Command, Engine};
-use crate::request::{Operation, RequestError, RequestId, Stage};
+use crate::request::{Entry, Operation, RequestError, RequestId, Stage};
 use crate::sabotage::Sabotage;
 use crate::table::Key;
 use crate::time::Time;
@@ -91,15 +91,17 @@ impl Engine {
         now: Time,
     ) {
         if verdict.next == Next::Done {
-            self.paths[place].answered = now;
-            self.still_known(place, sent);
-            self.paths[place].counters.good += 1;
+            let path = &mut self.paths[place];
+            path.answered = now;
+            path.still_known(sent);
+            path.counters.good += 1;
+            let is_news = path.success_is_news;
             self.measure(place, now.since(sent));
             if self.broken(Sabotage::ReportAlways) {
                 self.unit.refresh(now.core());
                 self.core_dirty = true;
             }
-            if self.paths[place].success_is_news {
+            if is_news {
                 self.note_success(place, now);
             }
             return;
@@ -172,8 +174,18 @@ impl Engine {
         }
     }
 
-    /// A part of a request is done: the next part follows, or a flush, or that was all.
+    /// A command did what it should: its request is done, or goes on.
+    #[inline(always)]
     fn part_done(&mut self, key: Key, io: Key, now: Time) {
+        if self.requests.get(key).is_some_and(Entry::is_one_command) {
+            self.complete(key, Ok(()), Some(io), now);
+        } else {
+            self.next_part(key, io, now);
+        }
+    }
+
+    /// A part of a request is done: the next part follows, or a flush, or that was all.
+    fn next_part(&mut self, key: Key, io: Key, now: Time) {
         let Some(entry) = self.requests.get_mut(key) else { return };
         entry.avoid = None;
         match entry.flushing {

@@ -161,20 +161,38 @@ impl Engine {
     }
 
     /// As [`Self::choose_but`], and only a path of which is known who is behind it; others are asked.
+    #[inline(always)]
     pub(crate) fn choose_known(&mut self, avoid: Option<u16>, now: Time) -> Option<usize> {
-        loop {
-            let place = self.choose_but(avoid)?;
-            if self.is_known(place, now) || !self.ask(place, now) {
-                return Some(place);
-            }
+        let place = self.choose_but(avoid)?;
+        if self.is_known(place, now) {
+            return Some(place);
+        }
+        self.ask_and_choose(place, avoid, now)
+    }
+
+    /// The first chosen is not known.
+    #[cold]
+    fn ask_and_choose(&mut self, first: usize, avoid: Option<u16>, now: Time) -> Option<usize> {
+        let mut place = first;
+        while !self.is_known(place, now) && self.ask(place, now) {
             self.candidates[place].room = false;
             self.rank(place);
+            place = self.choose_but(avoid)?;
         }
+        Some(place)
     }
 
     /// As [`Self::choose`], another path than `avoid` where one is live.
+    #[inline]
     fn choose_but(&mut self, avoid: Option<u16>) -> Option<usize> {
-        let Some(avoid) = avoid.map(usize::from) else { return self.choose() };
+        match avoid {
+            None => self.choose(),
+            Some(avoid) => self.choose_other(avoid.into()),
+        }
+    }
+
+    #[cold]
+    fn choose_other(&mut self, avoid: usize) -> Option<usize> {
         let class = self.candidates[avoid].class.take();
         let rank = std::mem::replace(&mut self.ranks[avoid], Rank::NONE);
         let other = self.choose();
@@ -184,7 +202,7 @@ impl Engine {
     }
 
     /// The place of the path for the next command.
-    #[inline]
+    #[inline(always)]
     fn choose(&mut self) -> Option<usize> {
         let policy = self.config.policy;
         let ranks = &self.ranks[..self.places];
@@ -231,15 +249,13 @@ impl Engine {
         candidate.room = path.class.is_some()
             && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
             && path.ask.out.is_none();
-        let opens = !had_room && candidate.room;
-        self.rank(place);
-        if opens && !self.waiting.is_empty() {
+        self.ranks[place] = Rank::of(candidate, self.config.policy);
+        if !had_room && candidate.room && !self.waiting.is_empty() {
             self.kick = true;
         }
     }
 
     /// Keeps the rank of a path whose candidate has changed.
-    #[inline(always)]
     pub(crate) fn rank(&mut self, place: usize) {
         self.ranks[place] = Rank::of(&self.candidates[place], self.config.policy);
     }

@@ -548,7 +548,7 @@ impl Engine {
 
     /// Brings everything into a known shape after an input: the driver core is asked, standings are
     /// found anew where they may have changed, and requests that wait are sent where they can.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle(&mut self, now: Time) {
         self.last_time = now;
         if !self.is_quiet() {
@@ -584,9 +584,11 @@ impl Engine {
     }
 
     /// Whether nothing is to be settled: the state of nearly every request without faults.
-    #[inline]
+    #[inline(always)]
     fn is_quiet(&self) -> bool {
-        let news = [self.core_dirty, self.stale, self.fencing, self.kick] != [false; 4];
+        // As one number: the compiler makes a chain of steps of four flags otherwise.
+        let news = [self.core_dirty, self.stale, self.fencing, self.kick].map(u8::from);
+        let news = u32::from_ne_bytes(news) != 0;
         let waits = !self.waiting.is_empty() || self.poll.is_some() || self.gives_up;
         let watches = matches!(self.config.activation, Activation::OptimizedLost { .. })
             || self.broken(Sabotage::PullAlways);

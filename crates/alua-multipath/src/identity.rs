@@ -91,8 +91,7 @@ impl Engine {
 
     /// A path answered a command that was sent then, while it was known.
     pub(crate) fn still_known(&mut self, place: usize, sent: Time) {
-        let path = &mut self.paths[place];
-        path.known_until = path.known_until.max(sent.after(path.ask.window_ms));
+        self.paths[place].still_known(sent);
     }
 
     /// A path is certain to have led to the unit then.

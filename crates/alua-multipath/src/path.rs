@@ -230,6 +230,12 @@ impl Path {
         }
     }
 
+    /// A command that was sent then, while it was known who is behind the path, was answered: see
+    /// `identity`.
+    pub(crate) fn still_known(&mut self, sent: Time) {
+        self.known_until = self.known_until.max(sent.after(self.ask.window_ms));
+    }
+
     /// The next number for a command or a step of this path.
     pub(crate) const fn number(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);

@@ -169,6 +169,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Whether the command that was sent last is all that it takes, as nearly always.
+    pub(crate) const fn is_one_command(&self) -> bool {
+        self.part == self.request.blocks
+            && self.flushing.is_none()
+            && !matches!(self.request.operation, Operation::WriteZeroes { fua: true, .. })
+    }
+
     /// A flush that was lost, or met a reset, may have come too late for its data.
     pub(crate) const fn begin_anew_if_flushing(&mut self) {
         if self.flushing.take().is_some() {
