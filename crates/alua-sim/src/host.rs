@@ -1,7 +1,7 @@
 //! A host: the engine, and the shell that carries its actions to the model array.
 //!
-//! The shell keeps the contract of `alua_multipath` to the letter, and the checkers that need to
-//! see each action sit here.
+//! The shell keeps the contract of `alua_multipath` to the letter. The checkers that need to see each
+//! action sit in `carry`.
 
 mod carry;
 
@@ -14,7 +14,7 @@ use alua_core::spc::Status;
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::spc::sense::SenseKey;
 use alua_core::tpgs;
-use alua_core::unit::{self};
+use alua_core::unit;
 use alua_multipath::{
     ControlId, Engine, FenceAnswer, FenceId, Geometry, IoId, NewPath, Operation, PathId,
     PathTraits, Request, RequestError, RequestId, Time,
