@@ -359,8 +359,28 @@ impl Array {
             state.stopped = false;
             state.medium.volatile = state.default_volatile;
             state.descriptor_sense = self.config.array.descriptor_sense;
+            self.forget_states(unit);
             self.establish(unit, SenseCode::POWER_ON, |_, _| true);
         }
+    }
+
+    /// What a reset does to the access states, where it does anything to them.
+    pub(crate) fn forget_states(&mut self, unit: usize) {
+        if self.alua.reset_keeps_states {
+            return;
+        }
+        let first = self.units[unit].first_states.clone();
+        let targets: Vec<_> = first.into_iter().enumerate().collect();
+        self.change(&Change {
+            unit,
+            targets: &targets,
+            view: None,
+            by: ChangedBy::Implicit,
+            transition: AT_ONCE,
+            fails: false,
+            quiet: true,
+            except: None,
+        });
     }
 
     /// Other habits. What INQUIRY shows of them is announced with 3F/03.

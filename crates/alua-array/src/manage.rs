@@ -117,6 +117,7 @@ impl Array {
         let name = &self.units[unit].name;
         self.trace.note(self.clock.now(), "abort", format_args!("{name} reset: {ended} ended"));
         self.units[unit].stopped = false;
+        self.forget_states(unit);
         self.establish(unit, SenseCode::DEVICE_RESET, |_, _| true);
     }
 
