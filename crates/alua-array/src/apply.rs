@@ -8,7 +8,9 @@ use crate::alua::{Change, ChangedBy};
 use crate::array::{Array, put};
 use crate::config::Transition;
 use crate::event::{Event, LostTasks};
+use crate::fault::Fault;
 use crate::sense::SenseCode;
+use crate::task::ArmedFault;
 
 const AT_ONCE: Transition = Transition::Takes(Duration::ZERO);
 
@@ -46,11 +48,12 @@ impl Array {
             Event::Heal => self.heal(),
             Event::Arm { fault } | Event::Disarm { fault } => {
                 let armed = matches!(event, Event::Arm { .. });
-                for state in self.faults.iter_mut().filter(|state| state.name == *fault) {
+                for state in self.faults.iter_mut().filter(|state| state.rule.name == *fault) {
                     state.armed = armed;
                     (state.seen, state.met) = (0, 0);
                 }
             }
+            Event::Fault { fault } => self.add_fault((**fault).clone()),
             Event::Map { .. }
             | Event::Unmap { .. }
             | Event::Resize { .. }
@@ -77,6 +80,15 @@ impl Array {
                     self.units[unit].read_only = *on;
                 }
             }
+        }
+    }
+
+    fn add_fault(&mut self, fault: Fault) {
+        let old = self.faults.iter_mut().find(|state| state.rule.name == fault.name);
+        let new = ArmedFault::new(fault);
+        match old {
+            Some(old) => *old = new,
+            None => self.faults.push(new),
         }
     }
 

@@ -159,6 +159,7 @@ impl Array {
     /// Adds the events of a script. Times that have passed count as now.
     pub fn run_script(&mut self, script: Vec<(Time, Event)>) {
         for (at, event) in script {
+            self.names.learn(&event);
             self.clock.schedule(at, What::Script(self.script.len() as u32));
             self.script.push(event);
         }
@@ -226,6 +227,7 @@ impl Array {
     /// An event that speaks of what the array does not have; nothing has happened then.
     pub fn apply(&mut self, event: &Event) -> Result<(), ConfigError> {
         self.names.check(event)?;
+        self.names.learn(event);
         self.happen(event);
         Ok(())
     }

@@ -163,23 +163,23 @@ impl Array {
     /// Puts a command in the table and schedules what will become of it.
     pub(crate) fn start(&mut self, mut task: Task, time: Duration) {
         let now = self.clock.now();
-        let action = task.fault.map(|fault| self.faults[fault as usize].action.clone());
-        let (mut run, mut break_at) = (Some(time), None);
-        match action {
+        let (mut run, mut break_at, mut silent) = (Some(time), None, task.silent);
+        match task.action() {
             Some(FaultAction::Hang { runs }) => {
-                task.silent = true;
+                silent = true;
                 run = runs.then_some(time);
             }
             Some(FaultAction::Transport { runs_after, .. }) => {
-                task.silent = true;
+                silent = true;
                 break_at = Some(time);
-                run = runs_after;
+                run = *runs_after;
             }
             Some(FaultAction::LateStart(delay) | FaultAction::IgnoreAbort(delay)) => {
-                run = Some(time + delay);
+                run = Some(time + *delay);
             }
             _ => {}
         }
+        task.silent = silent;
         task.ran = run.is_none();
         let key = self.tasks.insert(task);
         if let Some(after) = run {
@@ -198,9 +198,7 @@ impl Array {
         task.ran = true;
         if task.silent {
             self.keep_buffer(data_in);
-            let hangs = task.fault.is_some_and(|fault| {
-                matches!(self.faults[fault as usize].action, FaultAction::Hang { .. })
-            });
+            let hangs = matches!(task.action(), Some(FaultAction::Hang { .. }));
             // Its transport has yet to fail, or an abort has yet to find it.
             if !task.broken || hangs {
                 self.tasks.put(key, task);
@@ -214,10 +212,10 @@ impl Array {
         }
         let residual = task.capacity as i64 - data_in.len() as i64;
         data_in.truncate(task.capacity);
-        let late = task.fault.and_then(|fault| match self.faults[fault as usize].action {
-            FaultAction::LateAnswer(delay) => Some(delay),
+        let late = match task.action() {
+            Some(FaultAction::LateAnswer(delay)) => Some(*delay),
             _ => None,
-        });
+        };
         let outcome = Outcome::Answered { status, sense, data_in, residual };
         match late {
             Some(delay) => {
@@ -249,7 +247,7 @@ impl Array {
             self.tasks.put(key, task);
             return;
         }
-        let error = match task.fault.map(|fault| &self.faults[fault as usize].action) {
+        let error = match task.action() {
             Some(FaultAction::Transport { error, .. }) => *error,
             _ => TransportError::Error,
         };

@@ -159,7 +159,7 @@ impl Array {
     /// How many commands a fault has met since it was armed; `None` where there is no such fault.
     #[must_use]
     pub fn fault_count(&self, name: &str) -> Option<u32> {
-        self.faults.iter().find(|fault| fault.name == name).map(|fault| fault.met)
+        self.faults.iter().find(|fault| fault.rule.name == name).map(|fault| fault.met)
     }
 
     /// Commands that the array holds: waiting, hanging, on their way back, or alive though their

@@ -31,6 +31,23 @@ fn a_served_array_is_read_written_and_switched() {
     assert!(lines.iter().any(|line| line.contains("cut")), "{lines:?}");
 }
 
+/// Any fault, with the words of the array file, without being in it.
+#[test]
+fn a_fault_is_made_by_an_event() {
+    let served = Served::start(&[]);
+    let mut session = served.log_in("iqn.2026-03.invalid.test:host", 1);
+    let work = Work { write: false, random: true, size: 4096, depth: 1 };
+    let short = Duration::from_millis(50);
+    let fault = ["fault", "name=f", "command=read-10,read-16", "action=check", "sense=3/11/00"];
+    assert_eq!(served.event(&fault).0, 0);
+    assert!(session.0.run(0, &work, short).is_err(), "reads end with MEDIUM ERROR");
+    let mut session = served.log_in("iqn.2026-03.invalid.test:host", 2);
+    assert_eq!(served.event(&["disarm", "fault=f"]).0, 0);
+    assert!(session.0.run(0, &work, short).is_ok());
+    let (code, said) = served.event(&["fault", "name=g", "action=bussy"]);
+    assert!(code == 1 && said.contains("did you mean `busy`?"), "{code} {said}");
+}
+
 #[test]
 fn what_is_wrong_with_an_event_is_said() {
     let served = Served::start(&[]);
