@@ -31,6 +31,64 @@ fn a_served_array_is_read_written_and_switched() {
     assert!(lines.iter().any(|line| line.contains("cut")), "{lines:?}");
 }
 
+/// Whether the machine has the address `::1`; without it, IPv6 cannot be tried on loopback.
+fn has_ipv6() -> bool {
+    let list = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    list.lines().any(|line| line.starts_with("00000000000000000000000000000001 "))
+}
+
+/// Portals of both families side by side: discovery through either tells both, each leads to its own
+/// port, and data written by the one are read by the other.
+#[test]
+fn portals_may_be_of_either_family() {
+    assert!(has_ipv6(), "this machine has no ::1: IPv6 was not tried (sysctl net.ipv6.conf.lo)");
+    let served = Served::start(&["--portal", "[::1]:0=2", "--portal", "[::1]:0=4"]);
+    let name = "iqn.2026-03.invalid.test:host";
+    let all: Vec<String> = (0..4).map(|portal| served.address_of(portal)).collect();
+    assert!(all[2].starts_with("[::1]:") && all[3].starts_with("[::1]:"), "{all:?}");
+    let mut wanted = vec![("TargetName".to_owned(), common::target::TARGET.to_owned())];
+    for (address, port) in all.iter().zip([1, 3, 2, 4]) {
+        wanted.push(("TargetAddress".to_owned(), format!("{address},{port}")));
+    }
+    for address in &all {
+        assert_eq!(alua_bench::load::Session::discover(address, name).unwrap(), wanted);
+    }
+    for (address, port) in all.iter().zip([1, 3, 2, 4]) {
+        let target = common::target::TARGET;
+        let mut session =
+            alua_bench::load::Session::log_in(address, target, 0, name, port).unwrap();
+        for write in [true, false] {
+            for (size, depth) in [(4096, 8), (1 << 20, 2)] {
+                let work = Work { write, random: true, size, depth };
+                let rate = session.run(0, &work, Duration::from_millis(20)).unwrap();
+                assert!(rate.per_second > 0.0, "{address}");
+            }
+        }
+        // The portal is the port that it was given to, and its peer stands in the log as it is.
+        let status = served.status();
+        let sessions = status["sessions"].as_array().unwrap();
+        assert!(sessions.iter().any(|session| session["port"] == port), "{status}");
+    }
+    let lines = served.stop();
+    assert!(lines.iter().any(|line| line.contains("port 4: connected from [::1]:")), "{lines:?}");
+}
+
+/// A portal at the address that stands for all of IPv6: SendTargets tells the one that was connected
+/// to, in brackets; an initiator of the older family is told its own.
+#[test]
+fn an_address_that_stands_for_all_is_told_as_it_was_reached() {
+    assert!(has_ipv6(), "this machine has no ::1: IPv6 was not tried (sysctl net.ipv6.conf.lo)");
+    let served = Served::start(&["--portal", "[::]:0=2"]);
+    let (name, at) = ("iqn.2026-03.invalid.test:host", served.address_of(2));
+    let port = at.rsplit(':').next().unwrap();
+    let told = |address: &str| alua_bench::load::Session::discover(address, name).unwrap();
+    let pair = |text: String| ("TargetAddress".to_owned(), text);
+    let six = format!("[::1]:{port}");
+    assert!(told(&six).contains(&pair(format!("{six},2"))), "{:?}", told(&six));
+    let four = format!("127.0.0.1:{port}");
+    assert!(told(&four).contains(&pair(format!("{four},2"))), "{:?}", told(&four));
+}
+
 /// Any fault, with the words of the array file, without being in it.
 #[test]
 fn a_fault_is_made_by_an_event() {

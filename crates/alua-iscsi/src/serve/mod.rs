@@ -239,9 +239,15 @@ async fn accept(control: Control, portal: usize, listener: TcpListener) {
     }
 }
 
+/// An address as its own family writes it: a socket for all of IPv6 takes IPv4 as well, and an
+/// initiator that knows IPv4 only could do nothing with `[::ffff:127.0.0.1]`.
+fn shown(at: SocketAddr) -> String {
+    SocketAddr::new(at.ip().to_canonical(), at.port()).to_string()
+}
+
 fn begin(control: &Control, portal: usize, stream: TcpStream, peer: SocketAddr) {
-    let local = stream.local_addr().map(|at| at.to_string()).unwrap_or_default();
-    let opened = control.with(|target| target.open(portal, &peer.to_string(), &local));
+    let local = stream.local_addr().map(shown).unwrap_or_default();
+    let opened = control.with(|target| target.open(portal, &shown(peer), &local));
     match opened {
         Some(id) => {
             let waker = Rc::new(Notify::new());
