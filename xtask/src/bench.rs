@@ -3,12 +3,15 @@
 //! - Parsers: instructions and nanoseconds per report, ours beside other implementations.
 //! - Scale: 4,096 logical units of eight paths on the model array.
 //! - Export: NBD, beside nbdkit. Only when it is asked for: it needs the lab's image.
+//! - iSCSI: the target, beside tgt. Only when it is asked for.
 //!
 //! Figures from real units come from the lab: `docs/figures.md` names the command.
 
 mod export;
 mod instructions;
+mod iscsi;
 mod peers;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +51,8 @@ enum Part {
     Scale,
     /// NBD in memory beside nbdkit, with the programs of the lab's image
     Export,
+    /// The iSCSI target beside tgt, over loopback
+    Iscsi,
 }
 
 /// A row of the table.
@@ -59,6 +64,9 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.only == Some(Part::Iscsi) {
+        return iscsi::show();
+    }
     if args.only == Some(Part::Export) {
         let rows = export::rows()?;
         machine();

@@ -97,6 +97,8 @@ pub struct Array {
     pub(crate) writes: Option<Vec<MediumWrite>>,
     /// Buffers to use again.
     pub(crate) spare: Vec<Vec<u8>>,
+    /// Their capacity, all together.
+    pub(crate) spare_bytes: usize,
 }
 
 impl Array {
@@ -140,6 +142,7 @@ impl Array {
             trace: Trace::new(),
             writes: None,
             spare: Vec::new(),
+            spare_bytes: 0,
             config,
         };
         array.build();

@@ -13,6 +13,11 @@ use crate::fault::FaultAction;
 use crate::nexus::{NexusId, TransportError};
 use crate::task::{MAX_CDB, Task, TaskKey};
 
+/// Buffers that are kept for later commands.
+const SPARES: usize = 256;
+/// Bytes of them, all together.
+const SPARE_BYTES: usize = 32 << 20;
+
 impl Array {
     /// Sends a command. `capacity` is the room for data that come back, in bytes. It ends with a
     /// [`Completion`] that carries `nexus` and `tag`, or it hangs. The caller gives no tag to two
@@ -43,7 +48,7 @@ impl Array {
     /// is one.
     #[must_use]
     pub fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        self.spare_buffer()
     }
 
     /// [`submit`](Self::submit) without a copy of the data.
@@ -193,7 +198,8 @@ impl Array {
     /// Carries a command out.
     pub(crate) fn run(&mut self, key: TaskKey) {
         let Some(mut task) = self.tasks.take(key) else { return };
-        let mut data_in = self.spare.pop().unwrap_or_default();
+        // One that no data can come back in is not taken from those that wait for large ones.
+        let mut data_in = if task.capacity == 0 { Vec::new() } else { self.spare_buffer() };
         let (status, sense) = self.serve(&task, &mut data_in);
         task.ran = true;
         if task.silent {
@@ -274,9 +280,18 @@ impl Array {
     }
 
     pub(crate) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.spare.len() < 256 {
+        let room = buffer.capacity();
+        if room > 0 && self.spare.len() < SPARES && self.spare_bytes + room <= SPARE_BYTES {
             buffer.clear();
+            self.spare_bytes += room;
             self.spare.push(buffer);
         }
+    }
+
+    /// A buffer that was used before, or a new one.
+    pub(crate) fn spare_buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 }

@@ -231,6 +231,12 @@ impl Array {
         self.trace.take()
     }
 
+    /// Whether [`take_trace`](Self::take_trace) has something.
+    #[must_use]
+    pub fn has_trace(&self) -> bool {
+        self.trace.has_lines()
+    }
+
     /// A digest of every line since the trace was switched on: equal runs have equal digests.
     #[must_use]
     pub const fn trace_digest(&self) -> u64 {

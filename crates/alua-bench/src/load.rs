@@ -28,6 +28,8 @@ pub struct Work {
 /// What came of it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rate {
+    /// Commands in all.
+    pub commands: usize,
     /// Commands per second.
     pub per_second: f64,
     /// The median time of a command, in microseconds.
@@ -406,7 +408,7 @@ fn rate(times: &mut [Duration], elapsed: Duration) -> Rate {
         times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e6)
     };
     let per_second = times.len() as f64 / elapsed.as_secs_f64();
-    Rate { per_second, median_us: at(500), p99_us: at(990) }
+    Rate { commands: times.len(), per_second, median_us: at(500), p99_us: at(990) }
 }
 
 fn word(header: &[u8; HEADER], at: usize) -> u32 {
