@@ -106,6 +106,36 @@ fn a_fault_is_made_by_an_event() {
     assert!(code == 1 && said.contains("did you mean `busy`?"), "{code} {said}");
 }
 
+/// Events of a script come at their times, and the log tells of each nexus in JSON.
+#[test]
+fn a_script_runs_by_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script.toml");
+    let text = "[[event]]\nat = \"700ms\"\ndo = \"switch\"\nto = \"B\"\ntransition = \"0s\"\n\
+                [[event]]\nat = \"1s\"\ndo = \"port-down\"\nport = 1\n";
+    std::fs::write(&script, text).unwrap();
+    let begin = std::time::Instant::now();
+    let served = Served::start(&["--json", "--script", script.to_str().unwrap()]);
+    let _session = served.log_in("iqn.2026-03.invalid.test:host", 1);
+    let state = |served: &Served| served.status()["units"][0]["groups"][1]["state"].clone();
+    // A machine that is too busy to look before the event says nothing about it.
+    let first = state(&served);
+    if begin.elapsed() < Duration::from_millis(700) {
+        assert_eq!(first, "active/non-optimized");
+    }
+    while begin.elapsed() < Duration::from_secs(10) && served.status()["portals"][0]["up"] == true {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(state(&served), "active/optimized");
+    let log: Vec<serde_json::Value> =
+        served.stop().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| log.iter().find(|line| line["event"] == kind);
+    let (login, closed) = (of("logged-in").unwrap(), of("closed").unwrap());
+    assert_eq!((&login["nexus"], &login["port"]), (&closed["nexus"], &serde_json::json!(1)));
+    assert!(closed["at_ms"].as_u64().unwrap() >= 1_000, "{closed}");
+    assert!(closed["text"].as_str().unwrap().contains("lost its link"), "{closed}");
+}
+
 #[test]
 fn what_is_wrong_with_an_event_is_said() {
     let served = Served::start(&[]);
