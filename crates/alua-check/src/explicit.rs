@@ -264,7 +264,9 @@ fn attention_on_others(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         return Err("it takes two paths".to_owned());
     }
     if let Some(handler) = bench.muffled() {
-        return Err(format!("the kernel's device handler {handler} takes unit attentions away"));
+        return Err(format!(
+            "with the kernel's device handler {handler} no unit attention is seen"
+        ));
     }
     let (group, requester, state) = change(bench, &told)?;
     // Nothing waits from before.
