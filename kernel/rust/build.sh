@@ -32,7 +32,18 @@ configured() {
     grep -q "^$1=y" "$kernel/include/config/auto.conf"
 }
 
-flags="--edition 2024 --target $here/target.json -Zunstable-options -Copt-level=s
+# These two can be chosen in the description of the target only, and thunks that the kernel does not
+# have must not be called.
+features=
+if configured CONFIG_RETPOLINE || configured CONFIG_MITIGATION_RETPOLINE; then
+    features=,+retpoline-external-thunk,+retpoline-indirect-branches,+retpoline-indirect-calls
+fi
+if configured CONFIG_SLS || configured CONFIG_MITIGATION_SLS; then
+    features=$features,+harden-sls-ijmp,+harden-sls-ret
+fi
+sed "s/+soft-float/&$features/" "$here/target.json" >"$build/target.json"
+
+flags="--edition 2024 --target $build/target.json -Zunstable-options -Copt-level=s
     -Cpanic=abort -Cforce-unwind-tables=n -Ccodegen-units=1 -Csymbol-mangling-version=v0
     -Crelocation-model=static -Ccode-model=kernel -Cno-redzone=y -Cdebuginfo=0
     -Cembed-bitcode=n -Zfunction-sections=y --cap-lints allow"
@@ -48,7 +59,7 @@ compile() {
 }
 
 # core takes most of the time and depends on the flags and the compiler alone.
-stamp="$flags $("$rustc" --version) $(cksum "$here/target.json")"
+stamp="$flags $("$rustc" --version) $(cksum <"$build/target.json")"
 if [ "$(cat "$build/core.stamp" 2>/dev/null)" != "$stamp" ]; then
     rm -f "$build"/*.rlib "$build/core.stamp"
     compile --crate-name core --cfg no_fp_fmt_parse "$library/core/src/lib.rs"
