@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::boot::OtherKernel;
+use super::super::boot::{self, OtherKernel};
 use super::super::folder;
 use super::super::image::{Image, install};
 use super::side_by_side::Ground;
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         version: version(&tree)?,
         kernel: kernel(&tree, &place)?,
         module: build_module(&tree)?,
+        patience: boot::PATIENCE * side_by_side::SLOWER,
     };
     let mut names = side_by_side::todo(&args.scenarios)?;
     // What the scenarios before it have lost.
