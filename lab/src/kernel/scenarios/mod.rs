@@ -3,6 +3,7 @@
 mod access;
 mod activation;
 mod churn;
+mod cost;
 mod daemon;
 mod many;
 mod report;
@@ -90,6 +91,7 @@ pub static ALL: &[Scenario] = &[
     asked("random-events-hour", "the same for an hour", daemon::hour),
     always("reload", "the module is loaded and unloaded", churn::reload),
     asked("leaks", "kmemleak finds nothing of the handler's, on the debug kernel", churn::leaks),
+    asked("cost", "memory, and instructions where the clock counts them", cost::cost),
     asked("reload-1000", "the same a thousand times", churn::reload_1000),
 ];
 
