@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::image::{Image, install};
+use super::image::Image;
+use super::recipe::install;
 use crate::run;
 
 /// What lines of the guest that a person reads begin with.

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::super::boot::{self, Boot, OtherKernel};
 use super::super::cache;
-use super::super::image::{Image, install};
+use super::super::image::Image;
+use super::super::recipe::install;
 use super::tree::{BuildTree, Release};
 use super::{module, page};
 use crate::run;
