@@ -82,6 +82,11 @@ pub static ALL: &[Scenario] = &[
         "activation while the group transitions",
         activation::in_transition,
     ),
+    newest(
+        "activation-path-dies",
+        "paths go in the middle of an activation",
+        activation::path_dies,
+    ),
     newest("optimize-stpg", "a live group is left to the target", activation::optimize),
     newest("ping-pong", "two groups are pulled back and forth", activation::ping_pong),
     always("path-churn", "paths come and go under load", churn::paths),

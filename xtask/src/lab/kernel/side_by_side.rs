@@ -233,6 +233,11 @@ fn run_column(
 ) -> Result<Column> {
     let image = Image::ready()?;
     let share = Share::new(&ground.module)?;
+    let is_long = |name: &String| {
+        let is = |scenario: &&scenarios::Scenario| scenario.name == name;
+        scenarios::ALL.iter().find(is).is_some_and(|scenario| scenario.when == When::Asked)
+    };
+    let slower = if todo.iter().any(is_long) { SLOWER } else { 1 };
     if trace.is_some() {
         fs::create_dir_all(share.traces())?;
     }
@@ -242,7 +247,12 @@ fn run_column(
     let mut console = String::new();
     while !todo.is_empty() {
         share.prepare(handler, &todo)?;
-        let boot = boot::boot_kernel(&image, &share.folder, Some(&ground.kernel), ground.patience)?;
+        let boot = boot::boot_kernel(
+            &image,
+            &share.folder,
+            Some(&ground.kernel),
+            ground.patience * slower,
+        )?;
         console.push_str(&boot.console);
         let log = format!("kernel-{}-{}.log", ground.release, handler.name());
         fs::write(cache()?.join(log), &console)?;
