@@ -5,6 +5,7 @@ mod image;
 mod initiators;
 pub(crate) mod kernel;
 mod needs;
+mod recipe;
 mod scenarios;
 
 use std::path::{Path, PathBuf};
