@@ -7,6 +7,7 @@
 //! | [`answer`] | what an error of the block layer means |
 //! | `disk` | a disk's node and its files in sysfs |
 //! | `join`, `watch` | paths that come and go |
+//! | `numa` | how far a path's adapter is |
 //!
 //! # What is done to a disk
 //!
@@ -36,6 +37,7 @@ use crate::device::{Device, Settings, StartError};
 pub mod answer;
 mod disk;
 mod join;
+mod numa;
 #[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]
 mod ops;
 mod path;
