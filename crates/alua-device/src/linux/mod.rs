@@ -12,9 +12,9 @@
 //! # What is done to a disk
 //!
 //! It is opened exclusively: nobody can mount it or put it into a map meanwhile. The kernel's
-//! device handler is detached from it and attached again at the end: it would refuse I/O by states
-//! that it read before us. After a `kill -9` it stays detached until `dh_state` in sysfs is
-//! written.
+//! device handler would best be detached from it, since it refuses I/O by states that it has read
+//! itself; no kernel since 4.3 detaches one. What it refuses is told apart from what the path fails
+//! ([`answer`]), and where it does not learn by itself it is made to look.
 //!
 //! # How a path is fenced
 //!
