@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: scenarios on a real Linux kernel in QEMU. See `lab/README.md`.
 
 mod boot;
+mod failover;
 mod image;
 mod initiators;
 pub(crate) mod kernel;
@@ -32,6 +33,11 @@ pub(crate) enum Lab {
         /// Names of scripts
         scripts: Vec<String>,
     },
+    /// Measure how long I/O stands still at failures, beside dm-multipath; without an event all of
+    /// them, and docs/failover.md is written
+    Failover(failover::Args),
+    /// Count the instructions of one request, beside dm-multipath
+    Cost,
     /// List the scenarios
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
@@ -47,6 +53,8 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
         Lab::Build => image::Image::ready().map(|_| ()),
         Lab::Run { scenarios } => scenarios::run(scenarios),
         Lab::Initiators { scripts } => initiators::run(scripts),
+        Lab::Failover(args) => failover::run(args),
+        Lab::Cost => failover::cost(),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
         Lab::Kernel(args) => kernel::run(args),
