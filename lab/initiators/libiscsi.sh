@@ -11,9 +11,11 @@ must iscsi-readcapacity16 iscsi://127.0.0.3/$TARGET/1 > /run/capacity
 grep -q "Total size:1073741824" /run/capacity || fail "another size: $(cat /run/capacity)"
 
 # Known to differ: what libiscsi wants of data that are longer than the CDB takes (an error) is not
-# what SAM and RFC 7143 let a target do (carry it out, with a residual); docs/iscsi.md argues each.
-known="CompareAndWrite.InvalidDataOutSize GetLBAStatus.UnmapSingle WriteSame10.Unmap
-WriteSame10.InvalidDataOutSize WriteSame16.Unmap WriteSame16.InvalidDataOutSize"
+# what SAM and RFC 7143 let a target do (carry it out, with a residual), and a mistake of the suite.
+# docs/iscsi.md argues each. One that passes makes the documentation untrue, and fails too.
+known="CompareAndWrite.InvalidDataOutSize GetLBAStatus.UnmapSingle
+WriteSame10.InvalidDataOutSize WriteSame16.InvalidDataOutSize"
+differ=""
 total=0
 for family in $(iscsi-test-cu -l | grep -oE '^ *(SCSI|iSCSI)\.[A-Za-z0-9]+$' | tr -d ' ' | sort -u); do
     case $family in
@@ -28,10 +30,12 @@ for family in $(iscsi-test-cu -l | grep -oE '^ *(SCSI|iSCSI)\.[A-Za-z0-9]+$' | t
     total=$((total + ran))
     for test in $(sed -n 's/^Suite \([^,]*\), Test \([^ ]*\) had failures:.*/\1.\2/p' /run/cu); do
         case " $(echo $known) " in
-            *" $test "*) ;;
+            *" $test "*) differ="$differ$test " ;;
             *) fail "iscsi-test-cu $test: $(cat /run/cu)" ;;
         esac
     done
 done
-say "iscsi-test-cu: $total tests, known to differ: $(echo $known | wc -w)"
+say "iscsi-test-cu: $total tests, known to differ: $(echo $differ | wc -w)"
+sorted() { echo $* | tr ' ' '\n' | sort; }
+[ "$(sorted $differ)" = "$(sorted $known)" ] || fail "documented are: $known; differ: $differ"
 [ $total -gt 200 ] || fail "only $total tests ran"

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod block;
 pub mod command;
 pub mod facts;
+pub mod failover;
 pub mod kernel;
 pub mod peers;
 pub mod report;

@@ -31,8 +31,11 @@ pub struct Scenario {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {
-    /// The kernel's own target, LIO, over its loop fabric: one SCSI host for each port.
+    /// The kernel's own target, LIO: one SCSI host for each port.
     Lio {
+        /// How its ports are reached.
+        #[serde(default)]
+        fabric: Fabric,
         /// How many target ports; their relative target port identifiers count from 1.
         ports: u16,
         /// The logical units, each on every port.
@@ -41,6 +44,18 @@ pub enum Target {
     },
     /// The kernel's `scsi_debug` module: one path, two fixed groups, TPGS implicit, no transitions.
     ScsiDebug {},
+}
+
+/// How LIO's ports are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Fabric {
+    /// Inside the kernel, by `tcm_loop`.
+    #[default]
+    #[serde(rename = "loop")]
+    Loop,
+    /// By iSCSI over the loopback interface. Its paths can hang.
+    #[serde(rename = "iscsi")]
+    Iscsi,
 }
 
 /// A logical unit of LIO, or several alike.
@@ -338,7 +353,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 impl Target {
     /// Each port in exactly one group of each unit, and group identifiers only once.
     fn check(&self) -> Result<()> {
-        let Self::Lio { ports, units } = self else { return Ok(()) };
+        let Self::Lio { ports, units, .. } = self else { return Ok(()) };
         ensure!(!units.is_empty(), "a target without a unit");
         for unit in units {
             for port in 1..=*ports {
@@ -385,7 +400,7 @@ mod tests {
             ports: vec![1],
         };
         let units = vec![Unit { copies: 1, serial: true, groups: vec![group(1), group(2)] }];
-        let error = Target::Lio { ports: 1, units }.check().unwrap_err();
+        let error = Target::Lio { fabric: Fabric::Loop, ports: 1, units }.check().unwrap_err();
         assert_eq!(error.to_string(), "port 1 is in 2 groups");
     }
 

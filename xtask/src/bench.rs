@@ -4,12 +4,15 @@
 //! - Scale: 4,096 logical units of eight paths on the model array.
 //! - Engine: what one request costs in native multipath.
 //! - Export: NBD, beside nbdkit. Only when it is asked for: it needs the lab's image.
+//! - iSCSI: the target, beside tgt. Only when it is asked for.
 //!
 //! Figures from real units come from the lab: `docs/figures.md` names the command.
 
 mod export;
 mod instructions;
+mod iscsi;
 mod peers;
+mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,6 +54,8 @@ enum Part {
     Engine,
     /// NBD in memory beside nbdkit, with the programs of the lab's image
     Export,
+    /// The iSCSI target beside tgt, over loopback
+    Iscsi,
 }
 
 /// A row of the table.
@@ -62,6 +67,9 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.only == Some(Part::Iscsi) {
+        return iscsi::show();
+    }
     if args.only == Some(Part::Export) {
         let rows = export::rows()?;
         machine();

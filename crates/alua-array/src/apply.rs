@@ -8,7 +8,9 @@ use crate::alua::{Change, ChangedBy};
 use crate::array::{Array, put};
 use crate::config::Transition;
 use crate::event::{Event, LostTasks};
+use crate::fault::Fault;
 use crate::sense::SenseCode;
+use crate::task::ArmedFault;
 
 const AT_ONCE: Transition = Transition::Takes(Duration::ZERO);
 
@@ -46,11 +48,12 @@ impl Array {
             Event::Heal => self.heal(),
             Event::Arm { fault } | Event::Disarm { fault } => {
                 let armed = matches!(event, Event::Arm { .. });
-                for state in self.faults.iter_mut().filter(|state| state.name == *fault) {
+                for state in self.faults.iter_mut().filter(|state| state.rule.name == *fault) {
                     state.armed = armed;
                     (state.seen, state.met) = (0, 0);
                 }
             }
+            Event::Fault { fault } => self.add_fault((**fault).clone()),
             Event::Map { .. }
             | Event::Unmap { .. }
             | Event::Resize { .. }
@@ -77,6 +80,15 @@ impl Array {
                     self.units[unit].read_only = *on;
                 }
             }
+        }
+    }
+
+    fn add_fault(&mut self, fault: Fault) {
+        let old = self.faults.iter_mut().find(|state| state.rule.name == fault.name);
+        let new = ArmedFault::new(fault);
+        match old {
+            Some(old) => *old = new,
+            None => self.faults.push(new),
         }
     }
 
@@ -359,8 +371,28 @@ impl Array {
             state.stopped = false;
             state.medium.volatile = state.default_volatile;
             state.descriptor_sense = self.config.array.descriptor_sense;
+            self.forget_states(unit);
             self.establish(unit, SenseCode::POWER_ON, |_, _| true);
         }
+    }
+
+    /// What a reset does to the access states, where it does anything to them.
+    pub(crate) fn forget_states(&mut self, unit: usize) {
+        if self.alua.reset_keeps_states {
+            return;
+        }
+        let first = self.units[unit].first_states.clone();
+        let targets: Vec<_> = first.into_iter().enumerate().collect();
+        self.change(&Change {
+            unit,
+            targets: &targets,
+            view: None,
+            by: ChangedBy::Implicit,
+            transition: AT_ONCE,
+            fails: false,
+            quiet: true,
+            except: None,
+        });
     }
 
     /// Other habits. What INQUIRY shows of them is announced with 3F/03.

@@ -97,6 +97,8 @@ pub struct Array {
     pub(crate) writes: Option<Vec<MediumWrite>>,
     /// Buffers to use again.
     pub(crate) spare: Vec<Vec<u8>>,
+    /// Their capacity, all together.
+    pub(crate) spare_bytes: usize,
 }
 
 impl Array {
@@ -140,6 +142,7 @@ impl Array {
             trace: Trace::new(),
             writes: None,
             spare: Vec::new(),
+            spare_bytes: 0,
             config,
         };
         array.build();
@@ -159,6 +162,7 @@ impl Array {
     /// Adds the events of a script. Times that have passed count as now.
     pub fn run_script(&mut self, script: Vec<(Time, Event)>) {
         for (at, event) in script {
+            self.names.learn(&event);
             self.clock.schedule(at, What::Script(self.script.len() as u32));
             self.script.push(event);
         }
@@ -226,6 +230,7 @@ impl Array {
     /// An event that speaks of what the array does not have; nothing has happened then.
     pub fn apply(&mut self, event: &Event) -> Result<(), ConfigError> {
         self.names.check(event)?;
+        self.names.learn(event);
         self.happen(event);
         Ok(())
     }

@@ -49,13 +49,7 @@ impl Array {
             });
         }
         for fault in &config.faults {
-            self.faults.push(ArmedFault {
-                name: fault.name.clone(),
-                armed: fault.armed,
-                seen: 0,
-                met: 0,
-                action: fault.action.clone(),
-            });
+            self.faults.push(ArmedFault::new(fault.clone()));
         }
         self.counters = Counters::new(self.units.len());
         self.config = config;

@@ -1,27 +1,29 @@
 //! Faults at work: which one meets a command, and what it does to the data.
 
+use std::sync::Arc;
+
 use rand_pcg::rand_core::Rng;
 
 use crate::array::Array;
 use crate::completion::FunctionResult;
 use crate::fault::{FaultAction, Function};
 use crate::nexus::NexusId;
-use crate::task::Task;
+use crate::task::{Met, Task};
 
 impl Array {
     /// The first armed fault that meets the command.
-    pub(crate) fn find_fault(&mut self, task: &Task, port: usize) -> Option<u32> {
+    pub(crate) fn find_fault(&mut self, task: &Task, port: usize) -> Option<Met> {
         for at in 0..self.faults.len() {
-            let rule = &self.config.faults[at];
+            let rule = &self.faults[at].rule;
             let wanted = rule.functions.is_empty()
                 && rule.opcode.is_none_or(|wanted| wanted == task.cdb[0])
                 && (rule.commands.is_empty() || rule.commands.contains(&task.command));
             if wanted && self.aims_at(at, task.nexus, port, task.unit) && self.meets(at) {
-                let name = &self.faults[at].name;
+                let rule = Arc::clone(&self.faults[at].rule);
                 let (nexus, tag) = (NexusId(task.nexus), task.tag);
                 let now = self.clock.now();
-                self.trace.note(now, "fault", format_args!("{name} {nexus} tag {tag}"));
-                return Some(at as u32);
+                self.trace.note(now, "fault", format_args!("{} {nexus} tag {tag}", rule.name));
+                return Some(Met { at: at as u32, rule });
             }
         }
         None
@@ -37,12 +39,12 @@ impl Array {
     ) -> Option<(FunctionResult, bool)> {
         let port = self.nexuses[nexus as usize].port;
         for at in 0..self.faults.len() {
-            let wanted = self.config.faults[at].functions.contains(&function);
+            let wanted = self.faults[at].rule.functions.contains(&function);
             if wanted && self.aims_at(at, nexus, port, unit) && self.meets(at) {
-                let name = &self.faults[at].name;
+                let rule = &self.faults[at].rule;
                 let (now, nexus) = (self.clock.now(), NexusId(nexus));
-                self.trace.note(now, "fault", format_args!("{name} {nexus} {function:?}"));
-                return Some(match self.faults[at].action {
+                self.trace.note(now, "fault", format_args!("{} {nexus} {function:?}", rule.name));
+                return Some(match rule.action {
                     FaultAction::Hang { runs } => (FunctionResult::NoAnswer, runs),
                     FaultAction::Transport { error, runs_after } => {
                         (FunctionResult::Transport(error), runs_after.is_some())
@@ -56,7 +58,7 @@ impl Array {
 
     /// Whether an armed fault is meant for this nexus and this unit.
     fn aims_at(&self, at: usize, nexus: u32, port: usize, unit: Option<u32>) -> bool {
-        let rule = &self.config.faults[at];
+        let rule = &self.faults[at].rule;
         let nexus = &self.nexuses[nexus as usize];
         let unit = unit.map(|unit| &self.units[unit as usize].name);
         self.faults[at].armed
@@ -67,8 +69,8 @@ impl Array {
 
     /// Counts a match, and says whether the fault strikes this time.
     fn meets(&mut self, at: usize) -> bool {
-        let rule = &self.config.faults[at];
         let state = &mut self.faults[at];
+        let rule = &state.rule;
         state.seen = state.seen.saturating_add(1);
         if state.seen <= rule.skip || rule.count.is_some_and(|count| state.met >= count) {
             return false;
@@ -83,12 +85,11 @@ impl Array {
 
     /// Changes the data of an answer as the command's fault says.
     pub(crate) fn distort(&mut self, task: &Task, data: &mut Vec<u8>) {
-        let Some(fault) = task.fault else { return };
-        let state = &self.faults[fault as usize];
-        match &state.action {
+        let Some(fault) = &task.fault else { return };
+        match &fault.rule.action {
             FaultAction::Short(most) => data.truncate(*most as usize),
             FaultAction::Growing(step) => {
-                let more = u64::from(*step) * u64::from(state.met);
+                let more = u64::from(*step) * u64::from(self.faults[fault.at as usize].met);
                 lengthen(data, more, task.capacity);
             }
             FaultAction::Endless => {

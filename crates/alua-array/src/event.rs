@@ -6,6 +6,7 @@ use std::time::Duration;
 use alua_core::access::AccessState;
 
 use crate::config::{AluaSettings, Field, Problem, Table, Transition, alua};
+use crate::fault::{self, Fault};
 use crate::sense::SenseCode;
 
 /// Something that happens to the array. Where `unit` is absent, it happens to every unit; where
@@ -108,6 +109,12 @@ pub enum Event {
         /// `fault`: its name.
         fault: String,
     },
+    /// `fault`: a fault begins that nobody has written down before, with the keys of `[[fault]]`. It
+    /// takes the place of the one that has its name, and comes behind all others otherwise.
+    Fault {
+        /// The fault.
+        fault: Box<Fault>,
+    },
     /// `disarm`: a fault ends.
     Disarm {
         /// `fault`: its name.
@@ -204,7 +211,7 @@ pub enum LostTasks {
 }
 
 /// The names of all events, in the order of the documentation.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "set-state",
     "switch",
     "set-preferred",
@@ -216,6 +223,7 @@ const NAMES: [&str; 22] = [
     "split",
     "heal",
     "arm",
+    "fault",
     "disarm",
     "map",
     "unmap",
@@ -249,7 +257,7 @@ pub(crate) fn parse(t: &mut Table<'_>, base: &AluaSettings) -> Result<Event, Pro
         "set-state" | "switch" | "set-preferred" | "freeze-reports" | "split" | "heal"
         | "set-alua" => access_event(kind, t, base),
         "port-down" | "port-up" | "controller-crash" | "controller-return" | "nexus-loss"
-        | "power-cycle" | "arm" | "disarm" => machine_event(kind, t),
+        | "power-cycle" | "arm" | "fault" | "disarm" => machine_event(kind, t),
         _ => unit_event(kind, t),
     }
 }
@@ -310,6 +318,7 @@ fn machine_event(kind: &str, t: &mut Table<'_>) -> Result<Event, Problem> {
         },
         "power-cycle" => Event::PowerCycle { lose_cache: t.or("lose_cache", false, Field::bool)? },
         "arm" => Event::Arm { fault: t.need("fault")?.string()? },
+        "fault" => Event::Fault { fault: Box::new(fault::parse(t)?) },
         _ => Event::Disarm { fault: t.need("fault")?.string()? },
     })
 }

@@ -13,6 +13,11 @@ use crate::fault::FaultAction;
 use crate::nexus::{NexusId, TransportError};
 use crate::task::{MAX_CDB, Task, TaskKey};
 
+/// Buffers that are kept for later commands.
+const SPARES: usize = 256;
+/// Bytes of them, all together.
+const SPARE_BYTES: usize = 32 << 20;
+
 impl Array {
     /// Sends a command. `capacity` is the room for data that come back, in bytes. It ends with a
     /// [`Completion`] that carries `nexus` and `tag`, or it hangs. The caller gives no tag to two
@@ -43,7 +48,7 @@ impl Array {
     /// is one.
     #[must_use]
     pub fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        self.spare_buffer()
     }
 
     /// [`submit`](Self::submit) without a copy of the data.
@@ -163,23 +168,23 @@ impl Array {
     /// Puts a command in the table and schedules what will become of it.
     pub(crate) fn start(&mut self, mut task: Task, time: Duration) {
         let now = self.clock.now();
-        let action = task.fault.map(|fault| self.faults[fault as usize].action.clone());
-        let (mut run, mut break_at) = (Some(time), None);
-        match action {
+        let (mut run, mut break_at, mut silent) = (Some(time), None, task.silent);
+        match task.action() {
             Some(FaultAction::Hang { runs }) => {
-                task.silent = true;
+                silent = true;
                 run = runs.then_some(time);
             }
             Some(FaultAction::Transport { runs_after, .. }) => {
-                task.silent = true;
+                silent = true;
                 break_at = Some(time);
-                run = runs_after;
+                run = *runs_after;
             }
             Some(FaultAction::LateStart(delay) | FaultAction::IgnoreAbort(delay)) => {
-                run = Some(time + delay);
+                run = Some(time + *delay);
             }
             _ => {}
         }
+        task.silent = silent;
         task.ran = run.is_none();
         let key = self.tasks.insert(task);
         if let Some(after) = run {
@@ -193,14 +198,13 @@ impl Array {
     /// Carries a command out.
     pub(crate) fn run(&mut self, key: TaskKey) {
         let Some(mut task) = self.tasks.take(key) else { return };
-        let mut data_in = self.spare.pop().unwrap_or_default();
+        // One that no data can come back in is not taken from those that wait for large ones.
+        let mut data_in = if task.capacity == 0 { Vec::new() } else { self.spare_buffer() };
         let (status, sense) = self.serve(&task, &mut data_in);
         task.ran = true;
         if task.silent {
             self.keep_buffer(data_in);
-            let hangs = task.fault.is_some_and(|fault| {
-                matches!(self.faults[fault as usize].action, FaultAction::Hang { .. })
-            });
+            let hangs = matches!(task.action(), Some(FaultAction::Hang { .. }));
             // Its transport has yet to fail, or an abort has yet to find it.
             if !task.broken || hangs {
                 self.tasks.put(key, task);
@@ -214,10 +218,10 @@ impl Array {
         }
         let residual = task.capacity as i64 - data_in.len() as i64;
         data_in.truncate(task.capacity);
-        let late = task.fault.and_then(|fault| match self.faults[fault as usize].action {
-            FaultAction::LateAnswer(delay) => Some(delay),
+        let late = match task.action() {
+            Some(FaultAction::LateAnswer(delay)) => Some(*delay),
             _ => None,
-        });
+        };
         let outcome = Outcome::Answered { status, sense, data_in, residual };
         match late {
             Some(delay) => {
@@ -249,7 +253,7 @@ impl Array {
             self.tasks.put(key, task);
             return;
         }
-        let error = match task.fault.map(|fault| &self.faults[fault as usize].action) {
+        let error = match task.action() {
             Some(FaultAction::Transport { error, .. }) => *error,
             _ => TransportError::Error,
         };
@@ -276,9 +280,18 @@ impl Array {
     }
 
     pub(crate) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.spare.len() < 256 {
+        let room = buffer.capacity();
+        if room > 0 && self.spare.len() < SPARES && self.spare_bytes + room <= SPARE_BYTES {
             buffer.clear();
+            self.spare_bytes += room;
             self.spare.push(buffer);
         }
+    }
+
+    /// A buffer that was used before, or a new one.
+    pub(crate) fn spare_buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 }

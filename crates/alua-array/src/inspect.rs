@@ -159,7 +159,7 @@ impl Array {
     /// How many commands a fault has met since it was armed; `None` where there is no such fault.
     #[must_use]
     pub fn fault_count(&self, name: &str) -> Option<u32> {
-        self.faults.iter().find(|fault| fault.name == name).map(|fault| fault.met)
+        self.faults.iter().find(|fault| fault.rule.name == name).map(|fault| fault.met)
     }
 
     /// Commands that the array holds: waiting, hanging, on their way back, or alive though their
@@ -229,6 +229,12 @@ impl Array {
     /// their columns mean.
     pub fn take_trace(&mut self) -> Vec<String> {
         self.trace.take()
+    }
+
+    /// Whether [`take_trace`](Self::take_trace) has something.
+    #[must_use]
+    pub fn has_trace(&self) -> bool {
+        self.trace.has_lines()
     }
 
     /// A digest of every line since the trace was switched on: equal runs have equal digests.

@@ -117,6 +117,7 @@ impl Array {
         let name = &self.units[unit].name;
         self.trace.note(self.clock.now(), "abort", format_args!("{name} reset: {ended} ended"));
         self.units[unit].stopped = false;
+        self.forget_states(unit);
         self.establish(unit, SenseCode::DEVICE_RESET, |_, _| true);
     }
 
@@ -154,9 +155,7 @@ impl Array {
         self.dropped += keys.len() as u64;
         for &key in &keys {
             let Some(mut task) = self.tasks.take(key) else { continue };
-            let stubborn = task.fault.is_some_and(|fault| {
-                matches!(self.faults[fault as usize].action, FaultAction::IgnoreAbort(_))
-            });
+            let stubborn = matches!(task.action(), Some(FaultAction::IgnoreAbort(_)));
             if stubborn && !task.ran {
                 task.silent = true;
                 task.broken = true;

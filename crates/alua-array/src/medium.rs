@@ -65,9 +65,9 @@ impl Medium {
 
     /// Fills `out`, whole blocks, from `lba` on.
     pub(crate) fn read(&self, lba: u64, out: &mut [u8]) {
-        self.each_piece(lba, out.len(), |chunk, at, range| {
+        self.each_chunk(lba, out.len(), |bytes, at, range| {
             let piece = &mut out[range];
-            match self.chunks.get(&chunk) {
+            match bytes {
                 Some(bytes) => piece.copy_from_slice(&bytes[at..at + piece.len()]),
                 None => piece.fill(0),
             }
@@ -76,9 +76,33 @@ impl Medium {
 
     /// Appends `count` blocks from `lba` on to `out`.
     pub(crate) fn read_into(&self, lba: u64, count: u64, out: &mut Vec<u8>) {
-        let from = out.len();
-        out.resize(from + count as usize * self.block_size, 0);
-        self.read(lba, &mut out[from..]);
+        let length = count as usize * self.block_size;
+        out.reserve(length);
+        self.each_chunk(lba, length, |bytes, at, range| match bytes {
+            Some(bytes) => out.extend_from_slice(&bytes[at..at + range.len()]),
+            None => out.resize(out.len() + range.len(), 0),
+        });
+    }
+
+    /// As [`Self::each_piece`], with the chunk where it is mapped.
+    fn each_chunk(
+        &self,
+        lba: u64,
+        length: usize,
+        mut with: impl FnMut(Option<&[u8; CHUNK]>, usize, std::ops::Range<usize>),
+    ) {
+        let (first, at) = self.place(lba);
+        if at + length <= CHUNK {
+            // Most commands: one look into the map.
+            with(self.chunks.get(&first).map(|bytes| &**bytes), at, 0..length);
+            return;
+        }
+        // The others walk along it.
+        let mut mapped = self.chunks.range(first..).peekable();
+        self.each_piece(lba, length, |chunk, at, range| {
+            let bytes = mapped.next_if(|(number, _)| **number == chunk).map(|(_, bytes)| &**bytes);
+            with(bytes, at, range);
+        });
     }
 
     /// Writes whole blocks through `controller`. `durable`: they do not stay in the cache (FUA).
@@ -87,17 +111,43 @@ impl Medium {
         if self.volatile && !durable {
             self.keep(lba, count, controller);
         }
-        let mut chunks = std::mem::take(&mut self.chunks);
-        self.each_piece(lba, data.len(), |chunk, at, range| {
-            let piece = &data[range];
-            let bytes = chunks.entry(chunk).or_insert_with(|| Box::new([0; CHUNK]));
-            bytes[at..at + piece.len()].copy_from_slice(piece);
-        });
-        self.chunks = chunks;
+        self.put(lba, data);
         // No blocks are no blocks: to `flush` they would be all.
         if durable && count > 0 {
             self.flush(lba, count);
         }
+    }
+
+    fn put(&mut self, lba: u64, data: &[u8]) {
+        let (first, at) = self.place(lba);
+        if data.is_empty() {
+            return;
+        }
+        if at + data.len() <= CHUNK {
+            // Most commands: one look into the map.
+            let bytes = self.chunks.entry(first).or_insert_with(|| Box::new([0; CHUNK]));
+            bytes[at..at + data.len()].copy_from_slice(data);
+            return;
+        }
+        // The others walk along it, and what is not mapped is added behind them.
+        let mut chunks = std::mem::take(&mut self.chunks);
+        let mut new = Vec::new();
+        let mut mapped = chunks.range_mut(first..).peekable();
+        self.each_piece(lba, data.len(), |chunk, at, range| {
+            let piece = &data[range];
+            match mapped.next_if(|(number, _)| **number == chunk) {
+                Some((_, bytes)) => bytes[at..at + piece.len()].copy_from_slice(piece),
+                None => {
+                    let mut bytes = Box::new([0; CHUNK]);
+                    bytes[at..at + piece.len()].copy_from_slice(piece);
+                    new.push((chunk, bytes));
+                }
+            }
+        });
+        for (chunk, bytes) in new {
+            chunks.insert(chunk, bytes);
+        }
+        self.chunks = chunks;
     }
 
     /// Unmaps blocks: they read as zeros.

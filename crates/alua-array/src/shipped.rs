@@ -46,6 +46,7 @@ shipped! {
     STALE "misbehaving/stale" "RTPG tells states that are no longer true";
     TPGS_ZERO "misbehaving/tpgs-zero" "TPGS 0 with target port groups in page 83h";
     NO_DESIGNATORS "misbehaving/no-designators" "Page 83h names neither the unit nor the group";
+    FORGETFUL "misbehaving/forgetful" "A reset brings back the states of the start";
     SWAPPED "misbehaving/swapped" "A logical unit number comes to lead to another unit";
     GHOSTS "misbehaving/ghosts" "Ghost writes, hanging commands, late answers, ignored aborts";
 }

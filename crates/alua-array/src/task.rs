@@ -1,8 +1,10 @@
 //! Commands that the array holds.
 
+use std::sync::Arc;
+
 use crate::command::Command;
 use crate::completion::Completion;
-use crate::fault::FaultAction;
+use crate::fault::{Fault, FaultAction};
 
 /// A place in the task table, good until the task ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,8 +27,8 @@ pub(crate) struct Task {
     pub(crate) cdb: [u8; MAX_CDB],
     pub(crate) data_out: Vec<u8>,
     pub(crate) capacity: usize,
-    /// The fault that met it.
-    pub(crate) fault: Option<u32>,
+    /// The fault that met it, as it was then.
+    pub(crate) fault: Option<Met>,
     /// The unit had no room for it.
     pub(crate) full: bool,
     /// Its initiator has been told that it is over.
@@ -102,12 +104,33 @@ impl Tasks {
     }
 }
 
+impl Task {
+    /// What its fault does to it.
+    pub(crate) fn action(&self) -> Option<&FaultAction> {
+        self.fault.as_ref().map(|met| &met.rule.action)
+    }
+}
+
+/// A fault that a command has met.
+#[derive(Clone, Debug)]
+pub(crate) struct Met {
+    /// Its place in the list.
+    pub(crate) at: u32,
+    pub(crate) rule: Arc<Fault>,
+}
+
 /// A fault with its counts.
 #[derive(Debug)]
 pub(crate) struct ArmedFault {
-    pub(crate) name: String,
+    /// Shared with the commands that it has met: they keep it when another takes its place.
+    pub(crate) rule: Arc<Fault>,
     pub(crate) armed: bool,
     pub(crate) seen: u32,
     pub(crate) met: u32,
-    pub(crate) action: FaultAction,
+}
+
+impl ArmedFault {
+    pub(crate) fn new(rule: Fault) -> Self {
+        Self { armed: rule.armed, rule: Arc::new(rule), seen: 0, met: 0 }
+    }
 }

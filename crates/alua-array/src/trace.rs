@@ -74,6 +74,10 @@ impl Trace {
         std::mem::take(&mut self.lines).into()
     }
 
+    pub(crate) fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     pub(crate) const fn digest(&self) -> u64 {
         self.digest
     }

@@ -21,6 +21,8 @@ pub(crate) struct Unit {
     pub(crate) segments: Vec<Segment>,
     /// The states by group: one view for all, or after a split one per controller.
     pub(crate) views: Vec<Vec<Access>>,
+    /// The states at the start, by group.
+    pub(crate) first_states: Vec<AccessState>,
     /// What transitions will lead to.
     pub(crate) pending: Vec<Pending>,
     /// Number of the last transition.
@@ -72,6 +74,7 @@ impl Unit {
                 .as_ref()
                 .map(|name| if config.count == 1 { name.clone() } else { format!("{name}{at}") }),
             segments: config.segments.clone(),
+            first_states: access.iter().map(|access| access.state).collect(),
             views: vec![access],
             pending: Vec::new(),
             episode: 0,

@@ -83,6 +83,32 @@ fn read_capacity_in_standby_is_a_habit() {
     }
 }
 
+/// A reset of the unit or a loss of power leaves the states alone, unless the array forgets them; one
+/// unit attention tells of either.
+#[test]
+fn only_a_forgetful_array_changes_states_at_a_reset() {
+    for (habit, kept) in [("", true), ("reset_keeps_states = false", false)] {
+        for by_power in [false, true] {
+            let mut array = array(&format!("[alua]\n{habit}"));
+            let nexus = array.connect("host", 1).unwrap();
+            let first = array.state(0, 1);
+            set_state(&mut array, 1, AccessState::Unavailable);
+            if by_power {
+                apply(&mut array, "do = \"power-cycle\"");
+            } else {
+                array.reset_unit(nexus, 0);
+            }
+            let now = array.state(0, 1);
+            let wanted = if kept { Some(AccessState::Unavailable) } else { first };
+            assert_eq!(now, wanted, "{habit} {by_power}");
+            let reset = if by_power { "29/00" } else { "29/03" };
+            assert_eq!(said(&mut array, nexus, &TUR), format!("CHECK CONDITION 6/{reset}"));
+            let next = if kept { "CHECK CONDITION 2/04/0c" } else { "GOOD" };
+            assert_eq!(said(&mut array, nexus, &TUR), next, "{habit} {by_power}");
+        }
+    }
+}
+
 #[test]
 fn a_transitioning_group_refuses_as_the_array_is_used_to() {
     for (habit, tur, rtpg) in [

@@ -162,6 +162,31 @@ fn write_same_and_unmap_and_their_traces() {
     assert_eq!(said(&mut array, nexus, &cdb_10(0x41, 0, 0, 0)), "CHECK CONDITION 5/24/00");
 }
 
+/// Page B2h says that there is no anchored state: who asks for it is refused, not given another one.
+#[test]
+fn nothing_can_be_anchored() {
+    let (mut array, nexus) = ready();
+    let page = send(&mut array, nexus, &[0x12, 1, 0xb2, 0, 64, 0], &[], 64);
+    assert_eq!(page.data()[5] & 0x02, 0, "ANC_SUP");
+    assert!(send(&mut array, nexus, &write_16(0, 8), &[6; 4096], 0).is_good());
+    let mut same_16 = write_16(0, 8);
+    same_16[0] = 0x93;
+    for flags in [0x10, 0x18] {
+        same_16[1] = flags;
+        for cdb in [cdb_10(0x41, flags, 0, 8), same_16.clone()] {
+            let outcome = send(&mut array, nexus, &cdb, &[0; 512], 0);
+            assert_eq!(outcome.to_string(), "CHECK CONDITION 5/24/00", "{cdb:02x?}");
+        }
+    }
+    let mut list = [0; 24];
+    (list[1], list[3], list[19]) = (22, 16, 8);
+    let outcome = send(&mut array, nexus, &cdb_10(0x42, 1, 0, 24), &list, 0);
+    assert_eq!(outcome.to_string(), "CHECK CONDITION 5/24/00");
+    assert_eq!(on_medium(&array, 0), 6);
+    assert!(send(&mut array, nexus, &cdb_10(0x42, 0, 0, 24), &list, 0).is_good());
+    assert_eq!(on_medium(&array, 0), 0);
+}
+
 #[test]
 fn get_lba_status_tells_the_runs() {
     let (mut array, nexus) = ready();
@@ -177,6 +202,10 @@ fn get_lba_status_tells_the_runs() {
         })
         .collect();
     assert_eq!(runs, [(0, 16, 1), (16, 8, 0), (24, 8168, 1)]);
+    // The first one begins where was asked for, not where the run or the physical block does.
+    cdb[9] = 19;
+    let outcome = send(&mut array, nexus, &cdb, &[], 255);
+    assert_eq!(outcome.data()[8..20], [0, 0, 0, 0, 0, 0, 0, 19, 0, 0, 0, 5]);
 }
 
 #[test]

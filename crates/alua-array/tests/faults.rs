@@ -5,13 +5,19 @@ mod common;
 
 use std::time::Duration;
 
-use alua_array::{Array, FunctionResult, NexusId, Outcome, Time, TransportError, shipped};
+use alua_array::{
+    AluaSettings, Array, Event, FunctionResult, NexusId, Outcome, Time, TransportError, shipped,
+};
 use alua_core::spc::Status;
 use alua_core::spc::target_port_groups::Report;
 use common::*;
 
 fn fault(action: &str) -> Array {
     array(&format!("[[fault]]\nname = \"f\"\naction = {action}"))
+}
+
+fn event(toml: &str) -> Event {
+    Event::from_toml(toml, &AluaSettings::default()).unwrap()
 }
 
 fn write(array: &mut Array, nexus: NexusId, tag: u64, value: u8) {
@@ -110,6 +116,49 @@ fn execute_aborts_what_does_not_end_in_time() {
     assert_eq!(array.execute(nexus, 0, 3, &TUR, &[], 0, SECOND).unwrap(), None);
     assert_eq!(array.now(), Time::from_nanos(1_000_200_000));
     assert_eq!(array.held_commands(), 1);
+}
+
+/// A fault that no file has: it works at once, can be disarmed by its name, takes the place of an
+/// older one, and leaves what that one has met as it was.
+#[test]
+fn a_fault_can_be_made_while_the_array_runs() {
+    let mut array = array("");
+    let nexus = array.connect("host", 1).unwrap();
+    let error = array.apply(&event("do = \"disarm\"\nfault = \"f\"")).unwrap_err().to_string();
+    assert!(error.contains("no fault f") && error.contains("event `fault` makes"), "{error}");
+    let keys = "name = \"f\"\ncommand = [\"test-unit-ready\"]\ncount = 1";
+    let make = |action: &str| event(&format!("do = \"fault\"\n{keys}\n{action}"));
+    array.apply(&make("action = \"late-answer\"\ndelay = \"1s\"")).unwrap();
+    array.submit(nexus, 0, 1, &TUR, &[], 0).unwrap();
+    array.apply(&make("action = \"check\"\nsense = \"4/44/00\"")).unwrap();
+    assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 4/44/00");
+    assert_eq!(array.fault_count("f"), Some(1));
+    assert!(said(&mut array, nexus, &TUR) == "GOOD", "it ends after so many");
+    // The first command's answer is late all the same, and GOOD.
+    assert!(array.now() < Time::from_millis(1_000));
+    assert_eq!(drain(&mut array, Time::from_millis(3_000)), [(1, "GOOD".to_owned())]);
+    apply(&mut array, "do = \"arm\"\nfault = \"f\"");
+    assert_eq!(said(&mut array, nexus, &TUR), "CHECK CONDITION 4/44/00");
+    apply(&mut array, "do = \"arm\"\nfault = \"f\"");
+    apply(&mut array, "do = \"disarm\"\nfault = \"f\"");
+    assert_eq!(said(&mut array, nexus, &TUR), "GOOD");
+    let wrong = array.apply(&event("do = \"fault\"\nname = \"g\"\naction = \"busy\"\nport = 77"));
+    assert!(wrong.unwrap_err().to_string().contains("no port 77"));
+    assert_eq!(array.fault_count("g"), None);
+}
+
+/// In a script the events that speak of it may stand before it.
+#[test]
+fn a_script_may_make_a_fault() {
+    let mut array = array(
+        "[[event]]\nat = \"2s\"\ndo = \"disarm\"\nfault = \"f\"\n\
+         [[event]]\nat = \"1s\"\ndo = \"fault\"\nname = \"f\"\naction = \"busy\"\n",
+    );
+    let nexus = array.connect("host", 1).unwrap();
+    for (at, wanted) in [(500, "GOOD"), (1_500, "BUSY"), (2_500, "GOOD")] {
+        array.advance(Time::from_millis(at));
+        assert_eq!(said(&mut array, nexus, &TUR), wanted, "{at} ms");
+    }
 }
 
 /// A write whose transport fails at once and that is carried out at 3 s; a newer one after it.

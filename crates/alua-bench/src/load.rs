@@ -28,6 +28,8 @@ pub struct Work {
 /// What came of it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rate {
+    /// Commands in all.
+    pub commands: usize,
     /// Commands per second.
     pub per_second: f64,
     /// The median time of a command, in microseconds.
@@ -70,31 +72,62 @@ impl Session {
         name: &str,
         serial: u16,
     ) -> io::Result<Self> {
+        let mut session = Self::connect(address)?;
+        session.negotiate(Some(target), name, serial)?;
+        session.capacity(lun)?;
+        Ok(session)
+    }
+
+    /// What a discovery session at `address` is told: the pairs of SendTargets=All, in order.
+    ///
+    /// # Errors
+    ///
+    /// The connection, or a login that is refused.
+    pub fn discover(address: &str, name: &str) -> io::Result<Vec<(String, String)>> {
+        let mut session = Self::connect(address)?;
+        session.negotiate(None, name, 1)?;
+        let mut header = Exchange::zeroed();
+        header.opcode = opcode::TEXT;
+        header.flags = flag::FINAL;
+        header.initiator_task_tag.set(1);
+        header.target_transfer_tag.set(NO_TAG);
+        header.sn.set(session.cmd_sn);
+        header.exp_sn.set(session.stat_sn);
+        session.send(header.bytes(), b"SendTargets=All\0")?;
+        let (answer, data) = session.receive()?;
+        if answer[0] & opcode::MASK != opcode::TEXT_RESPONSE || answer[1] & flag::FINAL == 0 {
+            return Err(odd("SendTargets is not answered in one piece"));
+        }
+        let pairs = text::pairs(&data).map_err(|error| odd(&error.to_string()))?;
+        Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
+    fn connect(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let framer = Framer::new(BUFFER as usize);
-        let mut session = Self {
+        Ok(Self {
             stream,
-            framer,
+            framer: Framer::new(BUFFER as usize),
             cmd_sn: 1,
             stat_sn: 0,
             immediate: 0,
             send_max: 8192,
             blocks: 0,
             block: 512,
-        };
-        session.negotiate(target, name, serial)?;
-        session.capacity(lun)?;
-        Ok(session)
+        })
     }
 
-    fn negotiate(&mut self, target: &str, name: &str, serial: u16) -> io::Result<()> {
+    /// `target`: none for a discovery session.
+    fn negotiate(&mut self, target: Option<&str>, name: &str, serial: u16) -> io::Result<()> {
         let mut keys = Vec::new();
         let buffer = BUFFER.to_string();
-        for (key, value) in [
-            ("InitiatorName", name),
-            ("TargetName", target),
+        text::put(&mut keys, "InitiatorName", name);
+        match target {
+            Some(target) => text::put(&mut keys, "TargetName", target),
+            None => text::put(&mut keys, "SessionType", "Discovery"),
+        }
+        let normal = [
             ("SessionType", "Normal"),
             ("HeaderDigest", "None"),
             ("DataDigest", "None"),
@@ -113,7 +146,8 @@ impl Session {
             ("IFMarker", "No"),
             ("OFMarker", "No"),
             ("ErrorRecoveryLevel", "0"),
-        ] {
+        ];
+        for (key, value) in normal.into_iter().take(if target.is_some() { usize::MAX } else { 0 }) {
             text::put(&mut keys, key, value);
         }
         let mut header = LoginRequest::zeroed();
@@ -374,7 +408,7 @@ fn rate(times: &mut [Duration], elapsed: Duration) -> Rate {
         times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e6)
     };
     let per_second = times.len() as f64 / elapsed.as_secs_f64();
-    Rate { per_second, median_us: at(500), p99_us: at(990) }
+    Rate { commands: times.len(), per_second, median_us: at(500), p99_us: at(990) }
 }
 
 fn word(header: &[u8; HEADER], at: usize) -> u32 {

@@ -100,11 +100,13 @@ pub(crate) struct Bench<'a> {
     clock: &'a dyn Clock,
     findings: Vec<Finding>,
     more: usize,
+    /// What was done before the commands that findings name, in words.
+    before: String,
 }
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(paths: Vec<Path>, options: Options, clock: &'a dyn Clock) -> Self {
-        Self { paths, options, clock, findings: Vec::new(), more: 0 }
+        Self { paths, options, clock, findings: Vec::new(), more: 0, before: String::new() }
     }
 
     pub(crate) fn paths(&self) -> std::ops::Range<usize> {
@@ -141,6 +143,7 @@ impl<'a> Bench<'a> {
 
     /// The findings since the last call.
     pub(crate) fn take_findings(&mut self) -> Vec<Finding> {
+        self.before.clear();
         let more = std::mem::take(&mut self.more);
         let mut findings = std::mem::take(&mut self.findings);
         if let (Some(last), true) = (findings.last_mut(), more > 0) {
@@ -156,13 +159,22 @@ impl<'a> Bench<'a> {
             return;
         }
         let path = self.paths.get(path).map_or_else(String::new, |path| path.name.clone());
-        let sent = shown(cdb);
+        let sent = format!("{}{}", self.before, shown(cdb));
         self.findings.push(Finding {
             path,
             sent,
             got: got.to_owned(),
             expected: expected.to_owned(),
         });
+    }
+
+    /// Asks for LOGICAL UNIT RESET through a path. Findings from now on, up to the end of the check,
+    /// tell of it.
+    pub(crate) fn reset_unit(&mut self, path: usize) -> Result<(), Skipped> {
+        let Some(path) = self.paths.get_mut(path) else { return Err("no path".to_owned()) };
+        path.line.reset_unit().map_err(|error| error.to_string())?;
+        self.before = format!("LOGICAL UNIT RESET through {}, then ", path.name);
+        Ok(())
     }
 
     /// Notes it unless the answer is as expected.

@@ -1,11 +1,15 @@
-//! Checks that write: to the last block of the unit, which is put back, and to its reservations.
+//! Checks that write: to the last block of the unit, which is put back, and to its reservations; and
+//! the one that resets it.
 
 use alua_core::access::AccessState;
 use alua_core::spc::Status;
+use alua_core::spc::cdb::Cdb;
 use alua_core::spc::sense::SenseKey;
+use alua_core::spc::target_port_groups::GroupFields;
 
-use crate::bench::{Answer, Bench};
-use crate::explicit::{begin, restore};
+use crate::bench::{Answer, Bench, ROOM, rtpg_cdb};
+use crate::explicit::{begin, change, restore, set};
+use crate::identity::takes_part;
 use crate::{Check, Needs, Skipped};
 
 /// The reservation key.
@@ -35,6 +39,17 @@ pub(crate) const CHECKS: &[Check] = &[
         source: "SPC, persistent reservations: kept until released, cleared or preempted",
         needs: Needs::Destructive,
         run: reservation_over_switch,
+    },
+    // Destructive, for it ends every command of every host to the unit.
+    Check {
+        id: "states-over-reset",
+        rule: "LOGICAL UNIT RESET changes no access state, and no path needs more than its unit \
+               attention to go on",
+        source: "SPC, asymmetric access after power on, hard reset, logical unit reset and I_T nexus \
+                 loss: states that were set are kept; practice where the target changes them by \
+                 itself: error recovery must not move a unit",
+        needs: Needs::Destructive,
+        run: states_over_reset,
     },
 ];
 
@@ -232,4 +247,61 @@ fn reservation_over_switch(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         bench.tur(path);
     }
     if switched { Ok(()) } else { Err("STPG changes nothing: see stpg-each-state".to_owned()) }
+}
+
+fn states_over_reset(bench: &mut Bench<'_>) -> Result<(), Skipped> {
+    // Where states can be set, one is set first: a target that goes back to its first ones would not
+    // be found out otherwise.
+    let before = match begin(bench) {
+        Ok((told, before)) => {
+            if let Ok((group, path, state)) = change(bench, &told)
+                && set(bench, path, group, state).is_err()
+            {
+                restore(bench, &before);
+                return Err("STPG changes nothing: see stpg-each-state".to_owned());
+            }
+            Some(before)
+        }
+        Err(_) => {
+            takes_part(bench)?;
+            bench.one_unit()?;
+            None
+        }
+    };
+    let result = over_reset(bench);
+    if let Some(before) = before {
+        restore(bench, &before);
+    }
+    result
+}
+
+fn over_reset(bench: &mut Bench<'_>) -> Result<(), Skipped> {
+    let told = bench.settled()?;
+    let mut live = Vec::new();
+    for path in bench.paths() {
+        // Nothing waits from before, either.
+        if bench.tur(path).is_good() {
+            live.push(path);
+        }
+    }
+    let Some(&through) = live.first() else { return Err("no path is live".to_owned()) };
+    bench.reset_unit(through)?;
+    bench.settled()?;
+    let expected = format!("the states of before: {}", told.states());
+    for path in bench.paths() {
+        let after = bench.told(path)?;
+        let same = |(group, _): &(GroupFields, Vec<u16>)| {
+            after.group(group.id).is_some_and(|now| now.state == group.state)
+        };
+        if !told.groups.iter().all(same) {
+            bench.find(path, &rtpg_cdb(after.format, ROOM), &after.states(), &expected);
+        }
+    }
+    for path in live {
+        let cdb = Cdb::TestUnitReady.encode();
+        let answer = bench.tur(path);
+        let expected = "GOOD behind the unit attention: the path was live before";
+        bench.want(answer.is_good(), path, cdb.as_bytes(), &answer, expected);
+    }
+    Ok(())
 }

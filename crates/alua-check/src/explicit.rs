@@ -124,7 +124,7 @@ fn other_path(bench: &mut Bench<'_>, group: u16) -> usize {
 }
 
 /// Asks for a state of one group and waits for the end. `Err`: it was not reached, and why.
-fn set(
+pub(crate) fn set(
     bench: &mut Bench<'_>,
     path: usize,
     group: u16,
@@ -169,7 +169,10 @@ fn each_state(bench: &mut Bench<'_>) -> Result<(), Skipped> {
 }
 
 /// A group, a path beside it, and a state that it is not in: for one change that shows.
-fn change(bench: &mut Bench<'_>, told: &Told) -> Result<(u16, usize, AccessState), Skipped> {
+pub(crate) fn change(
+    bench: &mut Bench<'_>,
+    told: &Told,
+) -> Result<(u16, usize, AccessState), Skipped> {
     for (group, _) in &told.groups {
         let other = settable(told, group.id)
             .into_iter()
@@ -261,7 +264,9 @@ fn attention_on_others(bench: &mut Bench<'_>) -> Result<(), Skipped> {
         return Err("it takes two paths".to_owned());
     }
     if let Some(handler) = bench.muffled() {
-        return Err(format!("the kernel's device handler {handler} takes unit attentions away"));
+        return Err(format!(
+            "with the kernel's device handler {handler} no unit attention is seen"
+        ));
     }
     let (group, requester, state) = change(bench, &told)?;
     // Nothing waits from before.

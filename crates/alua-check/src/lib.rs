@@ -35,8 +35,8 @@ pub struct Path {
     pub name: String,
     /// What carries its commands.
     pub line: Box<dyn Transport + Send>,
-    /// The device handler that the operating system has attached to the path. Linux's `alua` takes
-    /// unit attentions away: a command that meets one is sent again before anybody hears of it.
+    /// The device handler that the operating system has attached to the path. With Linux's `alua`
+    /// nobody gets to see unit attentions.
     pub handler: Option<String>,
 }
 

@@ -251,7 +251,7 @@ pub(crate) struct TargetServe {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetEvent {
-    /// An event as in `[[event]]` of an array file (switch, set-state, port-down, port-up, arm, ...),
+    /// An event as in `[[event]]` of an array file (switch, set-state, port-down, fault, ...),
     /// or cut, dismiss, request-logout, stop
     #[arg(value_name = "EVENT")]
     pub(crate) what: String,

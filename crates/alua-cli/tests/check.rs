@@ -64,6 +64,7 @@ fn each_broken_array_is_found_out() {
         ("tpgs-zero", &[], &["tpgs-with-groups"]),
         ("no-designators", &[], &["unit-name", "port-designators"]),
         ("swapped", &["--at", "6"], &["same-unit"]),
+        ("forgetful", &["--explicit", "--destructive"], &["states-over-reset"]),
         ("ghosts", &[], &["steady-answers"]),
     ];
     for (name, args, found) in cases {
@@ -208,6 +209,7 @@ fn controls() -> Vec<(&'static str, &'static str, String, &'static str)> {
             ),
             "0",
         ),
+        ("states-over-reset", "reset_keeps_states = false", none(), "0"),
     ]
 }
 

@@ -49,6 +49,11 @@ pub enum Summary {
     /// Not done, and the layer below knows that the target is through with it: it answered, or the
     /// layer's own error handling ended it.
     Ended,
+    /// Not sent: the layer below goes by an access state that it read before, and will learn
+    /// better in a moment.
+    Held,
+    /// Not sent for that reason, which is over.
+    Unsent,
 }
 
 /// What becomes of the request.
@@ -169,6 +174,8 @@ fn judge_rest(outcome: &IoOutcome<'_>) -> Verdict {
             Summary::Target(error) => verdict(Next::Fail(error), PathNews::Works),
             Summary::Gone => verdict(Next::Elsewhere, PathNews::Failed),
             Summary::Ended => limited(Next::Elsewhere, PathNews::Odd),
+            Summary::Held => limited(Next::Later, PathNews::Refused),
+            Summary::Unsent => limited(Next::Again, PathNews::Refused),
         },
         IoOutcome::Answered { status, sense, whole } => match status {
             Status::Good | Status::ConditionMet if whole => verdict(Next::Done, PathNews::Works),

@@ -37,8 +37,12 @@ fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
+fn top() -> PathBuf {
+    crates().parent().unwrap().to_path_buf()
+}
+
 fn rows() -> Vec<Row> {
-    let file = crates().parent().unwrap().join("docs/behaviours.md");
+    let file = top().join("docs/behaviours.md");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
     let cells = |line: &str| -> Option<Row> {
         let line = line.strip_prefix("| ")?.strip_suffix(" |")?;
@@ -53,6 +57,7 @@ fn rows() -> Vec<Row> {
 fn file_of(module: &str) -> PathBuf {
     match module.split_once('/') {
         Some(("unit", name)) => crates().join(format!("alua-core/tests/unit/{name}.rs")),
+        Some(("alua-kernel", name)) => top().join(format!("kernel/rust/tests/{name}.rs")),
         Some(("src", name)) => crates().join(format!("alua-core/src/{name}.rs")),
         Some((other, name)) => crates().join(format!("{other}/tests/{name}.rs")),
         None => crates().join(format!("alua-core/tests/{module}.rs")),
@@ -75,6 +80,24 @@ fn tests_in(file: &Path) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// The text of the device handler's scenarios, by file.
+fn scenarios() -> BTreeMap<PathBuf, String> {
+    let folder = top().join("lab/src/kernel/scenarios");
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    files
+        .map(|entry| entry.unwrap().path())
+        .map(|file| (file.clone(), fs::read_to_string(&file).unwrap()))
+        .collect()
+}
+
+/// Whether some scenario checks a row: its id stands in a string that begins with a row.
+fn is_checked(text: &str, id: &str) -> bool {
+    text.split('"')
+        .skip(1)
+        .step_by(2)
+        .any(|string| string.split([' ', ',', ':']).any(|word| word == id))
 }
 
 /// The tests that a row names: what stands between backticks and has `::` after a lower-case
@@ -113,9 +136,20 @@ fn every_row_is_there_once_and_says_something() {
 fn every_test_named_exists_and_carries_the_row() {
     let mut files: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
     let mut count = 0;
+    let scenarios = scenarios();
     for row in rows() {
         for (module, test) in named(&row.place) {
             count += 1;
+            if module == "lab" {
+                let listed = format!("\"{test}\"");
+                let known = scenarios
+                    .iter()
+                    .any(|(file, text)| file.ends_with("mod.rs") && text.contains(&listed));
+                assert!(known, "{}: no scenario {test}", row.id);
+                let checked = scenarios.values().any(|text| is_checked(text, &row.id));
+                assert!(checked, "{}: no scenario checks it", row.id);
+                continue;
+            }
             let file = file_of(module);
             let tests = files.entry(file.clone()).or_insert_with(|| tests_in(&file));
             assert!(tests.contains(test), "{}: no test {test} in {}", row.id, file.display());

@@ -34,8 +34,7 @@ pub trait PathIo: Send {
     fn step(&mut self, step: Step, back: &Back);
 
     /// What has to be done, before another path ends the commands of this one, so that nothing
-    /// between host and target sends them again. It is run where the step is, and says whether it
-    /// was done. `None`: nothing.
+    /// between host and target sends them again. It is run where the step is. `None`: nothing.
     fn cut(&mut self) -> Option<Cut> {
         None
     }
@@ -45,8 +44,11 @@ pub trait PathIo: Send {
     fn close(&mut self, back: &Back) -> bool;
 }
 
-/// See [`PathIo::cut`].
-pub type Cut = Box<dyn FnOnce() -> bool + Send>;
+/// See [`PathIo::cut`]. `None`: it could not be done.
+pub type Cut = Box<dyn FnOnce() -> Option<CutHold> + Send>;
+
+/// A [`Cut`] that was done. The path stays cut at least until it is dropped.
+pub type CutHold = Box<dyn Send>;
 
 /// An I/O command on its way.
 #[derive(Debug)]

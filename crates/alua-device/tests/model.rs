@@ -254,3 +254,33 @@ fn two_devices_share_an_array() {
     assert_eq!(run(&two, Request::read(0, 512, Vec::new())).unwrap(), [2; 512]);
     two.stop(LIMIT).unwrap();
 }
+
+#[test]
+fn a_request_over_two_segments_goes_in_parts_to_the_group_that_has_each() {
+    let array = ModelArray::start(shipped::FOUR_GROUPS.build());
+    let device = array.serve(&Serve::unit("halves")).unwrap();
+    wait_for("live paths", &device, |it| it.paths.iter().any(|path| path.view.used));
+    let border = 524_288 * 512;
+    let data: Vec<u8> = (0..64 * 512_u32).map(|index| (index % 251) as u8).collect();
+    // The first requests may come before the map was read; the target refers them on.
+    for turn in 0..20_u64 {
+        let offset = border - 512 * (turn + 5);
+        let write = Request::write(offset, data.clone()).with_fua(turn % 2 == 0);
+        run(&device, write).unwrap();
+        assert!(
+            run(&device, Request::read(offset, data.len() as u32, Vec::new())).unwrap() == data
+        );
+    }
+    let zeroes = Operation::WriteZeroes { may_unmap: true };
+    run(&device, Request::without_data(zeroes, border - 4096, 8192).with_fua(true)).unwrap();
+    let back = run(&device, Request::read(border - 4608, 8192, Vec::new())).unwrap();
+    assert!(back[512..].iter().all(|&byte| byte == 0), "zeroes on both sides");
+    let snapshot = device.snapshot().unwrap();
+    let sum = |count: fn(&alua_multipath::PathCounters) -> u64| {
+        snapshot.paths.iter().map(|path| count(&path.view.counters)).sum::<u64>()
+    };
+    let (good, retried) = (sum(|it| it.good), sum(|it| it.retried));
+    assert!(good >= 84, "two commands for each request, {good} in all");
+    assert!(retried <= 4, "{retried} went to the wrong group: {snapshot:#?}");
+    device.stop(LIMIT).unwrap();
+}

@@ -11,6 +11,9 @@
 //!   recovery (abort, resets) when a device does not answer.
 //! - No command is repeated here once the kernel has taken it. The sg driver itself repeats one when
 //!   the process is stopped and continued while it waits: block devices and bsg are better.
+//! - A reset is `SG_SCSI_RESET` for the logical unit without escalation. bsg has no such call. The
+//!   kernel sends the first command after it again when that meets a unit attention, so the path that
+//!   asked does not see the 29/xx of its own reset.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::transport::{Data, NotSubmitted, Reply, Request, SENSE_CAPACITY};
+use crate::transport::{Data, NotSubmitted, Reply, Request, ResetError, SENSE_CAPACITY};
 use crate::transport::{Transport, TransportError};
 
 #[expect(unsafe_code, reason = "the SG_IO system call")]
@@ -223,6 +226,12 @@ impl Transport for SgDevice {
             Err(errno) => Err(outcome::refused(errno, duration)),
         };
         trace(&self.path, cdb, &result, duration);
+        result
+    }
+
+    fn reset_unit(&mut self) -> Result<(), ResetError> {
+        let result = abi::reset_unit(self.fd.as_fd()).map_err(outcome::not_reset);
+        tracing::debug!(path = %self.path.display(), ?result, "logical unit reset");
         result
     }
 }

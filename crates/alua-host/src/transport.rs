@@ -12,6 +12,8 @@
 //!   zero or what it was before.
 //! - An implementation returns in bounded time: the request's timeout and what its own error
 //!   recovery needs on top.
+//! - Of task management there is [`Transport::reset_unit`] and nothing else: aborts are the business
+//!   of whatever gives a command up.
 //!
 //! The trait holds no operating system type, so that a model array can stand on the other side.
 
@@ -38,17 +40,35 @@ pub trait Transport {
     /// [`TransportError`] when there is no answer of the device. A status other than GOOD is not an
     /// error: it comes in the [`Reply`].
     fn execute(&mut self, request: Request<'_>) -> Result<Reply, TransportError>;
+
+    /// Asks for LOGICAL UNIT RESET through this path and waits for the answer. Nothing larger is
+    /// reset when that does not work: neither the target nor the bus.
+    ///
+    /// # Errors
+    ///
+    /// [`ResetError`]; a transport that carries commands only says [`ResetError::Unsupported`].
+    fn reset_unit(&mut self) -> Result<(), ResetError> {
+        Err(ResetError::Unsupported)
+    }
 }
 
 impl<T: Transport + ?Sized> Transport for &mut T {
     fn execute(&mut self, request: Request<'_>) -> Result<Reply, TransportError> {
         (**self).execute(request)
     }
+
+    fn reset_unit(&mut self) -> Result<(), ResetError> {
+        (**self).reset_unit()
+    }
 }
 
 impl<T: Transport + ?Sized> Transport for Box<T> {
     fn execute(&mut self, request: Request<'_>) -> Result<Reply, TransportError> {
         (**self).execute(request)
+    }
+
+    fn reset_unit(&mut self) -> Result<(), ResetError> {
+        (**self).reset_unit()
     }
 }
 
@@ -309,6 +329,34 @@ impl fmt::Display for ErrnoText {
     }
 }
 
+/// Why a logical unit was not reset, as far as anybody knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResetError {
+    /// The transport has no way to ask for it. Nothing was sent.
+    #[error("the path carries commands only: there is no way to ask for a reset")]
+    Unsupported,
+    /// The operating system does not let this user. Nothing was sent.
+    #[error(
+        "the kernel does not let this user reset a unit; run as root, or give the program \
+         CAP_SYS_ADMIN and CAP_SYS_RAWIO"
+    )]
+    NoPermission,
+    /// The device is gone, or its host is busy with error recovery. Nothing was sent.
+    #[error("the path is not there at the moment{}", ErrnoText(*errno))]
+    NotReady {
+        /// The error number of the operating system.
+        errno: i32,
+    },
+    /// The driver or the device server refused, or did not answer: whether the unit was reset is not
+    /// known.
+    #[error("LOGICAL UNIT RESET is not answered \"complete\"{}", ErrnoText(*errno))]
+    Failed {
+        /// The error number of the operating system; 0 when there is none.
+        errno: i32,
+    },
+}
+
 /// ", driver status ...", or nothing when the driver said nothing.
 struct DriverText(DriverStatus);
 
@@ -340,6 +388,27 @@ mod tests {
             .execute(Request { cdb: &[0; 6], data: Data::In(&mut buffer), timeout_ms: 1 })
             .unwrap();
         assert_eq!((reply.status, reply.transferred, buffer), (Status::Good, 4, [7; 4]));
+        assert_eq!(path.reset_unit(), Err(ResetError::Unsupported));
+    }
+
+    #[test]
+    fn a_reset_passes_through_boxes_and_references() {
+        struct Resets(u32);
+        impl Transport for Resets {
+            fn execute(&mut self, _: Request<'_>) -> Result<Reply, TransportError> {
+                Ok(Reply::new(Status::Good, 0, 0))
+            }
+            fn reset_unit(&mut self) -> Result<(), ResetError> {
+                self.0 += 1;
+                Ok(())
+            }
+        }
+        let mut path = Resets(0);
+        {
+            let mut boxed: Box<dyn Transport + '_> = Box::new(&mut path);
+            assert_eq!(boxed.reset_unit(), Ok(()));
+        }
+        assert_eq!(path.0, 1);
     }
 
     #[test]

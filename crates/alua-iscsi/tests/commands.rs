@@ -164,6 +164,36 @@ fn commands_end_out_of_order_and_fill_the_window() {
     }
 }
 
+/// Immediate commands have room beside a full window, and an end: the first beyond it is rejected, and
+/// everything else goes on.
+#[test]
+fn immediate_commands_are_bounded_too() {
+    let mut target = target_of(
+        "[[fault]]\nname = \"f\"\ncommand = \"read-10\"\naction = \"hang\"",
+        |settings| (settings.limits.window, settings.limits.immediate) = (2, 2),
+    );
+    let mut initiator = Initiator::log_in(&mut target, 0);
+    for _ in 0..2 {
+        let header = initiator.command(&read_10(0, 1), flag::FINAL | flag::READ, 512);
+        initiator.send(&mut target, header.bytes(), &[]);
+    }
+    for rejected in [false, false, true, true] {
+        let mut header = initiator.command(&read_10(0, 1), flag::FINAL | flag::READ, 512);
+        header.opcode |= opcode::IMMEDIATE;
+        // It does not count.
+        initiator.cmd_sn -= 1;
+        initiator.send(&mut target, header.bytes(), &[]);
+        if rejected {
+            let reject = initiator.take(&mut target, opcode::REJECT);
+            assert_eq!(reject.header[2], 0x06, "too many immediate commands");
+            assert_eq!(reject.data, header.bytes());
+        }
+        initiator.nothing(&mut target);
+    }
+    assert_eq!(target.sessions()[0].commands, 4);
+    target.self_check().unwrap();
+}
+
 #[test]
 fn numbers_outside_the_window_are_ignored_and_gaps_end_the_connection() {
     let mut target = target(|_| {});

@@ -281,6 +281,28 @@ fn unit_attentions_are_announced_where_that_is_wanted() {
     assert_eq!(said, "6/3f/0e");
 }
 
+/// A change of states is announced to every session, through whichever port, and only with its end.
+#[test]
+fn a_change_of_states_is_announced_to_every_session() {
+    let mut target = target(|settings| settings.announce = true);
+    let mut all: Vec<Initiator> = (0..4).map(|port| Initiator::log_in(&mut target, port)).collect();
+    let event = Event::from_toml(
+        "do = \"switch\"\nto = \"B\"\nunit = \"data0\"\ntransition = \"3s\"",
+        &target.array().config().alua,
+    );
+    target.apply(&event.unwrap()).unwrap();
+    for initiator in &mut all {
+        initiator.nothing(&mut target);
+    }
+    pass(&mut target, 5);
+    for initiator in &mut all {
+        let message = initiator.take(&mut target, opcode::ASYNC);
+        assert_eq!((message.header[36], message.header[9]), (0, 0));
+        assert_eq!((message.data[14], message.data[15]), (0x2a, 0x06));
+        initiator.nothing(&mut target);
+    }
+}
+
 #[test]
 fn who_is_asked_to_log_out_and_does_not_is_cut() {
     let mut target = target(|_| {});

@@ -9,6 +9,8 @@
 //!
 //! - The map is read when a path becomes LBA-dependent, after every report of access states since
 //!   then, and when 3F/15 says so; what the sense data itself tells counts at once.
+//! - Where a target refers to a group of which we believe that it lets no I/O pass, the access states
+//!   are read again.
 //! - A request that crosses from one group's blocks into another's goes in parts, one after the
 //!   other, each to its own group. It is complete when the last is.
 //! - For one part, a path of an LBA-dependent group has the class of the state that the map names
@@ -45,6 +47,8 @@ const REPORT_MAX: u32 = 65_536;
 /// milliseconds.
 const AGAIN_FIRST_MS: u32 = 20;
 const AGAIN_MAX_MS: u32 = 5_000;
+/// From one reading of the access states because of a referral to the next, in milliseconds.
+const REFRESH_MS: u32 = 100;
 
 /// REPORT REFERRALS from the first block on.
 pub(crate) fn cdb(allocation_length: u32) -> CdbBytes {
@@ -113,6 +117,8 @@ pub(crate) struct Referrals {
     /// What was learned since that was sent makes it old.
     outdated: bool,
     pause_ms: u32,
+    /// When the access states were read again because of what a target referred to.
+    refreshed: Option<Time>,
     /// The place of the path that was asked last.
     asked: usize,
     /// When the report of access states was read that the map goes with.
@@ -253,7 +259,10 @@ impl Engine {
         });
         let Some(layout) = self.config.referrals.filter(|_| referred) else { return };
         let news = match sense::referrals(raw) {
-            Some(Ok(referral)) => self.referrals.learn(referral.segments(), layout),
+            Some(Ok(referral)) => {
+                self.compare_states(referral.segments(), now);
+                self.referrals.learn(referral.segments(), layout)
+            }
             _ => true,
         };
         // A target that refers without end must not have us read without end.
@@ -261,6 +270,22 @@ impl Engine {
             let soonest = self.referrals.sent.map(|sent| sent.after(AGAIN_FIRST_MS));
             self.referrals.want(soonest.map_or(now, |soonest| soonest.max(now)));
             self.ask_referrals(now);
+        }
+    }
+
+    /// Where the target refers to a group of which we believe that it lets no I/O pass, the access
+    /// states are read again.
+    fn compare_states(&mut self, mut segments: Segments<'_>, now: Time) {
+        let live = |state: Option<AccessState>| state.is_some_and(AccessState::is_live);
+        let ours = |id| self.unit.group(id).and_then(|group| group.state());
+        let differs = segments.any(|segment| {
+            segment.groups.clone().any(|(state, id)| live(Some(state)) && !live(ours(id)))
+        });
+        let recently = self.referrals.refreshed.is_some_and(|at| at.after(REFRESH_MS) > now);
+        if differs && !recently {
+            self.referrals.refreshed = Some(now);
+            self.unit.refresh(now.core());
+            self.core_dirty = true;
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use alua_sim::{LEGEND, Options, Report, Sabotage, Search};
-use alua_sim::{negative_control, run, run_drawn, search};
+use alua_sim::{brief, negative_control, run, run_drawn, search};
 use clap::Parser;
 
 /// Runs the multipath engine on the model array under faults, from seeds.
@@ -141,9 +141,11 @@ fn controls(start: u64) -> ExitCode {
     for how in Sabotage::ALL {
         match negative_control(how, start, CONTROL_SEEDS) {
             Some((seed, turns, caught)) => {
+                let caught = caught.to_string();
                 println!(
-                    "I{:<2} {how:?}: caught after {turns} seeds ({seed}): {caught}",
-                    how.invariant()
+                    "I{:<2} {how:?}: caught after {turns} seeds ({seed}): {}",
+                    how.invariant(),
+                    brief(&caught)
                 );
             }
             None => {

@@ -69,6 +69,9 @@ pub fn search(search: Search) -> Summary {
                     let seed = search.start.wrapping_add(turn);
                     let (report, found) = one(seed, search.twice);
                     let mut summary = summary.lock().unwrap_or_else(|it| it.into_inner());
+                    if let (Some(first), true) = (found.first(), search.progress) {
+                        eprintln!("seed {seed}: {}", brief(first));
+                    }
                     summary.add(report.as_ref(), seed, found);
                     enough.fetch_or(summary.bad.len() >= BAD_MAX, Ordering::Relaxed);
                     if search.progress && summary.seeds.is_multiple_of(1_000) {
@@ -89,6 +92,12 @@ pub fn search(search: Search) -> Summary {
     summary.bad.sort();
     summary.time = start.elapsed();
     summary
+}
+
+/// The beginning of a line that may be very long.
+#[must_use]
+pub fn brief(line: &str) -> &str {
+    line.char_indices().nth(150).map_or(line, |(end, _)| &line[..end])
 }
 
 /// One seed, and what is wrong with it.

@@ -120,6 +120,8 @@ fn config(from: &AluaConfig) -> Config {
     let default = Config::default();
     Config {
         transition_at_least_ms: from.transition_at_least_ms,
+        // The midlayer repeats what met a transition on the path that met it.
+        transition_look_ms: Some(default.transition_poll_ms),
         reprobe_ms: if from.reprobe_ms == 0 { default.reprobe_ms } else { from.reprobe_ms },
         idle_probe_ms: (from.idle_probe_ms != 0).then_some(from.idle_probe_ms),
         optimize: from.optimize != 0,

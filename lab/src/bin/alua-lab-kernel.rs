@@ -1,8 +1,8 @@
 //! Runs scenarios for the kernel's device handler in the guest: `alua-lab-kernel FOLDER HANDLER`.
 //!
 //! The folder holds `todo` with the names of the scenarios, one a line. Records go to `results`, one
-//! JSON object a line, each written when its scenario is done. Lines that a person reads begin with
-//! `lab: `.
+//! JSON object a line, each written when its scenario is done. Where there is a folder `trace`, each
+//! scenario leaves a trace of its name there. Lines that a person reads begin with `lab: `.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -33,7 +33,9 @@ fn run(folder: &Path, handler: &str) -> Result<()> {
     handler.load()?;
     for name in fs::read_to_string(folder.join("todo"))?.lines() {
         println!("lab: {name} ...");
-        let record = kernel::run(name, handler)?;
+        let trace = folder.join("trace");
+        let file = trace.exists().then(|| trace.join(name));
+        let record = kernel::run(name, handler, file.as_deref())?;
         let mut line = serde_json::to_string(&record)?;
         line.push('\n');
         let mut file = OpenOptions::new().append(true).create(true).open(folder.join("results"))?;

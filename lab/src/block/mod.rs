@@ -79,6 +79,10 @@ pub enum Step {
         /// It must not have ended before this step.
         #[serde(default)]
         still_running: bool,
+        /// It runs until it is told to end, by SIGINT, which is now. So its length does not depend
+        /// on how fast the steps before went. It must not have ended before.
+        #[serde(default)]
+        interrupt: bool,
     },
     /// Lets time pass.
     Wait {
@@ -102,6 +106,13 @@ pub enum Step {
         port: u16,
         /// Whether it is to be offline.
         offline: bool,
+    },
+    /// Has a port answer nothing any more, or work again. Only on the fabric `iscsi`.
+    SetHung {
+        /// Which port.
+        port: u16,
+        /// Whether it is to hang.
+        hung: bool,
     },
     /// Ends the server with SIGTERM. It has to end with 0, and the last line that it says has to be
     /// a JSON object with these numbers.
@@ -154,7 +165,7 @@ impl Scenario {
                     begun.remove(index.with_context(|| format!("{name} was not begun"))?);
                 }
                 Step::Recover {} => ensure!(!self.successor.is_empty(), "there is no successor"),
-                Step::SetState { .. } | Step::SetOffline { .. } => {
+                Step::SetState { .. } | Step::SetOffline { .. } | Step::SetHung { .. } => {
                     ensure!(self.target.is_some(), "there is no target to change");
                 }
                 Step::Run { command, .. } => ensure!(!command.is_empty(), "an empty command"),

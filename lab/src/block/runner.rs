@@ -164,15 +164,18 @@ impl<'a> Run<'a> {
                 let process = Process::start(&self.filled(command)?)?;
                 self.begun.insert(name.clone(), process);
             }
-            Step::Finish { name, exit, says, still_running } => {
+            Step::Finish { name, exit, says, still_running, interrupt } => {
                 let process = self.begun.remove(name);
                 let mut process = process.with_context(|| format!("{name} was not begun"))?;
-                if *still_running {
+                if *still_running || *interrupt {
                     if !process.is_running()? {
                         let said = process.finish(LIMIT)?;
                         bail!("{name} had ended already with {}: {}", said.status, said.said());
                     }
                     self.held += 1;
+                }
+                if *interrupt {
+                    process.signal(Signal::INT)?;
                 }
                 self.held += check(name, &process.finish(LIMIT)?, *exit, says)?;
             }
@@ -189,6 +192,7 @@ impl<'a> Run<'a> {
                 }
             }
             Step::SetOffline { port, offline } => self.lio()?.set_offline(*port, *offline)?,
+            Step::SetHung { port, hung } => self.lio()?.set_hung(*port, *hung)?,
             Step::Stop { exactly, at_least } => self.stop(exactly, at_least)?,
         }
         Ok(())
@@ -285,6 +289,22 @@ mod tests {
         );
         assert_eq!(outcome.failures, Vec::<String>::new());
         assert_eq!((outcome.passed, outcome.agreed), (true, 5));
+    }
+
+    #[test]
+    fn what_runs_until_it_is_told_is_told_and_must_run_still() {
+        let steps = |script: &str| {
+            format!(
+                "[[step]]\ndo = 'begin'\nname = 'w'\ncommand = ['sh', '-c', '''{script}''']\n\
+                 [[step]]\ndo = 'wait'\nms = 300\n\
+                 [[step]]\ndo = 'finish'\nname = 'w'\ninterrupt = true\nexit = 4\n\
+                 [[step]]\ndo = 'stop'\n"
+            )
+        };
+        let told = "trap 'exit 4' INT; while :; do sleep 0.02; done";
+        assert_eq!(outcome("interrupt", SERVER, &steps(told)).failures, Vec::<String>::new());
+        let early = outcome("early", SERVER, &steps("exit 4")).failures.join("; ");
+        assert!(early.contains("w had ended already with 4"), "{early}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod handler;
 mod model;
 mod ring;
 pub mod scenarios;
+mod trace;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -102,18 +104,20 @@ pub(crate) fn millis(time: Option<Duration>) -> f64 {
     time.map_or(-1.0, |time| time.as_secs_f64() * 1_000.0)
 }
 
-/// Runs one scenario by its name.
+/// Runs one scenario by its name, and writes what happened to a file if one is given.
 ///
 /// # Errors
 ///
-/// There is no such scenario, or the kernel's log cannot be read.
-pub fn run(name: &str, handler: Handler) -> Result<Record> {
+/// There is no such scenario, the kernel's log cannot be read, or the trace cannot be written.
+pub fn run(name: &str, handler: Handler, trace: Option<&Path>) -> Result<Record> {
     let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
     let scenario = scenario.with_context(|| format!("there is no scenario {name}"))?;
     let mut log = handler::Log::open()?;
     let start = Instant::now();
     let mut run = Run { handler, record: Record::default() };
+    trace.map_or(Ok(()), |_| trace::start())?;
     let ended = (scenario.run)(&mut run);
+    trace.map_or(Ok(()), trace::finish)?;
     let mut record = run.record;
     record.scenario = name.to_owned();
     record.error = ended.err().map(|error| format!("{error:#}"));

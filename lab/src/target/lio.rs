@@ -1,5 +1,5 @@
-//! LIO over `tcm_loop`, through configfs: a unit is a file backstore, a port is a loop fabric with
-//! a SCSI host of its own.
+//! LIO through configfs: a unit is a file backstore, a port is a loop fabric (`tcm_loop`) with a SCSI
+//! host of its own, or an iSCSI target.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Place;
+use super::{Place, iscsi};
 use crate::facts::{self, Statement, Statements};
-use crate::scenario::{Group, State, Unit};
+use crate::scenario::{Fabric, Group, State, Unit};
 use crate::sysfs::{read, write};
 use crate::{command, sysfs};
 
 /// LIO's configfs.
-const BASE: &str = "/sys/kernel/config/target";
+pub(super) const BASE: &str = "/sys/kernel/config/target";
 /// Where the backstores' files are.
 const FILES: &str = "/run/alua-lab";
 /// The size of each unit: 16 MiB.
@@ -35,6 +35,7 @@ pub struct Lio {
     pub places: Vec<Place>,
     units: Vec<Stand>,
     ports: u16,
+    fabric: Fabric,
 }
 
 fn core(unit: &str) -> PathBuf {
@@ -45,11 +46,16 @@ fn group_folder(unit: &str, group: u16) -> PathBuf {
     core(unit).join("alua").join(format!("group{group}"))
 }
 
-fn fabric(port: u16) -> PathBuf {
-    Path::new(BASE).join(format!("loopback/naa.50014050000000{port:02x}/tpgt_1"))
+fn fabric_folder(fabric: Fabric, port: u16) -> PathBuf {
+    match fabric {
+        Fabric::Loop => {
+            Path::new(BASE).join(format!("loopback/naa.50014050000000{port:02x}/tpgt_1"))
+        }
+        Fabric::Iscsi => iscsi::fabric(port),
+    }
 }
 
-fn make(folder: &Path) -> Result<()> {
+pub(super) fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
@@ -59,8 +65,11 @@ impl Lio {
     /// # Errors
     ///
     /// The kernel refuses something.
-    pub fn set_up(ports: u16, specs: &[Unit]) -> Result<Self> {
+    pub fn set_up(fabric: Fabric, ports: u16, specs: &[Unit]) -> Result<Self> {
         make(Path::new(FILES))?;
+        if fabric == Fabric::Iscsi {
+            iscsi::prepare()?;
+        }
         let mut units: Vec<Stand> = Vec::new();
         for spec in specs {
             for _ in 0..spec.copies {
@@ -71,9 +80,16 @@ impl Lio {
         }
         let mut places = Vec::new();
         for port in 1..=ports {
-            set_up_port(port)?;
+            set_up_port(fabric, port)?;
             for (lun, stand) in units.iter().enumerate() {
-                let hctl = link(port, lun, stand)?;
+                link(fabric, port, lun, stand)?;
+            }
+            let address = match fabric {
+                Fabric::Loop => read(&fabric_folder(fabric, port).join("address"))?,
+                Fabric::Iscsi => iscsi::log_in(port)?,
+            };
+            for (lun, stand) in units.iter().enumerate() {
+                let hctl = format!("{address}:{lun}");
                 places.push(Place { unit: stand.name.clone(), port, hctl });
             }
         }
@@ -82,7 +98,7 @@ impl Lio {
             sysfs::wait_for_device(&place.hctl)?;
             sysfs::rescan(&place.hctl)?;
         }
-        Ok(Self { places, units, ports })
+        Ok(Self { places, units, ports, fabric })
     }
 
     /// The names of the units.
@@ -127,10 +143,29 @@ impl Lio {
     /// LIO refuses.
     pub fn set_offline(&self, port: u16, offline: bool) -> Result<()> {
         for lun in 0..self.units.len() {
-            let folder = fabric(port).join(format!("lun/lun_{lun}"));
+            let folder = fabric_folder(self.fabric, port).join(format!("lun/lun_{lun}"));
             write(&folder.join("alua_tg_pt_offline"), if offline { "1" } else { "0" })?;
         }
         Ok(())
+    }
+
+    /// Has a port answer nothing any more, and take nothing in, or work again.
+    ///
+    /// # Errors
+    ///
+    /// The target stands on a fabric that cannot hang, or the kernel refuses.
+    pub fn set_hung(&self, port: u16, hung: bool) -> Result<()> {
+        ensure!(self.fabric == Fabric::Iscsi, "only a path of the fabric `iscsi` can hang");
+        iscsi::hang(port, hung)
+    }
+
+    /// Sets how long a group stays in transition when its state changes.
+    ///
+    /// # Errors
+    ///
+    /// LIO refuses.
+    pub fn set_transition(unit: &str, group: u16, ms: u32) -> Result<()> {
+        write(&group_folder(unit, group).join("trans_delay_msecs"), &ms.to_string())
     }
 
     /// What configfs states, read anew.
@@ -158,7 +193,8 @@ impl Lio {
         lun: usize,
         port: u16,
     ) -> Result<()> {
-        let text = read(&fabric(port).join(format!("lun/lun_{lun}/alua_tg_pt_gp")))?;
+        let folder = fabric_folder(self.fabric, port).join(format!("lun/lun_{lun}"));
+        let text = read(&folder.join("alua_tg_pt_gp"))?;
         let id = text.lines().find_map(|line| line.strip_prefix("TG Port Group ID: "));
         let id: u16 = id.with_context(|| format!("no group in {text:?}"))?.parse()?;
         let path = facts::path(&stand.name, port);
@@ -199,6 +235,7 @@ impl Lio {
     ///
     /// Something stays.
     pub fn take_down() -> Result<()> {
+        iscsi::take_down()?;
         let loopback = Path::new(BASE).join("loopback");
         for fabric in folders(&loopback, "naa.")? {
             let group = fabric.join("tpgt_1");
@@ -254,8 +291,11 @@ fn set_up_unit(stand: &Stand, number: usize) -> Result<()> {
     Ok(())
 }
 
-fn set_up_port(port: u16) -> Result<()> {
-    let folder = fabric(port);
+fn set_up_port(fabric: Fabric, port: u16) -> Result<()> {
+    if fabric == Fabric::Iscsi {
+        return iscsi::set_up_port(port);
+    }
+    let folder = fabric_folder(fabric, port);
     make(&folder)?;
     write(&folder.join("nexus"), &format!("naa.50014060000000{port:02x}"))?;
     // The loop fabric gives no relative target port identifier by itself.
@@ -267,16 +307,15 @@ fn set_up_port(port: u16) -> Result<()> {
     }
 }
 
-/// Makes the path of a unit over a port; gives its address.
-fn link(port: u16, lun: usize, stand: &Stand) -> Result<String> {
-    let folder = fabric(port).join(format!("lun/lun_{lun}"));
+/// Makes the path of a unit over a port.
+fn link(fabric: Fabric, port: u16, lun: usize, stand: &Stand) -> Result<()> {
+    let folder = fabric_folder(fabric, port).join(format!("lun/lun_{lun}"));
     make(&folder)?;
     let to = folder.join("port");
     symlink(core(&stand.name), &to).with_context(|| to.display().to_string())?;
     let group = stand.unit.groups.iter().find(|group| group.ports.contains(&port));
     let id = group.with_context(|| format!("port {port} is in no group"))?.id;
-    write(&folder.join("alua_tg_pt_gp"), &format!("group{id}"))?;
-    Ok(format!("{}:{lun}", read(&fabric(port).join("address"))?))
+    write(&folder.join("alua_tg_pt_gp"), &format!("group{id}"))
 }
 
 /// The bits of a group's supported states in configfs, by the names of sysfs.
@@ -316,7 +355,7 @@ fn state_group(said: &mut Statements, unit: &str, group: &Group) -> Result<()> {
 }
 
 /// The folders in a folder whose names begin so; none when it is not there.
-fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+pub(super) fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for entry in entries {
@@ -329,7 +368,7 @@ fn folders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn unless_gone(result: std::io::Result<()>, what: &Path) -> Result<()> {
+pub(super) fn unless_gone(result: std::io::Result<()>, what: &Path) -> Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other.with_context(|| format!("cannot take down {}", what.display())),
@@ -380,7 +419,7 @@ mod tests {
         let groups = vec![group(1, vec![1, 2]), group(2, vec![3, 4])];
         let unit = Unit { copies: 1, serial: true, groups };
         let units = vec![Stand { name: "disk0".to_owned(), unit }];
-        let lio = Lio { places: Vec::new(), units, ports: 4 };
+        let lio = Lio { places: Vec::new(), units, ports: 4, fabric: Fabric::Loop };
         let peers = [ports("configfs", 1, "1 2"), ports("configfs", 2, "3 4")];
         let completed = |source: &str, group, value: &str| {
             let mut said = [ports(source, group, value)];

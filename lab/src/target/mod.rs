@@ -1,5 +1,6 @@
 //! Targets that stand in the guest: set up, asked, changed, taken down.
 
+mod iscsi;
 pub mod lio;
 pub mod scsi_debug;
 
@@ -36,8 +37,8 @@ impl Target {
     /// The kernel refuses something.
     pub fn set_up(target: &scenario::Target) -> Result<Self> {
         match target {
-            scenario::Target::Lio { ports, units } => {
-                Ok(Self::Lio(lio::Lio::set_up(*ports, units)?))
+            scenario::Target::Lio { fabric, ports, units } => {
+                Ok(Self::Lio(lio::Lio::set_up(*fabric, *ports, units)?))
             }
             scenario::Target::ScsiDebug {} => Ok(Self::ScsiDebug(scsi_debug::ScsiDebug::set_up()?)),
         }

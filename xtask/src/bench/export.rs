@@ -2,13 +2,12 @@
 //! nbd engine, in turns. nbdkit and fio come out of the lab's image.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::server::{Server, sorted};
 use crate::{lab, run};
 
 /// The size of both devices.
@@ -65,9 +64,6 @@ const LOADS: [Load; 5] = [
     },
 ];
 
-/// Clock ticks of `/proc/PID/stat` in a second, on every Linux.
-const TICKS: f64 = 100.0;
-
 /// One row: the load, ours, nbdkit's, the ratio with its range over the rounds, and the servers'
 /// CPU time for each request in microseconds.
 pub(super) type Row = [String; 5];
@@ -97,12 +93,12 @@ fn measure(folder: &Path) -> Result<Vec<Row>> {
     let (ours, theirs) = (folder.join("ours"), folder.join("nbdkit"));
     let mut server = super::program("alua-lab-export");
     server.args(["nbd", "--memory", &MIB.to_string(), "--socket"]).arg(&ours);
-    let our_server = Server::start(&mut server, &ours)?;
+    let our_server = Server::start(&mut server, || ours.exists())?;
     let tree = lab::tree()?;
     let plugin = "usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-memory-plugin.so";
     let mut server = lab::program(&tree, "nbdkit");
     server.arg("-f").arg("-U").arg(&theirs).arg(tree.join(plugin)).arg(format!("size={MIB}M"));
-    let their_server = Server::start(&mut server, &theirs)?;
+    let their_server = Server::start(&mut server, || theirs.exists())?;
     let turn_of_ours = |load| turn(&tree, &our_server, &ours, load);
     let turn_of_theirs = |load| turn(&tree, &their_server, &theirs, load);
     let mut rows = Vec::new();
@@ -129,12 +125,6 @@ fn measure(folder: &Path) -> Result<Vec<Row>> {
         ]);
     }
     Ok(rows)
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
 }
 
 /// One turn of a server.
@@ -167,43 +157,4 @@ fn fio(tree: &Path, socket: &Path, load: &Load) -> Result<(f64, f64)> {
     let requests = part["total_ios"].as_f64().context("fio counted no requests")?;
     // fio counts KiB.
     Ok((if load.bytes { value / 1024.0 } else { value }, requests))
-}
-
-/// A server that is ended with the benchmark.
-struct Server(Child);
-
-impl Server {
-    fn start(command: &mut Command, socket: &Path) -> Result<Self> {
-        let shown = run::shown(command);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let server = Self(command.spawn().with_context(|| format!("cannot start `{shown}`"))?);
-        let start = Instant::now();
-        while !socket.exists() {
-            if start.elapsed() > Duration::from_secs(10) {
-                bail!("`{shown}` does not listen on {}", socket.display());
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
-    }
-}
-
-impl Server {
-    /// The CPU time that it has used so far, in seconds.
-    fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        // After the name, which may hold anything, the fields are plain: user and system time are
-        // the 12th and the 13th.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks = fields.skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-        Ok(ticks / TICKS)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

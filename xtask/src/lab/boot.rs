@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::image::{Image, install};
+use super::image::Image;
+use super::recipe::install;
 use crate::run;
 
 /// What lines of the guest that a person reads begin with.
 const PREFIX: &str = "lab: ";
 /// How long the guest may say nothing to a person before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+/// The acceleration that counts instructions.
+const COUNTING: &str = "tcg";
 /// How long a guest may take to boot when it is tried whether KVM works.
 const TRY_KVM: Duration = Duration::from_secs(20);
 
@@ -52,19 +55,29 @@ pub(super) struct OtherKernel {
 
 /// Boots the guest with `share` as its `/host`, until it powers off. Needs `share/run`.
 pub(super) fn boot(image: &Image, share: &Path) -> Result<Boot> {
-    boot_kernel(image, share, None)
+    boot_kernel(image, share, None, PATIENCE)
 }
 
-/// The same with another kernel.
+/// The same with another kernel, and with more patience or less.
 pub(super) fn boot_kernel(
     image: &Image,
     share: &Path,
     other: Option<&OtherKernel>,
+    patience: Duration,
 ) -> Result<Boot> {
     let acceleration = acceleration(image)?;
     let mut qemu = qemu(image, share, &acceleration, other)?;
     qemu.args(["-serial", "stdio"]).stdin(Stdio::null());
-    watch(&mut qemu, PATIENCE, true)
+    watch(&mut qemu, patience, true)
+}
+
+/// The same with one processor, and a clock that counts instructions, one a nanosecond: what the
+/// guest measures does not depend on what else this machine does. A guest that waits goes on at
+/// once at the time it waits for.
+pub(super) fn boot_counting(image: &Image, share: &Path) -> Result<Boot> {
+    let mut qemu = qemu(image, share, COUNTING, None)?;
+    qemu.args(["-serial", "stdio"]).stdin(Stdio::null());
+    watch(&mut qemu, PATIENCE * 2, true)
 }
 
 /// Boots the guest with the terminal as its console.
@@ -92,6 +105,9 @@ fn qemu(
     let cpu = if acceleration == "kvm" { "host" } else { "max" };
     match other.filter(|other| !other.arguments.is_empty()) {
         Some(other) => qemu.args(&other.arguments),
+        None if acceleration == COUNTING => {
+            qemu.args(["-accel", "tcg", "-smp", "1", "-icount", "shift=0,sleep=off"])
+        }
         None => qemu.args(["-accel", acceleration, "-smp", "2"]),
     };
     qemu.args(["-cpu", cpu, "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot"]);

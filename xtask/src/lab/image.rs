@@ -1,22 +1,21 @@
 //! The guest's image: a Debian tree, a disk made from it, and a small initramfs.
 //!
 //! It is built once and kept in the cache, in a folder named by a hash of everything that goes into
-//! it: the package list, the guest's scripts, and this file.
+//! it: the package list, the guest's scripts, this file, and `recipe.rs`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::needs;
+use super::recipe::{disk, entries, install, pack, quietly, sbin_path};
+use super::{needs, recipe};
 use crate::run;
 
 /// The release that everything in the guest comes from.
 const RELEASE: &str = "trixie";
-/// The size of the disk; the file is sparse.
+/// The size of the disk.
 const DISK: &str = "4G";
 
 /// What goes into the hash beside the files of `lab/`.
@@ -33,7 +32,7 @@ impl Image {
     pub(super) fn ready() -> Result<Self> {
         let recipe = Recipe::read()?;
         let cache = super::cache()?;
-        let folder = cache.join(format!("image-{:016x}", recipe.hash()));
+        let folder = cache.join(format!("image-{:016x}", recipe::hash(&recipe.text)));
         if !folder.exists() {
             needs::for_building()?;
             let start = Instant::now();
@@ -90,18 +89,11 @@ impl Recipe {
             fs::read_to_string(&file).with_context(|| file.display().to_string())
         };
         let (packages, modules) = (read("packages/base")?, read("guest/modules")?);
-        let text = [&packages, &modules, &read("guest/init")?, &read("guest/start")?, SOURCE]
-            .map(str::to_owned)
-            .join("\0");
+        let (first, second) = (read("guest/init")?, read("guest/start")?);
+        let parts = [&packages, &modules, &first, &second, SOURCE, recipe::SOURCE];
+        let text = parts.map(str::to_owned).join("\0");
         let (init, start) = (lab.join("guest/init"), lab.join("guest/start"));
         Ok(Self { packages, init, start, modules, text })
-    }
-
-    /// FNV-1a: the same on every machine and with every compiler.
-    fn hash(&self) -> u64 {
-        self.text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
     }
 
     fn build(&self, folder: &Path) -> Result<()> {
@@ -118,13 +110,7 @@ impl Recipe {
         fs::remove_dir_all(tree.join("var/cache/apt"))?;
         install(&self.start, &tree.join("lab-start"))?;
         self.initramfs(folder, &tree)?;
-        run::run(
-            run::command("mke2fs")
-                .args(["-q", "-t", "ext4", "-d"])
-                .args([tree.as_path(), &folder.join("disk.img")])
-                .arg(DISK)
-                .env("PATH", sbin_path()),
-        )
+        disk(&tree, &folder.join("disk.img"), DISK)
     }
 
     /// Busybox, our init, and the modules that lead to the root disk.
@@ -149,21 +135,8 @@ impl Recipe {
             order.push_str(&format!("{short}.ko\n"));
         }
         fs::write(root.join("modules/order"), order)?;
-        // Busybox is static: the tree's own runs here, whatever the host has.
-        let archive = fs::File::create(folder.join("initramfs"))?;
-        run::run(
-            Command::new("sh")
-                .args(["-c", r#"find . | "$0" cpio -o -H newc -R 0:0 2>/dev/null"#])
-                .arg(tree.join("bin/busybox"))
-                .current_dir(&root)
-                .stdout(archive),
-        )
+        pack(&root, &tree.join("bin/busybox"), &folder.join("initramfs"))
     }
-}
-
-/// The lines of a list, without comments.
-fn entries(list: &str) -> impl Iterator<Item = &str> {
-    list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// The tree's one kernel.
@@ -175,44 +148,4 @@ fn kernel(tree: &Path) -> Result<PathBuf> {
         }
     }
     bail!("{} holds no kernel", tree.display())
-}
-
-/// Copies a file that is to be run.
-pub(super) fn install(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
-/// Runs a command that talks much: its words go to a file, and are shown when it fails.
-fn quietly(command: &mut Command, log: &Path) -> Result<()> {
-    let out = fs::File::create(log).with_context(|| log.display().to_string())?;
-    let status = command
-        .stdin(Stdio::null())
-        .stderr(out.try_clone()?)
-        .stdout(out)
-        .status()
-        .with_context(|| format!("cannot start `{}`", run::shown(command)))?;
-    if !status.success() {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
-        let last = lines[lines.len().saturating_sub(20)..].join("\n");
-        bail!("`{}` failed ({status}):\n{last}", run::shown(command));
-    }
-    Ok(())
-}
-
-/// PATH with root's folders in it, which a plain `su` may leave out.
-fn sbin_path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::entries;
-
-    #[test]
-    fn comments_and_empty_lines_are_no_packages() {
-        assert_eq!(entries("# a\n\nkmod\n udev \n").collect::<Vec<_>>(), ["kmod", "udev"]);
-    }
 }

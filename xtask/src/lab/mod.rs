@@ -1,10 +1,12 @@
 //! `cargo xtask lab`: scenarios on a real Linux kernel in QEMU. See `lab/README.md`.
 
 mod boot;
+mod failover;
 mod image;
 mod initiators;
 pub(crate) mod kernel;
 mod needs;
+mod recipe;
 mod scenarios;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +33,11 @@ pub(crate) enum Lab {
         /// Names of scripts
         scripts: Vec<String>,
     },
+    /// Measure how long I/O stands still at failures, beside dm-multipath; without an event all of
+    /// them, and docs/failover.md is written
+    Failover(failover::Args),
+    /// Count the instructions of one request, beside dm-multipath
+    Cost,
     /// List the scenarios
     List,
     /// Boot the guest to a shell; /host is the folder that is shared
@@ -46,6 +53,8 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
         Lab::Build => image::Image::ready().map(|_| ()),
         Lab::Run { scenarios } => scenarios::run(scenarios),
         Lab::Initiators { scripts } => initiators::run(scripts),
+        Lab::Failover(args) => failover::run(args),
+        Lab::Cost => failover::cost(),
         Lab::List => list(),
         Lab::Shell => scenarios::shell(),
         Lab::Kernel(args) => kernel::run(args),
@@ -98,13 +107,24 @@ pub(crate) fn tree() -> Result<PathBuf> {
     Ok(image::Image::ready()?.tree())
 }
 
+/// The newest tree that is in the cache already, of whichever image.
+pub(crate) fn old_tree() -> Option<PathBuf> {
+    let images = std::fs::read_dir(cache().ok()?).ok()?.filter_map(std::result::Result::ok);
+    let images = images.filter(|entry| entry.file_name().to_string_lossy().starts_with("image-"));
+    let age = |entry: &std::fs::DirEntry| entry.metadata().and_then(|data| data.modified()).ok();
+    images.max_by_key(age).map(|entry| entry.path().join("tree")).filter(|tree| tree.exists())
+}
+
 /// A program out of that tree, run on this machine with the tree's own loader and libraries.
 pub(crate) fn program(tree: &Path, name: &str) -> Command {
     let libraries = tree.join("usr/lib/x86_64-linux-gnu");
     let mut command = run::command(tree.join("lib64/ld-linux-x86-64.so.2"));
     // Some libraries stand in a folder of their own, which their users know.
     let path = [libraries.clone(), libraries.join("ceph")].map(|path| path.display().to_string());
-    command.arg("--library-path").arg(path.join(":")).arg(tree.join("usr/bin").join(name));
+    let places = ["usr/bin", "usr/sbin"].map(|folder| tree.join(folder).join(name));
+    let [usual, for_root] = places;
+    let place = if for_root.exists() { for_root } else { usual };
+    command.arg("--library-path").arg(path.join(":")).arg(place);
     command
 }
 

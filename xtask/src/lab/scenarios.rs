@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::boot::{self, Boot};
-use super::image::{Image, install};
+use super::image::Image;
 use super::needs;
+use super::recipe::install;
 use crate::run;
 
 /// What the guest runs. The programs are copied: from the shared folder each start would be slow.

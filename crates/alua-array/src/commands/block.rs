@@ -174,7 +174,8 @@ impl Array {
         self.check_protect_field(call)?;
         let unmap = call.cdb[1] & 0x08 != 0;
         let no_data = call.task.command == Command::WriteSame16 && call.cdb[1] & 1 != 0;
-        if call.cdb[1] & 0x10 != 0 && !unmap {
+        // ANCHOR: page B2h says (ANC_SUP) that blocks cannot be anchored.
+        if call.cdb[1] & 0x10 != 0 {
             return Err(Failure::cdb(1));
         }
         // WSNZ: a count of 0 does not mean "to the end".
@@ -207,6 +208,10 @@ impl Array {
 
     pub(super) fn unmap(&mut self, call: &Call<'_>) -> Answer {
         self.ready(call)?;
+        // ANCHOR, as in WRITE SAME.
+        if call.cdb[1] & 1 != 0 {
+            return Err(Failure::cdb(1));
+        }
         self.check_protection(call)?;
         let length = number(call.cdb, 7, 2);
         if length == 0 {

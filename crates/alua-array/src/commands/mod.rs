@@ -88,7 +88,7 @@ impl Array {
     }
 
     fn answer(&mut self, task: &Task, out: &mut Vec<u8>) -> Answer {
-        match task.fault.map(|fault| &self.faults[fault as usize].action) {
+        match task.action() {
             Some(FaultAction::Status(status)) => return Err(Failure::Status(*status)),
             Some(FaultAction::Check(sense)) => {
                 return Err(Failure::Check(Sense::new(sense.key, sense.code)));

@@ -29,10 +29,10 @@ impl Array {
             _ => return Err(Failure::cdb(1)),
         };
         let allocation = number(call.cdb, 6, 4) as usize;
-        let omit = call.task.fault.and_then(|fault| match self.faults[fault as usize].action {
-            FaultAction::OmitGroup(group) => Some(group),
+        let omit = match call.task.action() {
+            Some(FaultAction::OmitGroup(group)) => Some(*group),
             _ => None,
-        });
+        };
         out.extend_from_slice(&[0; 4]);
         if extended {
             out.extend_from_slice(&[0x10, self.alua.transition_time_shown, 0, 0]);

@@ -35,12 +35,16 @@ pub(super) fn config(config: &Config) -> Result<(), Flaw> {
         faults: BTreeSet::new(),
     };
     let names = Names { faults: faults(config, &names)?, ..names };
-    events(&config.script, &names)
+    events(&config.script, names)
 }
 
 /// Checks a script that is not part of the configuration.
 pub(super) fn script(config: &Config, script: &[(Time, Event)]) -> Result<(), Flaw> {
-    events(script, &Names::of(config))
+    let mut names = Names::of(config);
+    for (_, event) in &config.script {
+        names.learn(event);
+    }
+    events(script, names)
 }
 
 /// The names of the units that one `[[unit]]` makes.
@@ -298,9 +302,13 @@ fn one_fault(fault: &Fault, names: &Names) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn events(script: &[(Time, Event)], names: &Names) -> Result<(), Flaw> {
+fn events(script: &[(Time, Event)], mut names: Names) -> Result<(), Flaw> {
+    // The order in the file need not be that of the times.
+    for (_, event) in script {
+        names.learn(event);
+    }
     for (at, (_, event)) in script.iter().enumerate() {
-        one_event(event, names).map_err(|(key, message, help)| {
+        one_event(event, &names).map_err(|(key, message, help)| {
             Flaw::new("event", Some(at), Some(key), message, help)
         })?;
     }
@@ -331,8 +339,11 @@ fn one_event(event: &Event, names: &Names) -> Result<(), Wrong> {
             names.controller("controller", controller)
         }
         Event::Arm { fault } | Event::Disarm { fault } => {
-            found("fault", "fault", fault, &names.faults)
+            found("fault", "fault", fault, &names.faults).map_err(|(key, message, help)| {
+                (key, message, format!("{help}; the event `fault` makes a new one"))
+            })
         }
+        Event::Fault { fault } => one_fault(fault, names),
         Event::Map { lun, unit, port, .. } => {
             lun_in_range(*lun)?;
             names.unit(Some(unit))?;
@@ -393,6 +404,13 @@ impl Names {
             ports: config.ports.iter().map(|p| p.id).collect(),
             units: config.units.iter().flat_map(unit_names).collect(),
             faults: config.faults.iter().map(|f| f.name.clone()).collect(),
+        }
+    }
+
+    /// Takes in the name of the fault that an event makes.
+    pub(crate) fn learn(&mut self, event: &Event) {
+        if let Event::Fault { fault } = event {
+            self.faults.insert(fault.name.clone());
         }
     }
 

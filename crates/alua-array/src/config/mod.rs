@@ -145,6 +145,9 @@ pub struct AluaSettings {
     pub port_designator: bool,
     /// `read_capacity_in_standby`: READ CAPACITY is answered in standby, as LIO does.
     pub read_capacity_in_standby: bool,
+    /// `reset_keeps_states`: a reset of a unit leaves its access states as they are; otherwise they
+    /// are those of the start again, and nobody is told.
+    pub reset_keeps_states: bool,
 }
 
 impl Default for AluaSettings {
@@ -175,6 +178,7 @@ impl Default for AluaSettings {
             group_designator: true,
             port_designator: true,
             read_capacity_in_standby: true,
+            reset_keeps_states: true,
         }
     }
 }

@@ -210,6 +210,7 @@ pub(crate) fn alua(mut table: Table<'_>, base: &AluaSettings) -> Result<AluaSett
             base.read_capacity_in_standby,
             Field::bool,
         )?,
+        reset_keeps_states: t.or("reset_keeps_states", base.reset_keeps_states, Field::bool)?,
     };
     table.finish()?;
     Ok(settings)

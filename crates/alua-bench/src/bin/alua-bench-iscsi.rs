@@ -1,6 +1,8 @@
 //! `alua-bench-iscsi SECONDS NAME=ADDRESS,TARGET,LUN ...`: the same loads on each iSCSI target in
 //! turn, in one run, with the ratios to the last one. With `idle COUNT` in place of the seconds: so
-//! many sessions are held on the one target until standard input is closed.
+//! many sessions are held on the one target until standard input is closed. With `turn SECONDS
+//! read|write random|sequential SIZE DEPTH`: one load on one target; it says how many commands there
+//! were, how many in a second, and their median time in microseconds.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -31,8 +33,17 @@ fn place(text: &str) -> Option<Place> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "alua-bench-iscsi SECONDS|idle COUNT NAME=ADDRESS,TARGET,LUN ...";
+    let usage = "alua-bench-iscsi SECONDS|idle COUNT|turn ... NAME=ADDRESS,TARGET,LUN ...";
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["turn", seconds, way @ ("read" | "write"), order, size, depth, at] => {
+            let (write, random) = (*way == "write", *order == "random");
+            let work = Work { write, random, size: size.parse()?, depth: depth.parse()? };
+            let place = place(at).ok_or(usage)?;
+            let mut session = Session::log_in(&place.address, &place.target, place.lun, NAME, 1)?;
+            let rate = session.run(place.lun, &work, Duration::from_secs(seconds.parse()?))?;
+            println!("{} {:.1} {:.1}", rate.commands, rate.per_second, rate.median_us);
+            Ok(())
+        }
         ["idle", count, at] => idle(count.parse()?, &place(at).ok_or(usage)?),
         [seconds, places @ ..] if !places.is_empty() => {
             let places: Option<Vec<Place>> = places.iter().copied().map(place).collect();

@@ -14,7 +14,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alua_array::{Array, Completion, Config, ConnectError, Event, NexusId, Outcome, shipped};
+use alua_array::{
+    Array, Completion, Config, ConnectError, Event, FunctionResult, NexusId, Outcome, shipped,
+};
 use alua_core::spc::cdb::Cdb;
 use alua_core::spc::luns::ReportLuns;
 use alua_core::time::Time;
@@ -23,7 +25,7 @@ use alua_host::hctl::Hctl;
 use alua_host::sg::OpenError;
 use alua_host::sysfs::{BlockDevice, DeviceState, NameError, Nexus, ScsiDevice, TargetEnd};
 use alua_host::transport::{
-    Data, HostStatus, NotSubmitted, Reply, Request, Transport, TransportError,
+    Data, HostStatus, NotSubmitted, Reply, Request, ResetError, Transport, TransportError,
 };
 
 use super::{Choice, Problem};
@@ -322,6 +324,21 @@ impl Transport for ModelPath {
                 })
             }
         }
+    }
+
+    fn reset_unit(&mut self) -> Result<(), ResetError> {
+        reset(self.array.lock().reset_unit(self.nexus, self.lun))
+    }
+}
+
+/// The model's answer to a reset as Linux would tell it.
+fn reset(result: FunctionResult) -> Result<(), ResetError> {
+    match result {
+        FunctionResult::Complete => Ok(()),
+        FunctionResult::Transport(alua_array::TransportError::NoConnect) => {
+            Err(ResetError::NotReady { errno: 0 })
+        }
+        _ => Err(ResetError::Failed { errno: 0 }),
     }
 }
 

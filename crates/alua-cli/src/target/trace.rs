@@ -12,7 +12,9 @@ use alua_host::discovery::Opener;
 use alua_host::driver::Clock;
 use alua_host::sg::OpenError;
 use alua_host::sysfs::ScsiDevice;
-use alua_host::transport::{Data, NotSubmitted, Reply, Request, Transport, TransportError};
+use alua_host::transport::{
+    Data, NotSubmitted, Reply, Request, ResetError, Transport, TransportError,
+};
 
 use super::WorldClock;
 use crate::error::reply_text;
@@ -163,6 +165,21 @@ impl Transport for Traced {
         let took_ms = self.monitor.clock.now().since(at);
         let name = command_name(&cdb);
         let device = self.device.clone();
+        self.monitor.enter(Sent { at, device, name, cdb, data_out, outcome, took_ms });
+        result
+    }
+
+    fn reset_unit(&mut self) -> Result<(), ResetError> {
+        let at = self.monitor.clock.now();
+        let result = self.inner.reset_unit();
+        let outcome = match &result {
+            Ok(()) => "complete".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let took_ms = self.monitor.clock.now().since(at);
+        let (device, name) = (self.device.clone(), "LOGICAL UNIT RESET");
+        // A task management function has neither a CDB nor data.
+        let (cdb, data_out) = (Vec::new(), Vec::new());
         self.monitor.enter(Sent { at, device, name, cdb, data_out, outcome, took_ms });
         result
     }

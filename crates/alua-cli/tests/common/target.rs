@@ -8,6 +8,12 @@ use serde_json::Value;
 
 use super::{code, run, stderr, stdout};
 
+/// The address in the line of a portal.
+fn address(line: &str) -> String {
+    let mut words = line.rsplit([' ', ',', '"']);
+    words.find(|word| word.starts_with("127.0.0.") || word.starts_with("[::")).unwrap().to_owned()
+}
+
 /// A running `alua target serve`.
 pub(crate) struct Served {
     child: Child,
@@ -40,9 +46,13 @@ impl Served {
             assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {first:?}");
             first.push(line);
         }
-        let mut words = first[0].rsplit([' ', ',', '"']);
-        let address = words.find(|word| word.starts_with("127.0.0.1:")).unwrap();
-        Self { child, address: address.to_owned(), folder, lines, first }
+        let address = address(&first[0]);
+        Self { child, address, folder, lines, first }
+    }
+
+    /// Where the portal with that place listens.
+    pub(crate) fn address_of(&self, portal: usize) -> String {
+        address(&self.first[portal])
     }
 
     fn control(&self) -> String {

@@ -15,6 +15,11 @@ pub struct Config {
     pub transition_at_least_ms: u32,
     /// How often a transition is looked at. Default 2 s.
     pub transition_poll_ms: u32,
+    /// From a sense code that begins a transition to the first look at the states of the other
+    /// groups. Default [`start_delay_ms`](Self::start_delay_ms), for whoever moves I/O to another
+    /// group meanwhile. Where I/O waits on its path whatever the others do, as below a device
+    /// handler, a look before the first poll costs a report and brings nothing.
+    pub transition_look_ms: Option<u32>,
     /// How often a unit is looked at whose transition outlived its limit or whose last refresh
     /// failed. Default 30 s.
     pub reprobe_ms: u32,
@@ -65,6 +70,7 @@ impl Default for Config {
             transition_ms: 255_000,
             transition_at_least_ms: 0,
             transition_poll_ms: 2_000,
+            transition_look_ms: None,
             reprobe_ms: 30_000,
             start_delay_ms: 5,
             spacing_min_ms: 20,

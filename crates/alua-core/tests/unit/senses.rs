@@ -408,6 +408,53 @@ fn e06_news_are_met_by_test_unit_ready() {
     }
 }
 
+/// Linux's midlayer shows a handler the unit attention that the handler's own command met, and sends
+/// the command again: it ends well, and the attention is gone.
+#[test]
+fn e06_news_that_the_consumer_took_from_the_check_are_met_at_once() {
+    let (mut host, paths) = quiet();
+    let (reader, _) = host.unit.last_report().unwrap();
+    let other = paths.iter().copied().find(|&path| path != reader).unwrap();
+    host.meet(other, ATTENTION, 0x2a, 0x06);
+    let check = host.next_at_deadline();
+    assert_eq!((kind(&check), check.path), ("TUR", reader));
+    host.meet(reader, ATTENTION, 0x2a, 0x06);
+    host.answer(&check, &GOOD);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", reader), "without a pause");
+    host.answer(&command, &report(&[(1, AN), (2, AO)]));
+    assert_eq!(host.path_state(paths[0]), Some(AN));
+    host.run(|_| panic!("the report is newer than all that was told"));
+    assert_eq!(host.unit.counters().old_news, 0);
+}
+
+#[test]
+fn e01_the_first_look_at_a_transition_can_wait_for_the_first_poll() {
+    let config = Config { transition_look_ms: Some(2_000), ..Config::default() };
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    assert_eq!(host.path_state(paths[0]), Some(TRANS));
+    let (begin, before) = (host.now, host.sent.len());
+    host.run_for(1_999, |_| panic!("nobody waits for this look"));
+    assert_eq!(host.sent.len(), before);
+    host.next_at_deadline();
+    assert_eq!(host.now, begin.after(2_000));
+}
+
+#[test]
+fn e01_an_attention_ends_the_wait_for_the_first_look_at_a_transition() {
+    let config = Config { transition_look_ms: Some(2_000), ..Config::default() };
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    host.wait(1_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let told = host.now;
+    assert_eq!(kind(&host.next_at_deadline()), "TUR");
+    assert_eq!(host.now, told.after(5));
+}
+
 #[test]
 fn e06_a_transition_met_by_the_check_is_entered_and_another_path_asked() {
     let (mut host, paths, reader) = checked(&IN_TRANSITION);

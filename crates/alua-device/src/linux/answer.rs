@@ -21,6 +21,11 @@
 //!   access state, so the command is handed back as answered with it.
 //! - It does not answer: nobody knows. [`Answer::TransportFailed`], and a write is fenced.
 //!
+//! **Held by the kernel.** Its device handler for ALUA cannot be detached and refuses reads and writes
+//! by the access states that it holds. It reads them a moment after a command has told of a change,
+//! so a path that has just become live fails them meanwhile, and TEST UNIT READY, which it lets
+//! pass, is good. That is nothing against the path.
+//!
 //! **Not sent.** ENODEV and ENXIO come from the check before a command goes to the low-level driver
 //! (an offline device) or from the open file of a device that is gone.
 //!
@@ -65,11 +70,26 @@ pub const fn meaning(errno: i32) -> Meaning {
     }
 }
 
+/// Whether the kernel's device handler refuses I/O by a state that it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Handler {
+    /// It does not.
+    Passes,
+    /// It did, when the command failed.
+    Refused,
+    /// It does.
+    Refuses,
+}
+
 /// What a command that failed came to, by the path's answer to the TEST UNIT READY after it.
-pub(super) fn after_asking(said: &Result<Reply, TransportError>) -> Answer {
+pub(super) fn after_asking(said: &Result<Reply, TransportError>, handler: Handler) -> Answer {
     match said {
         Ok(reply) => match reply.status {
-            Status::Good | Status::ConditionMet => Answer::Summed(Summary::Ended),
+            Status::Good | Status::ConditionMet => Answer::Summed(match handler {
+                Handler::Passes => Summary::Ended,
+                Handler::Refused => Summary::Unsent,
+                Handler::Refuses => Summary::Held,
+            }),
             status => {
                 let sense = reply.sense.as_bytes().to_vec();
                 Answer::Answered { status, sense, whole: false }
@@ -89,7 +109,7 @@ mod tests {
     use super::*;
 
     fn verdict(said: Result<Reply, TransportError>) -> (Next, PathNews, bool) {
-        let answer = after_asking(&said);
+        let answer = after_asking(&said, Handler::Passes);
         let verdict = judge(&answer.outcome());
         (verdict.next, verdict.path, verdict.ended)
     }
@@ -139,6 +159,20 @@ mod tests {
         assert_eq!(verdict(Ok(attention)), (Next::Again, PathNews::Refused, true));
         let busy = Reply::new(Status::Busy, 0, 0);
         assert_eq!(verdict(Ok(busy)), (Next::Later, PathNews::Refused, true));
+    }
+
+    /// A path that has just become live, while the kernel's handler does not know yet.
+    #[test]
+    fn what_the_kernels_handler_refuses_is_nothing_against_the_path() {
+        let good = || Ok(Reply::new(Status::Good, 0, 0));
+        for (handler, next) in [(Handler::Refuses, Next::Later), (Handler::Refused, Next::Again)] {
+            let verdict = judge(&after_asking(&good(), handler).outcome());
+            assert_eq!((verdict.next, verdict.path), (next, PathNews::Refused));
+            // One that is right to refuse.
+            let standby = Ok(sense(0x2, 0x04, 0x0b));
+            let verdict = judge(&after_asking(&standby, handler).outcome());
+            assert_eq!((verdict.next, verdict.path), (Next::Elsewhere, PathNews::Refused));
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alua_host::hctl::Hctl;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
@@ -21,10 +20,28 @@ pub(super) struct Disk {
     /// Addresses of memory must be multiples of this.
     pub(super) align: usize,
     pub(super) block_size: u32,
-    /// We have set it offline: see [`Disk::cut`].
-    cut: AtomicBool,
+    cut: Mutex<Cut>,
     /// The kernel's device handler that we detached.
     handler: Option<String>,
+}
+
+/// See [`Disk::cut`].
+#[derive(Debug, Default)]
+struct Cut {
+    /// We have set the disk offline.
+    ours: bool,
+    /// Resets that count on it.
+    holds: usize,
+}
+
+/// A disk down which the kernel sends nothing.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Disk>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.cut.lock().unwrap_or_else(PoisonError::into_inner).holds -= 1;
+    }
 }
 
 /// Why a disk cannot be a path.
@@ -72,7 +89,7 @@ impl Disk {
             directory,
             align,
             block_size,
-            cut: AtomicBool::new(false),
+            cut: Mutex::default(),
             handler,
         })
     }
@@ -81,31 +98,60 @@ impl Disk {
         Ok(fs::read_to_string(self.directory.join("state"))?.trim().to_owned())
     }
 
+    /// The kernel takes a state with its end of line only (linux drivers/scsi/scsi_sysfs.c,
+    /// `store_state_field`).
+    fn set_state(&self, state: &str) -> io::Result<()> {
+        fs::write(self.directory.join("state"), format!("{state}\n"))
+    }
+
+    /// Whether the kernel's own device handler lets no I/O pass, by a state that it has read
+    /// before. It cannot be detached, and it learns of a change a moment after the first command
+    /// that tells of it.
+    pub(super) fn is_refused_by_handler(&self) -> bool {
+        let state = fs::read_to_string(self.directory.join("access_state")).unwrap_or_default();
+        let closed = ["standby", "unavailable", "offline", "transitioning"];
+        closed.contains(&state.trim())
+    }
+
+    /// Has the kernel's device handler read the states again.
+    pub(super) fn rescan(&self) {
+        if let Err(error) = fs::write(self.directory.join("rescan"), "1\n") {
+            tracing::debug!(path = self.label, %error, "it cannot be rescanned");
+        }
+    }
+
     /// Has the kernel send nothing more down this path, copies that it would repeat by itself
-    /// included. Whether that is so. A device that is gone sends nothing; one that somebody else
-    /// has set offline stays so.
-    pub(super) fn cut(&self) -> bool {
-        match self.state() {
+    /// included, until the hold is dropped and [`mend`](Self::mend) is called; `None` where that
+    /// cannot be. A device that is gone sends nothing; one that somebody else has set offline stays
+    /// so.
+    pub(super) fn cut(self: &Arc<Self>) -> Option<Hold> {
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = match self.state() {
             Ok(state) => match state.as_str() {
                 "offline" | "transport-offline" | "cancel" | "deleted" => true,
                 _ => {
-                    let done = fs::write(self.directory.join("state"), "offline").is_ok();
-                    self.cut.fetch_or(done, Ordering::SeqCst);
+                    let done = self.set_state("offline").is_ok();
+                    cut.ours |= done;
                     done
                 }
             },
             Err(error) => is_gone(&error),
-        }
+        };
+        cut.holds += usize::from(quiet);
+        quiet.then(|| Hold(Arc::clone(self)))
     }
 
-    /// Undoes [`cut`](Self::cut), before the path is tried again.
+    /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held.
     pub(super) fn mend(&self) {
-        if self.cut.swap(false, Ordering::SeqCst)
-            && let Err(error) = fs::write(self.directory.join("state"), "running")
-            && !is_gone(&error)
-        {
-            tracing::warn!(path = self.label, %error, "the path cannot be set running again");
-            self.cut.store(true, Ordering::SeqCst);
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cut.ours || cut.holds > 0 {
+            return;
+        }
+        match self.set_state("running") {
+            Err(error) if !is_gone(&error) => {
+                tracing::warn!(path = self.label, %error, "the path cannot be set running again");
+            }
+            _ => cut.ours = false,
         }
     }
 
@@ -181,20 +227,20 @@ mod tests {
         (folder, directory)
     }
 
-    fn open(folder: &tempfile::TempDir) -> Disk {
+    fn open(folder: &tempfile::TempDir) -> Arc<Disk> {
         // An ordinary file: what O_DIRECT needs, a tmpfs may not have.
         let file = fs::File::options().read(true).write(true).open(folder.path().join("sdq"));
         let directory = folder.path().join("bus/scsi/devices/1:0:0:0");
         let handler = fs::read_to_string(directory.join("dh_state")).unwrap();
-        Disk {
+        Arc::new(Disk {
             label: "sdq".to_owned(),
             file: Arc::new(file.unwrap().into()),
             directory,
             align: 4,
             block_size: 512,
-            cut: AtomicBool::new(false),
+            cut: Mutex::default(),
             handler: Some(handler.trim().to_owned()),
-        }
+        })
     }
 
     fn read(path: &Path) -> String {
@@ -205,10 +251,17 @@ mod tests {
     fn a_path_that_is_cut_is_offline_until_it_is_mended() {
         let (folder, directory) = tree("running", "alua");
         let disk = open(&folder);
-        assert!(disk.cut() && disk.cut());
-        assert_eq!(read(&directory.join("state")), "offline");
+        let holds = [disk.cut(), disk.cut()];
+        assert!(holds.iter().all(Option::is_some));
+        // The kernel refuses a state without its end of line.
+        let state = || fs::read_to_string(directory.join("state")).unwrap();
+        assert_eq!(state(), "offline\n");
+        // A reset is under way.
         disk.mend();
-        assert_eq!(read(&directory.join("state")), "running");
+        assert_eq!(state(), "offline\n");
+        drop(holds);
+        disk.mend();
+        assert_eq!(state(), "running\n");
         fs::write(directory.join("state"), "offline").unwrap();
         disk.mend();
         assert_eq!(read(&directory.join("state")), "offline", "that was not us");
@@ -218,10 +271,32 @@ mod tests {
     fn a_path_that_somebody_else_took_offline_stays_offline() {
         let (folder, directory) = tree("offline", "alua");
         let disk = open(&folder);
-        assert!(disk.cut());
+        assert!(disk.cut().is_some());
         disk.give_back();
         assert_eq!(read(&directory.join("state")), "offline");
         assert_eq!(read(&directory.join("dh_state")), "alua");
+    }
+
+    #[test]
+    fn the_kernels_handler_refuses_by_the_state_that_it_holds() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        // No handler, no state.
+        assert!(!disk.is_refused_by_handler());
+        for (state, refused) in [
+            ("active/optimized", false),
+            ("active/non-optimized", false),
+            ("lba-dependent", false),
+            ("standby", true),
+            ("unavailable", true),
+            ("offline", true),
+            ("transitioning", true),
+        ] {
+            fs::write(directory.join("access_state"), format!("{state}\n")).unwrap();
+            assert_eq!(disk.is_refused_by_handler(), refused, "{state}");
+        }
+        disk.rescan();
+        assert_eq!(read(&directory.join("rescan")), "1");
     }
 
     #[test]
@@ -232,7 +307,7 @@ mod tests {
         fs::write(directory.join("block/sdq/inflight"), "0 0\n").unwrap();
         assert!(disk.is_drained().unwrap());
         fs::remove_dir_all(&directory).unwrap();
-        assert!(disk.cut() && disk.is_drained().unwrap());
+        assert!(disk.cut().is_some() && disk.is_drained().unwrap());
         disk.give_back();
     }
 

@@ -13,6 +13,7 @@ use alua_host::sysfs::{ScsiDevice, Sysfs};
 use alua_multipath::{Geometry, PathId, PathTraits};
 
 use super::disk::{Disk, DiskError};
+use super::numa;
 use super::path::LinuxPath;
 use super::ring::SharedRing;
 use super::worker::Worker;
@@ -123,8 +124,8 @@ impl Joiner {
         let disk = Arc::new(disk);
         let worker =
             Worker::start(&disk, scsi).map_err(|error| JoinError::System(label.clone(), error))?;
-        let traits =
-            PathTraits { abort_task: false, end_nexus: false, reset_unit: true, distance: 0 };
+        let distance = numa::distance(&self.sys, hctl);
+        let traits = PathTraits { abort_task: false, end_nexus: false, reset_unit: true, distance };
         let facts = PathFacts { label: label.clone(), identity, geometry, traits };
         let kept = Arc::clone(&disk);
         let path = LinuxPath { disk, worker, ring: self.ring.clone() };

@@ -7,13 +7,14 @@
 //! | [`answer`] | what an error of the block layer means |
 //! | `disk` | a disk's node and its files in sysfs |
 //! | `join`, `watch` | paths that come and go |
+//! | `numa` | how far a path's adapter is |
 //!
 //! # What is done to a disk
 //!
 //! It is opened exclusively: nobody can mount it or put it into a map meanwhile. The kernel's
-//! device handler is detached from it and attached again at the end: it would refuse I/O by states
-//! that it read before us. After a `kill -9` it stays detached until `dh_state` in sysfs is
-//! written.
+//! device handler would best be detached from it, since it refuses I/O by states that it has read
+//! itself; no kernel since 4.3 detaches one. What it refuses is told apart from what the path fails
+//! ([`answer`]), and where it does not learn by itself it is made to look.
 //!
 //! # How a path is fenced
 //!
@@ -36,6 +37,7 @@ use crate::device::{Device, Settings, StartError};
 pub mod answer;
 mod disk;
 mod join;
+mod numa;
 #[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]
 mod ops;
 mod path;

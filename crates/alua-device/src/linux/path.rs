@@ -9,7 +9,7 @@ use super::disk::Disk;
 use super::ring::SharedRing;
 use super::worker::{Job, Worker};
 use crate::inbox::Back;
-use crate::path::{Command, ControlCommand, Cut, PathIo, Step, StepKind};
+use crate::path::{Command, ControlCommand, Cut, CutHold, PathIo, Step, StepKind};
 
 /// See the [module](self).
 pub(super) struct LinuxPath {
@@ -42,7 +42,7 @@ impl PathIo for LinuxPath {
 
     fn cut(&mut self) -> Option<Cut> {
         let disk = Arc::clone(&self.disk);
-        Some(Box::new(move || disk.cut()))
+        Some(Box::new(move || Some(Box::new(disk.cut()?) as CutHold)))
     }
 
     fn close(&mut self, _back: &Back) -> bool {

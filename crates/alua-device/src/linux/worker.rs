@@ -7,19 +7,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alua_core::failover::Summary;
+use alua_core::spc::Status;
 use alua_host::sg::SgDevice;
 use alua_host::transport::{Data, Request, Transport, TransportError};
 use alua_multipath::{FenceAnswer, IoId};
 
-use super::answer::{Meaning, after_asking, meaning};
+use super::answer::{Handler, Meaning, after_asking, meaning};
 use super::disk::{Deallocate, Disk};
 use super::ops::reset_unit;
 use super::ring::Hold;
 use crate::inbox::Back;
-use crate::path::{Answer, ControlAnswer, ControlCommand, Cut, Payload, StepId};
+use crate::path::{Answer, ControlAnswer, ControlCommand, Cut, CutHold, Payload, StepId};
 
 /// Time limit of the TEST UNIT READY that explains an error, in milliseconds.
 const ASK_MS: u32 = 5_000;
+/// How long the kernel's device handler may take to learn of a state, before it is made to look;
+/// and how often it is looked whether it has.
+const HANDLER: Duration = Duration::from_millis(30);
+const HANDLER_LOOK: Duration = Duration::from_millis(1);
 /// How often it is looked whether a disk is idle.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
@@ -193,20 +198,40 @@ impl Hand {
         if failed.is_empty() {
             return;
         }
+        // Before the answer, which may be what makes it learn.
+        let refused = self.disk.is_refused_by_handler();
         let request = Request { cdb: &[0; 6], data: Data::None, timeout_ms: ASK_MS };
         let said = self.device.execute(request);
-        tracing::debug!(path = self.disk.label, commands = failed.len(), ?said, "asked why");
-        let answer = after_asking(&said);
+        let good = said.as_ref().is_ok_and(|reply| reply.status == Status::Good);
+        let handler = if good { self.await_handler(refused) } else { Handler::Passes };
+        tracing::debug!(path = self.disk.label, commands = failed.len(), ?said, ?handler, "why");
+        let answer = after_asking(&said, handler);
         for failed in failed {
             failed.back.io(failed.io, answer.clone(), failed.data);
         }
     }
 
+    /// Waits a moment for the kernel's device handler to learn the states, and makes it look where
+    /// it does not.
+    fn await_handler(&self, refused: bool) -> Handler {
+        let end = Instant::now() + HANDLER;
+        while self.disk.is_refused_by_handler() {
+            if Instant::now() > end {
+                self.disk.rescan();
+                return Handler::Refuses;
+            }
+            thread::sleep(HANDLER_LOOK);
+        }
+        if refused { Handler::Refused } else { Handler::Passes }
+    }
+
     fn reset(&self, cuts: Vec<Cut>) -> FenceAnswer {
-        if !cuts.into_iter().all(|cut| cut()) {
+        // They last until the reset is done.
+        let cuts: Option<Vec<CutHold>> = cuts.into_iter().map(|cut| cut()).collect();
+        let Some(_cuts) = cuts else {
             tracing::warn!(path = self.disk.label, "the lost path cannot be set offline: no reset");
             return FenceAnswer::Failed;
-        }
+        };
         match reset_unit(&*self.disk.file) {
             Ok(()) => FenceAnswer::Done,
             Err(error) => {

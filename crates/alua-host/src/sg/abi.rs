@@ -19,7 +19,13 @@ use rustix::ioctl::{self, Opcode};
 use crate::transport::{Data, SENSE_CAPACITY};
 
 const SG_GET_VERSION_NUM: Opcode = 0x2282;
+const SG_SCSI_RESET: Opcode = 0x2284;
 const SG_IO: Opcode = 0x2285;
+
+/// LOGICAL UNIT RESET.
+const SG_SCSI_RESET_DEVICE: c_int = 1;
+/// When that fails, nothing larger is tried. Kernels before 3.18 know no such bit, and refuse it.
+const SG_SCSI_RESET_NO_ESCALATE: c_int = 0x100;
 
 const SG_DXFER_NONE: c_int = -1;
 const SG_DXFER_TO_DEV: c_int = -2;
@@ -121,6 +127,21 @@ pub(super) fn version(fd: BorrowedFd<'_>) -> io::Result<i32> {
     // SAFETY: SG_GET_VERSION_NUM writes one int to the address that it gets, and nothing else; sg.c,
     // scsi_ioctl.c and bsg.c agree. `Getter` gives it room for one.
     unsafe { ioctl::ioctl(fd, ioctl::Getter::<SG_GET_VERSION_NUM, c_int>::new()) }
+}
+
+/// Asks the host adapter's driver for a reset of the logical unit, and of nothing else. Returns when
+/// it has been answered.
+///
+/// # Errors
+///
+/// EACCES without the capabilities, EAGAIN during error recovery, ENOTTY or EINVAL where there is no
+/// such call, EIO when the driver has no such function or it failed.
+pub(super) fn reset_unit(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let what = SG_SCSI_RESET_DEVICE | SG_SCSI_RESET_NO_ESCALATE;
+    // SAFETY: SG_SCSI_RESET reads one int from the address that it gets, writes nothing, and keeps
+    // no reference to it; scsi_ioctl.c, to which sd and sg hand it, is the only reader. `Setter`
+    // gives it the address of `what`, which lives until the call has returned.
+    unsafe { ioctl::ioctl(fd, ioctl::Setter::<SG_SCSI_RESET, c_int>::new(what)) }
 }
 
 /// Carries a command by interface version 3. Returns when it has ended.

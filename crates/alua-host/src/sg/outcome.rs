@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::abi::Completion;
 use crate::transport::{
-    DriverStatus, HostStatus, NotSubmitted, Reply, SENSE_CAPACITY, SenseBytes, Status,
+    DriverStatus, HostStatus, NotSubmitted, Reply, ResetError, SENSE_CAPACITY, SenseBytes, Status,
     TransportError,
 };
 
@@ -68,6 +68,19 @@ pub(super) fn refused(errno: Errno, duration: Duration) -> TransportError {
     TransportError::NotSubmitted { cause, errno: errno.raw_os_error() }
 }
 
+/// Why the kernel did not reset a unit.
+pub(super) fn not_reset(errno: Errno) -> ResetError {
+    match errno {
+        Errno::ACCESS | Errno::PERM => ResetError::NoPermission,
+        // bsg has no such call; an old kernel does not know that nothing larger shall be reset.
+        Errno::NOTTY | Errno::INVAL | Errno::OPNOTSUPP => ResetError::Unsupported,
+        Errno::NODEV | Errno::NXIO | Errno::AGAIN | Errno::BUSY => {
+            ResetError::NotReady { errno: errno.raw_os_error() }
+        }
+        _ => ResetError::Failed { errno: errno.raw_os_error() },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +97,16 @@ mod tests {
 
     fn verdict(completion: Completion, bytes: &[u8]) -> Result<Reply, TransportError> {
         judge(&completion, &sense(bytes), 128, 1000, TIME)
+    }
+
+    #[test]
+    fn what_was_not_reset_says_why() {
+        assert_eq!(not_reset(Errno::ACCESS), ResetError::NoPermission);
+        assert_eq!(not_reset(Errno::NOTTY), ResetError::Unsupported);
+        assert_eq!(not_reset(Errno::INVAL), ResetError::Unsupported);
+        assert!(not_reset(Errno::ACCESS).to_string().contains("CAP_SYS_RAWIO"));
+        assert!(matches!(not_reset(Errno::NODEV), ResetError::NotReady { errno: 19 }));
+        assert!(matches!(not_reset(Errno::IO), ResetError::Failed { errno: 5 }));
     }
 
     #[test]

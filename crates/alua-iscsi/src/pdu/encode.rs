@@ -1,18 +1,18 @@
 //! From PDUs to bytes.
 //!
 //! Small PDUs are gathered in one buffer; large data segments are kept as they are and written from
-//! where they lie.
+//! where they lie. Buffers are used again.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-
-use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::layout::length_field;
 use super::{Digests, HEADER};
 
 /// A data segment of at least so many bytes is not copied.
-const KEEP: usize = 16 << 10;
+pub(crate) const KEEP: usize = 16 << 10;
 /// A gathered buffer is not made longer than this.
 const GATHER: usize = 64 << 10;
 
@@ -24,19 +24,23 @@ pub struct Encoder {
     sent: usize,
     waiting: usize,
     digests: Digests,
+    /// A gathered buffer that is empty again.
+    spare: Vec<u8>,
+    /// Data that are sent, and that nobody else holds.
+    returned: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
 enum Piece {
     Gathered(Vec<u8>),
-    Kept(Bytes),
+    Kept(Arc<Vec<u8>>, Range<usize>),
 }
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Gathered(bytes) => bytes,
-            Self::Kept(bytes) => bytes,
+            Self::Kept(bytes, range) => bytes.get(range.clone()).unwrap_or(&[]),
         }
     }
 }
@@ -53,20 +57,21 @@ impl Encoder {
         self.waiting
     }
 
-    /// Adds a PDU; the length of the data segment is put into the header. More than 24 bits hold is
-    /// a mistake of the caller's and is cut.
-    pub fn put(&mut self, mut header: [u8; HEADER], data: &Bytes) {
-        self.begin(&mut header, data.len());
-        if data.len() >= KEEP {
-            self.waiting += data.len();
-            self.pieces.push_back(Piece::Kept(data.clone()));
+    /// Adds a PDU whose data segment is that part of `data`; its length is put into the header. More
+    /// than 24 bits hold, and a part that is not there, are mistakes of the caller's and are cut.
+    pub fn put(&mut self, mut header: [u8; HEADER], data: &Arc<Vec<u8>>, part: Range<usize>) {
+        let bytes = data.get(part.clone()).unwrap_or(&[]);
+        self.begin(&mut header, bytes.len());
+        if bytes.len() >= KEEP {
+            self.waiting += bytes.len();
+            self.pieces.push_back(Piece::Kept(Arc::clone(data), part));
         } else {
-            self.gather(data);
+            self.gather(bytes);
         }
-        self.end(data);
+        self.end(bytes);
     }
 
-    /// Adds a PDU with a short data segment.
+    /// Adds a PDU with a short data segment, which is copied.
     pub fn put_short(&mut self, mut header: [u8; HEADER], data: &[u8]) {
         self.begin(&mut header, data.len());
         self.gather(data);
@@ -95,7 +100,11 @@ impl Encoder {
         match self.pieces.back_mut() {
             Some(Piece::Gathered(last)) if last.len() < GATHER => last.extend_from_slice(bytes),
             _ if bytes.is_empty() => {}
-            _ => self.pieces.push_back(Piece::Gathered(bytes.to_vec())),
+            _ => {
+                let mut buffer = std::mem::take(&mut self.spare);
+                buffer.extend_from_slice(bytes);
+                self.pieces.push_back(Piece::Gathered(buffer));
+            }
         }
     }
 
@@ -120,9 +129,37 @@ impl Encoder {
                 return;
             }
             self.sent -= first;
-            self.pieces.pop_front();
+            if let Some(piece) = self.pieces.pop_front() {
+                self.take_back(piece);
+            }
         }
         self.sent = 0;
+    }
+
+    /// Keeps the buffer of a piece that is sent.
+    fn take_back(&mut self, piece: Piece) {
+        match piece {
+            Piece::Gathered(mut buffer) => {
+                if self.spare.capacity() < buffer.capacity() {
+                    buffer.clear();
+                    self.spare = buffer;
+                }
+            }
+            Piece::Kept(data, _) => self.returned.extend(Arc::try_unwrap(data).ok()),
+        }
+    }
+
+    /// A buffer that was given to [`Self::put`], all of whose parts are sent and that the caller let
+    /// go: to be used again.
+    pub fn returned(&mut self) -> Option<Vec<u8>> {
+        self.returned.pop()
+    }
+
+    /// Gives memory back while nothing waits.
+    pub fn shrink(&mut self) {
+        if self.waiting == 0 {
+            *self = Self { digests: self.digests, ..Self::default() };
+        }
     }
 
     /// Everything that waits, as one buffer: for streams in memory.
@@ -155,7 +192,7 @@ mod tests {
             for (n, size) in (0_u8..).zip(sizes) {
                 let mut header = [n; HEADER];
                 header[4] = 0;
-                encoder.put(header, &Bytes::from(vec![n; size]));
+                encoder.put(header, &Arc::new(vec![n; size + 2]), 1..size + 1);
             }
             let bytes = encoder.take();
             for step in [1, 47, 4096, bytes.len()] {
@@ -219,7 +256,10 @@ mod tests {
     fn what_is_sent_leaves_in_order() {
         let mut encoder = Encoder::default();
         encoder.put_short([1; HEADER], &[]);
-        encoder.put([2; HEADER], &Bytes::from(vec![3; KEEP]));
+        let data = Arc::new(vec![3; 2 * KEEP]);
+        encoder.put([2; HEADER], &data, 0..KEEP);
+        encoder.put([2; HEADER], &data, KEEP..2 * KEEP);
+        drop(data);
         let mut all = Vec::new();
         while encoder.waiting() > 0 {
             let mut slices = [IoSlice::new(&[]); 2];
@@ -227,9 +267,12 @@ mod tests {
             let first = slices[..count].iter().find(|slice| !slice.is_empty()).unwrap();
             let step = first.len().min(1000);
             all.extend_from_slice(&first[..step]);
+            assert_eq!(encoder.returned(), None, "as long as a part of it waits");
             encoder.sent(step);
         }
-        assert_eq!(all.len(), 2 * HEADER + KEEP);
+        assert_eq!(all.len(), 3 * HEADER + 2 * KEEP);
         assert_eq!((all[0], all[HEADER], all[2 * HEADER]), (1, 2, 3));
+        assert_eq!(encoder.returned(), Some(vec![3; 2 * KEEP]));
+        assert_eq!(encoder.returned(), None);
     }
 }

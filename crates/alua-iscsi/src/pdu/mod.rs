@@ -9,6 +9,7 @@ mod frame;
 pub mod layout;
 
 pub use encode::Encoder;
+pub(crate) use encode::KEEP;
 pub use frame::{Digests, Frame, FrameError, Framer};
 
 /// Bytes of a basic header segment.

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::event::{ConnectionId, Record};
 use crate::target::Target;
+use connection::Alarm;
 pub use store::{Store, StoreError};
 
 /// Connections that may wait to be accepted.
@@ -87,7 +88,7 @@ struct Inner {
     /// Why the store is of no use any more: the server ends with it.
     broken: RefCell<Option<StoreError>>,
     /// Wakes the task of each connection.
-    wakers: RefCell<HashMap<ConnectionId, Rc<Notify>>>,
+    alarms: RefCell<HashMap<ConnectionId, Rc<Alarm>>>,
     /// When the clock's task wakes by itself.
     alarm: Cell<Time>,
     /// Wakes it earlier.
@@ -129,7 +130,7 @@ impl Control {
         std::iter::from_fn(|| target.poll_record()).collect()
     }
 
-    /// Waits until something may have happened.
+    /// Waits until there may be records, or lines of the array's trace.
     pub async fn changed(&self) {
         self.inner.records.notified().await;
     }
@@ -144,17 +145,15 @@ impl Control {
             self.inner.broken.borrow_mut().get_or_insert(error);
             self.inner.clock.notify_one();
         }
-        let mut some = false;
         while let Some(id) = target.poll_ready() {
-            some = true;
             if Some(id) == own {
                 continue;
             }
-            if let Some(waker) = self.inner.wakers.borrow().get(&id) {
-                waker.notify_one();
+            if let Some(alarm) = self.inner.alarms.borrow().get(&id) {
+                alarm.wake();
             }
         }
-        if some || target.has_records() {
+        if target.has_records() || target.array().has_trace() {
             self.inner.records.notify_one();
         }
         // The clock's task sleeps until what was then the deadline.
@@ -180,7 +179,7 @@ impl Server {
             begun: Instant::now(),
             store: RefCell::new(None),
             broken: RefCell::new(None),
-            wakers: RefCell::new(HashMap::new()),
+            alarms: RefCell::new(HashMap::new()),
             alarm: Cell::new(Time::from_nanos(0)),
             clock: Notify::new(),
             records: Notify::new(),
@@ -239,14 +238,20 @@ async fn accept(control: Control, portal: usize, listener: TcpListener) {
     }
 }
 
+/// An address as its own family writes it: a socket for all of IPv6 takes IPv4 as well, and an
+/// initiator that knows IPv4 only could do nothing with `[::ffff:127.0.0.1]`.
+fn shown(at: SocketAddr) -> String {
+    SocketAddr::new(at.ip().to_canonical(), at.port()).to_string()
+}
+
 fn begin(control: &Control, portal: usize, stream: TcpStream, peer: SocketAddr) {
-    let local = stream.local_addr().map(|at| at.to_string()).unwrap_or_default();
-    let opened = control.with(|target| target.open(portal, &peer.to_string(), &local));
+    let local = stream.local_addr().map(shown).unwrap_or_default();
+    let opened = control.with(|target| target.open(portal, &shown(peer), &local));
     match opened {
         Some(id) => {
-            let waker = Rc::new(Notify::new());
-            control.inner.wakers.borrow_mut().insert(id, Rc::clone(&waker));
-            tokio::task::spawn_local(connection::run(control.clone(), id, stream, waker));
+            let alarm = Rc::new(Alarm::default());
+            control.inner.alarms.borrow_mut().insert(id, Rc::clone(&alarm));
+            tokio::task::spawn_local(connection::run(control.clone(), id, stream, alarm));
         }
         // As a port that is down answers.
         None => connection::reset(&stream),

@@ -1,8 +1,9 @@
 //! From the end of a command to PDUs.
 
+use std::sync::Arc;
+
 use alua_array::{Completion, Outcome};
 use alua_core::spc::Status;
-use bytes::Bytes;
 use zerocopy::byteorder::big_endian::U32;
 
 use super::Target;
@@ -10,10 +11,7 @@ use super::scsi::DATA_MAX;
 use super::session::{Direction, Task};
 use crate::event::ConnectionId;
 use crate::pdu::layout::{DataIn, Response};
-use crate::pdu::{flag, opcode};
-
-/// Data of at least so many bytes are sent from where they lie.
-const KEEP: usize = 16 << 10;
+use crate::pdu::{KEEP, flag, opcode};
 
 /// A residual with its flag (RFC 7143, section 11.4.5).
 #[derive(Clone, Copy)]
@@ -81,6 +79,7 @@ impl Target {
             self.send_data(id, tag, task, data, residual);
             return;
         }
+        self.array.give_buffer(data);
         let Some(numbers) = self.numbers(id, true) else { return };
         let mut header = Response::zeroed();
         header.opcode = opcode::RESPONSE;
@@ -113,12 +112,15 @@ impl Target {
         let Some(connection) = self.connection(id) else { return };
         let most = connection.parameters.max_send as usize;
         let burst = connection.parameters.max_burst as usize;
-        let whole = Bytes::from(data);
+        // Small data are copied into the output; large ones lie where they are until they are sent.
+        let whole = data.len();
+        let (copied, kept) =
+            if whole < KEEP { (Some(data), None) } else { (None, Some(Arc::new(data))) };
         let (mut offset, mut data_sn) = (0, 0);
-        while offset < whole.len() {
+        while offset < whole {
             let in_burst = burst - offset % burst;
-            let length = most.min(in_burst).min(whole.len() - offset);
-            let last = offset + length == whole.len();
+            let length = most.min(in_burst).min(whole - offset);
+            let last = offset + length == whole;
             let Some(numbers) = self.numbers(id, last) else { return };
             let mut header = DataIn::zeroed();
             header.opcode = opcode::DATA_IN;
@@ -138,15 +140,17 @@ impl Target {
                 header.stat_sn = U32::new(numbers.stat_sn);
                 header.residual = U32::new(residual.count);
             }
-            self.send(id, header.bytes(), &whole.slice(offset..offset + length));
+            let part = offset..offset + length;
+            if let Some(data) = &kept {
+                self.send(id, header.bytes(), data, part);
+            } else if let Some(data) = copied.as_ref().and_then(|data| data.get(part)) {
+                self.send_short(id, header.bytes(), data);
+            }
             offset += length;
             data_sn += 1;
         }
-        // Small data were copied: their buffer can serve again.
-        if whole.len() < KEEP
-            && let Ok(buffer) = whole.try_into_mut()
-        {
-            self.array.give_buffer(buffer.into());
+        if let Some(buffer) = copied {
+            self.array.give_buffer(buffer);
         }
     }
 

@@ -38,7 +38,7 @@ use crate::event::{ConnectionId, Record, What};
 use crate::login::Entropy;
 use crate::pdu::{Encoder, Framer};
 use crate::settings::Settings;
-use session::{Connection, Phase, Session, Slots};
+use session::{Connection, Numbers, Phase, Session, Slots};
 
 /// Records that are kept for [`Target::poll_record`]; older ones are dropped.
 const RECORDS: usize = 16_384;
@@ -54,7 +54,7 @@ pub struct Target {
     settings: Settings,
     connections: Slots<Connection>,
     sessions: Slots<Session>,
-    by_nexus: HashMap<NexusId, usize>,
+    by_nexus: HashMap<NexusId, usize, Numbers>,
     generation: u32,
     last_tsih: u16,
     entropy: Entropy,
@@ -113,7 +113,7 @@ impl Target {
             settings,
             connections: Slots::default(),
             sessions: Slots::default(),
-            by_nexus: HashMap::new(),
+            by_nexus: HashMap::default(),
             generation: 0,
             last_tsih: 0,
             entropy,
@@ -262,15 +262,28 @@ impl Target {
         let blocked = connection.encoder.waiting() >= limit;
         connection.encoder.sent(count);
         connection.stuck = None;
+        let returned = connection.encoder.returned();
         let over = connection.closing.filter(|_| connection.encoder.waiting() == 0);
         let again = blocked && connection.encoder.waiting() < limit;
         self.waiting_out = self.waiting_out.saturating_sub(count);
+        if let Some(buffer) = returned {
+            self.give_back(id, buffer);
+        }
         if let Some(reason) = over {
             self.drop_connection(id, reason);
         } else if again {
             // PDUs may be in the buffer that were left there.
             self.receive(id);
             self.make_ready(id);
+        }
+    }
+
+    /// Data that are sent: their buffers serve again.
+    fn give_back(&mut self, id: ConnectionId, first: Vec<u8>) {
+        let mut next = Some(first);
+        while let Some(buffer) = next {
+            self.array.give_buffer(buffer);
+            next = self.connection(id).and_then(|connection| connection.encoder.returned());
         }
     }
 

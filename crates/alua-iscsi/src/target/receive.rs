@@ -1,7 +1,9 @@
 //! From a PDU to what it asks for.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use alua_array::Time;
-use bytes::Bytes;
 use zerocopy::byteorder::big_endian::{U16, U32};
 
 use super::Target;
@@ -201,11 +203,18 @@ impl Target {
     }
 
     /// Puts a PDU into the output.
-    pub(super) fn send(&mut self, id: ConnectionId, header: [u8; HEADER], data: &Bytes) {
+    pub(super) fn send(
+        &mut self,
+        id: ConnectionId,
+        header: [u8; HEADER],
+        data: &Arc<Vec<u8>>,
+        part: Range<usize>,
+    ) {
         let Some(connection) = self.connection(id) else { return };
         let before = connection.encoder.waiting();
-        connection.encoder.put(header, data);
-        self.waiting_out += self.connection(id).map_or(0, |c| c.encoder.waiting() - before);
+        connection.encoder.put(header, data, part);
+        let more = connection.encoder.waiting() - before;
+        self.waiting_out += more;
         self.make_ready(id);
     }
 
@@ -214,7 +223,8 @@ impl Target {
         let Some(connection) = self.connection(id) else { return };
         let before = connection.encoder.waiting();
         connection.encoder.put_short(header, data);
-        self.waiting_out += self.connection(id).map_or(0, |c| c.encoder.waiting() - before);
+        let more = connection.encoder.waiting() - before;
+        self.waiting_out += more;
         self.make_ready(id);
     }
 

@@ -163,7 +163,9 @@ impl Target {
             refused,
         };
         if !refused {
+            // What is reserved is accounted for: it may as well be there at once.
             collecting.data = self.array.buffer();
+            collecting.data.reserve(task.reserved);
         }
         collecting.take(immediate);
         task.stage = Stage::Collecting(collecting);
@@ -287,6 +289,9 @@ impl Target {
         // Tags need to differ only among the open R2Ts of a session, and a command has one.
         let transfer = tag & 0x7fff_ffff;
         collecting.solicited = Some((transfer, collecting.offset + length));
+        // Room for all of it was promised: it does not have to grow piece by piece.
+        let missing = (collecting.wanted as usize).saturating_sub(collecting.data.len());
+        collecting.data.reserve(missing);
         collecting.data_sn = 0;
         let mut header = Ready::zeroed();
         header.opcode = opcode::READY;

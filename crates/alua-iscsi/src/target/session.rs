@@ -1,6 +1,7 @@
 //! Connections, sessions and commands as the target keeps them.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use alua_array::{NexusId, Time};
 
@@ -68,7 +69,7 @@ pub(super) struct Session {
     pub(super) exp_cmd_sn: u32,
     max_cmd_sn: u32,
     /// By initiator task tag.
-    pub(super) tasks: HashMap<u32, Task>,
+    pub(super) tasks: HashMap<u32, Task, Numbers>,
     pub(super) next_serial: u32,
     /// Without a connection: the session ends then.
     pub(super) lost_until: Option<Time>,
@@ -157,7 +158,7 @@ impl Session {
             parameters,
             exp_cmd_sn,
             max_cmd_sn: exp_cmd_sn.wrapping_add(u32::from(window)).wrapping_sub(1),
-            tasks: HashMap::new(),
+            tasks: HashMap::default(),
             next_serial: 0,
             lost_until: None,
             announced: Vec::new(),
@@ -197,6 +198,36 @@ pub(super) enum Arrival {
     /// Inside the window, but some are missing before it. On the only connection of a session they
     /// never come.
     Gap,
+}
+
+/// For maps whose keys are numbers and that are small: an initiator chooses its tags, but has no more
+/// of them than its window, so that it can slow down nobody by choosing them badly.
+pub(super) type Numbers = BuildHasherDefault<NumberHasher>;
+
+/// One multiplication, which spreads a number over all bits.
+#[derive(Default)]
+pub(super) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(byte.into());
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio. The low bits are the weak ones, and those that a map
+        // looks at first.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
 }
 
 /// Values with small stable keys.

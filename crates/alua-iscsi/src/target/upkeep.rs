@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use alua_array::{NexusId, Time};
 use alua_core::spc::luns::Lun;
-use bytes::Bytes;
 use zerocopy::byteorder::big_endian::{U16, U32};
 
 use super::Target;
@@ -248,7 +247,7 @@ impl Target {
         header.parameter_1 = U16::new(one);
         header.parameter_2 = U16::new(two);
         header.parameter_3 = U16::new(three);
-        self.send(id, header.bytes(), &Bytes::copy_from_slice(data));
+        self.send_short(id, header.bytes(), data);
     }
 
     /// Announces unit attentions that wait and were not announced yet (Asynchronous Message,
@@ -329,6 +328,7 @@ impl Target {
         }
         let ask = connection.asked.is_none() && over(connection.heard, times.silence);
         connection.framer.shrink();
+        connection.encoder.shrink();
         let late = self.sessions.get(key).is_some_and(|session| {
             session.tasks.values().any(|task| match &task.stage {
                 Stage::Collecting(c) => {
@@ -356,7 +356,7 @@ impl Target {
         header.sn = U32::new(numbers.stat_sn);
         header.exp_sn = U32::new(numbers.exp_cmd_sn);
         header.max_cmd_sn = U32::new(numbers.max_cmd_sn);
-        self.send(id, header.bytes(), &Bytes::new());
+        self.send_short(id, header.bytes(), &[]);
     }
 }
 

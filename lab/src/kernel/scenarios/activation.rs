@@ -10,6 +10,7 @@ use super::super::{Run, disk, median, millis, until};
 use super::access::{agree, seen, settle};
 use super::transition::groups;
 use super::{Model, two_controllers};
+use crate::sysfs::{delete, scan};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -132,6 +133,55 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
     run.check("D12", "the group is optimized", state == "active/optimized", state);
     counts(run, &model, "activation in a transition of 2 s");
     map.remove()?;
+    model.take_down()
+}
+
+/// A path, or every path, of the group goes while dm activates it. An activation that never came
+/// back would leave dm waiting for ever.
+pub(super) fn path_dies(run: &mut Run) -> Result<()> {
+    const ROUNDS: u32 = 12;
+    let model = two_controllers("other_state = \"standby\"\ntransition = \"20ms\"", "")?;
+    let mut went_on = 0;
+    let mut last = String::new();
+    for round in 0..ROUNDS {
+        settle(&model)?;
+        let groups = groups(&model);
+        let map = Map::create("lab", &groups, "1 alua")?;
+        reads(&map, SOON);
+        let target = usize::from(model.state(0, 1)? == "active/optimized");
+        map.message(&format!("switch_group {}", target + 1))?;
+        let node = map.node();
+        // The read begins the activation.
+        let read = std::thread::spawn(move || disk::read_block(&node, SOON));
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 3));
+        let dying = if round % 3 == 0 { &groups[target][..] } else { &groups[target][..1] };
+        for path in dying {
+            delete(path)?;
+        }
+        let read = read.join().map_err(|_| anyhow::anyhow!("the reader died"))?;
+        if read.is_ok() && reads(&map, SOON).is_some() {
+            went_on += 1;
+        } else {
+            last = format!("round {round}: {read:?}, {}", map.status()?);
+        }
+        map.remove()?;
+        for path in dying {
+            scan(path)?;
+        }
+    }
+    run.check(
+        "C06, REG-02",
+        &format!("I/O goes on after each of {ROUNDS} activations whose paths go in the middle"),
+        went_on == ROUNDS,
+        last,
+    );
+    settle(&model)?;
+    run.check(
+        "B24",
+        "sysfs shows the truth after it",
+        until(SOON, || agree(&model)).is_some(),
+        seen(&model),
+    );
     model.take_down()
 }
 

@@ -54,6 +54,9 @@ fn reloads(run: &mut Run, times: u32) -> Result<()> {
         let gone = until(SOON, || run.handler.unload().is_ok());
         ensure!(gone.is_some(), "the module cannot be unloaded after {done} times");
         done += 1;
+        if done % 50 == 0 {
+            println!("lab: {done} times");
+        }
     }
     run.handler.load()?;
     run.check("F16", &format!("{times} times loaded, used and unloaded"), done == times, done);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::super::{Run, disk, millis, until};
-use crate::scenario::{AccessType, Group, State, Unit};
+use crate::scenario::{AccessType, Fabric, Group, State, Unit};
 use crate::sysfs::{read, write};
 use crate::target::lio::Lio;
 
@@ -61,7 +61,7 @@ fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
 fn failover(run: &mut Run, units: u16) -> Result<()> {
     let groups =
         vec![group(1, State::ActiveOptimized, [1, 2]), group(2, State::ActiveNonOptimized, [3, 4])];
-    let target = Lio::set_up(4, &[Unit { copies: units, serial: true, groups }])?;
+    let target = Lio::set_up(Fabric::Loop, 4, &[Unit { copies: units, serial: true, groups }])?;
     let of = |port: u16, first: &'static str, second: &'static str| {
         if port <= 2 { first } else { second }
     };

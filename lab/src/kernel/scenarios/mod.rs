@@ -3,6 +3,7 @@
 mod access;
 mod activation;
 mod churn;
+mod cost;
 mod daemon;
 mod many;
 mod report;
@@ -81,6 +82,11 @@ pub static ALL: &[Scenario] = &[
         "activation while the group transitions",
         activation::in_transition,
     ),
+    newest(
+        "activation-path-dies",
+        "paths go in the middle of an activation",
+        activation::path_dies,
+    ),
     newest("optimize-stpg", "a live group is left to the target", activation::optimize),
     newest("ping-pong", "two groups are pulled back and forth", activation::ping_pong),
     always("path-churn", "paths come and go under load", churn::paths),
@@ -90,6 +96,7 @@ pub static ALL: &[Scenario] = &[
     asked("random-events-hour", "the same for an hour", daemon::hour),
     always("reload", "the module is loaded and unloaded", churn::reload),
     asked("leaks", "kmemleak finds nothing of the handler's, on the debug kernel", churn::leaks),
+    asked("cost", "memory, and instructions where the clock counts them", cost::cost),
     asked("reload-1000", "the same a thousand times", churn::reload_1000),
 ];
 

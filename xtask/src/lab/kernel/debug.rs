@@ -6,15 +6,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::boot::OtherKernel;
+use super::super::boot::{self, OtherKernel};
 use super::super::folder;
-use super::super::image::{Image, install};
+use super::super::image::Image;
+use super::super::recipe::{self, install, pack};
 use super::side_by_side::Ground;
-use super::tree::{BuildTree, Release, inside, sbin_path};
+use super::tree::{BuildTree, Release, inside};
 use super::{module, side_by_side};
 use crate::run;
 
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         version: version(&tree)?,
         kernel: kernel(&tree, &place)?,
         module: build_module(&tree)?,
+        patience: boot::PATIENCE * side_by_side::SLOWER,
     };
     let mut names = side_by_side::todo(&args.scenarios)?;
     // What the scenarios before it have lost.
@@ -100,13 +101,7 @@ fn kernel(tree: &Path, place: &Path) -> Result<OtherKernel> {
     ]))?;
     let disk = place.join("modules.img");
     let _ = fs::remove_file(&disk);
-    run::run(
-        run::command("mke2fs")
-            .args(["-q", "-t", "ext4", "-d"])
-            .args([&modules.join("lib/modules").join(&version), &disk])
-            .arg(DISK)
-            .env("PATH", sbin_path()),
-    )?;
+    recipe::disk(&modules.join("lib/modules").join(&version), &disk, DISK)?;
     let root = place.join("initramfs.d");
     for name in ["bin", "dev", "modules", "root"] {
         fs::create_dir_all(root.join(name))?;
@@ -115,14 +110,7 @@ fn kernel(tree: &Path, place: &Path) -> Result<OtherKernel> {
     install(&folder().join("guest/kernel-init"), &root.join("init"))?;
     install(&busybox, &root.join("bin/busybox"))?;
     fs::write(root.join("modules/order"), "")?;
-    let archive = fs::File::create(place.join("initramfs"))?;
-    run::run(
-        Command::new("sh")
-            .args(["-c", r#"find . | "$0" cpio -o -H newc -R 0:0 2>/dev/null"#])
-            .arg(&busybox)
-            .current_dir(&root)
-            .stdout(archive),
-    )?;
+    pack(&root, &busybox, &place.join("initramfs"))?;
     Ok(OtherKernel {
         kernel: place.join("vmlinuz"),
         initramfs: place.join("initramfs"),

@@ -26,20 +26,32 @@ fn text(columns: &[Column]) -> String {
          (QEMU, TCG, 2 CPUs),\nagainst the model array behind `target_core_user`. `yes`: it held; \
          `NO`: it did not; `-`: the scenario did not\nrun, or did not come so far.\n\n",
     );
-    let head: Vec<String> = columns
-        .iter()
-        .map(|column| format!("{} {}", column.handler.name(), short(&column.kernel)))
-        .collect();
+    let of = |counted| -> Vec<&Column> {
+        columns.iter().filter(|column| column.counted == counted).collect()
+    };
+    let (timed, counted) = (of(false), of(true));
     page.push_str("## What must hold\n");
     for scenario in scenarios::ALL {
-        checks(&mut page, columns, &head, scenario.name, scenario.summary);
+        checks(&mut page, &timed, scenario.name, scenario.summary);
     }
-    page.push_str("\n## Figures\n\nCommands are counted by the target. -1: it did not happen.\n\n");
-    table_head(&mut page, "figure", &head);
-    for scenario in scenarios::ALL {
-        figures(&mut page, columns, scenario.name);
+    page.push_str("\n## Figures\n\nCommands are counted by the target. -1: it did not happen. ");
+    page.push_str("Times depend on what else the machine did.\n\n");
+    figures(&mut page, &timed);
+    if !counted.is_empty() {
+        page.push_str(
+            "\n## Figures of guests whose clock counts instructions\n\n\
+             Made with `--counted`: one processor, one nanosecond for each instruction, and the time \
+             jumps where the\nguest waits. A millisecond is a million instructions, whatever else \
+             the machine did.\n\n",
+        );
+        figures(&mut page, &counted);
     }
     page
+}
+
+fn head(columns: &[&Column]) -> Vec<String> {
+    let name = |column: &&Column| format!("{} {}", column.handler.name(), short(&column.kernel));
+    columns.iter().map(name).collect()
 }
 
 fn short(kernel: &str) -> String {
@@ -65,8 +77,9 @@ fn names<'a>(lists: impl Iterator<Item = Vec<&'a str>>) -> Vec<&'a str> {
     names
 }
 
-fn checks(page: &mut String, columns: &[Column], head: &[String], scenario: &str, summary: &str) {
-    let record = |column: &'_ Column| {
+fn checks(page: &mut String, columns: &[&Column], scenario: &str, summary: &str) {
+    let head = head(columns);
+    let record = |column: &&Column| {
         column.records.iter().find(|record| record.scenario == scenario).cloned()
     };
     let records: Vec<_> = columns.iter().map(record).collect();
@@ -80,7 +93,7 @@ fn checks(page: &mut String, columns: &[Column], head: &[String], scenario: &str
         return;
     }
     page.push_str(&format!("\n### `{scenario}`: {summary}\n\n"));
-    table_head(page, "behaviour", head);
+    table_head(page, "behaviour", &head);
     for what in all {
         let mut row = "";
         let mut cells = Vec::new();
@@ -98,7 +111,7 @@ fn checks(page: &mut String, columns: &[Column], head: &[String], scenario: &str
         }
         page.push_str(&format!("| {row}: {what} | {} |\n", cells.join(" | ")));
     }
-    for (record, head) in records.iter().zip(head) {
+    for (record, head) in records.iter().zip(&head) {
         let Some(record) = record else { continue };
         if let Some(error) = &record.error {
             let line = error.lines().next().unwrap_or_default();
@@ -113,8 +126,15 @@ fn checks(page: &mut String, columns: &[Column], head: &[String], scenario: &str
     }
 }
 
-fn figures(page: &mut String, columns: &[Column], scenario: &str) {
-    let of = |column: &'_ Column| {
+fn figures(page: &mut String, columns: &[&Column]) {
+    table_head(page, "figure", &head(columns));
+    for scenario in scenarios::ALL {
+        figures_of(page, columns, scenario.name);
+    }
+}
+
+fn figures_of(page: &mut String, columns: &[&Column], scenario: &str) {
+    let of = |column: &&Column| {
         let record = column.records.iter().find(|record| record.scenario == scenario);
         record.map(|record| record.figures.clone()).unwrap_or_default()
     };
@@ -129,5 +149,48 @@ fn figures(page: &mut String, columns: &[Column], scenario: &str) {
             })
             .collect();
         page.push_str(&format!("| {what} | {} |\n", cells.join(" | ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alua_lab::kernel::{Check, Figure, Record};
+
+    use super::super::side_by_side::{Column, Handler};
+    use super::text;
+
+    fn column(handler: Handler, counted: bool, value: f64) -> Column {
+        let record = Record {
+            scenario: "attach".to_owned(),
+            checks: vec![Check {
+                row: "F20".to_owned(),
+                what: "it attaches".to_owned(),
+                held: handler == Handler::Ours,
+                seen: "nothing".to_owned(),
+            }],
+            figures: vec![Figure { what: "time".to_owned(), value }],
+            ..Record::default()
+        };
+        let kernel = "6.12.1+deb13-amd64".to_owned();
+        Column { release: "trixie".to_owned(), kernel, handler, counted, records: vec![record] }
+    }
+
+    #[test]
+    fn counted_figures_stand_apart_and_their_checks_do_not_count() {
+        let columns = [
+            column(Handler::Stock, false, 1.0),
+            column(Handler::Ours, false, 2.0),
+            column(Handler::Stock, true, 3.0),
+            column(Handler::Ours, true, 4.0),
+        ];
+        let page = text(&columns);
+        assert_eq!(
+            page.matches("| F20: it attaches | NO (nothing) | yes |\n").count(),
+            1,
+            "{page}"
+        );
+        assert!(page.contains("| time | 1 | 2 |\n"), "{page}");
+        assert!(page.contains("| time | 3 | 4 |\n"), "{page}");
+        assert!(!text(&columns[..2]).contains("counts instructions"));
     }
 }

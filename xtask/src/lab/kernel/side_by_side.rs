@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alua_lab::kernel::{Record, scenarios, scenarios::When};
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::super::boot::{self, Boot, OtherKernel};
 use super::super::cache;
-use super::super::image::{Image, install};
+use super::super::image::Image;
+use super::super::recipe::install;
 use super::tree::{BuildTree, Release};
 use super::{module, page};
 use crate::run;
@@ -24,6 +25,11 @@ mkdir -p /run/bin
 cp /host/alua-lab-kernel /host/*.ko /run/bin/
 exec /run/bin/alua-lab-kernel /host HANDLER
 ";
+
+/// QEMU's arguments for a clock that counts instructions. Where the guest waits its time jumps.
+const COUNTED: [&str; 6] = ["-accel", "tcg", "-icount", "shift=0,sleep=off", "-smp", "1"];
+/// How much slower such a guest, or one that finds mistakes, may be.
+pub(super) const SLOWER: u32 = 6;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -38,6 +44,14 @@ pub(crate) struct Args {
     /// List the scenarios
     #[arg(long)]
     list: bool,
+    /// In a guest with one processor whose clock counts its instructions, one a nanosecond: what is
+    /// measured there does not depend on what else this machine does. Slow
+    #[arg(long)]
+    counted: bool,
+    /// Leave a trace of the handler's commands and of the kernel's log in this folder, for each
+    /// scenario
+    #[arg(long, value_name = "FOLDER")]
+    trace: Option<PathBuf>,
     /// Write docs/kernel-side-by-side.md from what the runs have left in the cache
     #[arg(long)]
     page: bool,
@@ -71,6 +85,9 @@ pub(super) struct Column {
     pub(super) release: String,
     pub(super) kernel: String,
     pub(super) handler: Handler,
+    /// Its times are numbers of instructions.
+    #[serde(default)]
+    pub(super) counted: bool,
     pub(super) records: Vec<Record>,
 }
 
@@ -92,8 +109,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let wanted = args.release.is_none_or(|one| one == release)
                 && args.handler.is_none_or(|one| one == handler);
             if wanted {
-                let ground = Ground::of(release)?;
-                let column = run_column(&ground, handler, todo(&args.scenarios)?)?;
+                let mut ground = Ground::of(release)?;
+                if args.counted {
+                    ground.kernel.arguments = COUNTED.map(str::to_owned).to_vec();
+                    ground.patience *= SLOWER;
+                }
+                let mut column =
+                    run_column(&ground, handler, todo(&args.scenarios)?, args.trace.as_deref())?;
+                column.counted = args.counted;
                 failures.extend(failures_of(&column));
                 keep(&column)?;
             }
@@ -116,7 +139,7 @@ pub(crate) fn run_all() -> Result<()> {
             .filter(|scenario| wanted(scenario.when))
             .map(|scenario| scenario.name.to_owned())
             .collect();
-        let column = run_column(&Ground::of(release)?, Handler::Ours, names)?;
+        let column = run_column(&Ground::of(release)?, Handler::Ours, names, None)?;
         failures.extend(failures_of(&column));
     }
     conclude(&failures)
@@ -178,6 +201,8 @@ pub(super) struct Ground {
     pub(super) version: String,
     pub(super) kernel: OtherKernel,
     pub(super) module: PathBuf,
+    /// How long its guest may say nothing before it counts as hung.
+    pub(super) patience: Duration,
 }
 
 impl Ground {
@@ -188,31 +213,53 @@ impl Ground {
             version: tree.version()?,
             kernel: tree.kernel()?,
             module: module::build(release)?,
+            patience: boot::PATIENCE,
         })
     }
 }
 
 /// Runs these scenarios with our handler; what does not hold is an error.
 pub(super) fn run_ours(ground: &Ground, names: Vec<String>) -> Result<()> {
-    let column = run_column(ground, Handler::Ours, names)?;
+    let column = run_column(ground, Handler::Ours, names, None)?;
     conclude(&failures_of(&column))
 }
 
 /// Runs scenarios with one handler on one kernel, in as many boots as that takes.
-fn run_column(ground: &Ground, handler: Handler, mut todo: Vec<String>) -> Result<Column> {
+fn run_column(
+    ground: &Ground,
+    handler: Handler,
+    mut todo: Vec<String>,
+    trace: Option<&Path>,
+) -> Result<Column> {
     let image = Image::ready()?;
     let share = Share::new(&ground.module)?;
+    let is_long = |name: &String| {
+        let is = |scenario: &&scenarios::Scenario| scenario.name == name;
+        scenarios::ALL.iter().find(is).is_some_and(|scenario| scenario.when == When::Asked)
+    };
+    let slower = if todo.iter().any(is_long) { SLOWER } else { 1 };
+    if trace.is_some() {
+        fs::create_dir_all(share.traces())?;
+    }
     let start = Instant::now();
     println!("lab: {}, handler: {}", ground.version, handler.name());
     let mut records: Vec<Record> = Vec::new();
     let mut console = String::new();
     while !todo.is_empty() {
         share.prepare(handler, &todo)?;
-        let boot = boot::boot_kernel(&image, &share.folder, Some(&ground.kernel))?;
+        let boot = boot::boot_kernel(
+            &image,
+            &share.folder,
+            Some(&ground.kernel),
+            ground.patience * slower,
+        )?;
         console.push_str(&boot.console);
         let log = format!("kernel-{}-{}.log", ground.release, handler.name());
         fs::write(cache()?.join(log), &console)?;
         let mut done = share.results()?;
+        if let Some(folder) = trace {
+            share.keep_traces(folder, &ground.release, handler)?;
+        }
         if done.len() < todo.len() && done.iter().all(|record| record.error.is_none()) {
             done.push(died(&todo[done.len()], &boot));
         }
@@ -221,7 +268,7 @@ fn run_column(ground: &Ground, handler: Handler, mut todo: Vec<String>) -> Resul
     }
     println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
     let (release, kernel) = (ground.release.clone(), ground.version.clone());
-    Ok(Column { release, kernel, handler, records })
+    Ok(Column { release, kernel, handler, counted: false, records })
 }
 
 /// The record of a scenario whose guest did not live to tell it.
@@ -237,7 +284,12 @@ fn died(scenario: &str, boot: &Boot) -> Record {
 
 /// Where the records of a column are kept.
 fn file_of(column: &Column) -> Result<PathBuf> {
-    Ok(cache()?.join(format!("kernel-{}-{}.json", column.release, column.handler.name())))
+    Ok(cache()?.join(file_name(&column.release, column.handler, column.counted)))
+}
+
+fn file_name(release: &str, handler: Handler, counted: bool) -> String {
+    let counted = if counted { "-counted" } else { "" };
+    format!("kernel-{release}-{}{counted}.json", handler.name())
 }
 
 /// Keeps the records: those of scenarios that did not run this time stay from before.
@@ -260,12 +312,14 @@ fn keep(column: &Column) -> Result<()> {
 
 fn read_columns() -> Result<Vec<Column>> {
     let mut columns = Vec::new();
-    for release in Release::ALL {
-        for handler in Handler::ALL {
-            let name = format!("kernel-{}-{}.json", release.name(), handler.name());
-            let file = cache()?.join(name);
-            let Ok(text) = fs::read_to_string(&file) else { continue };
-            columns.push(serde_json::from_str(&text).with_context(|| file.display().to_string())?);
+    for counted in [false, true] {
+        for release in Release::ALL {
+            for handler in Handler::ALL {
+                let file = cache()?.join(file_name(release.name(), handler, counted));
+                let Ok(text) = fs::read_to_string(&file) else { continue };
+                let column = serde_json::from_str(&text);
+                columns.push(column.with_context(|| file.display().to_string())?);
+            }
         }
     }
     if columns.is_empty() {
@@ -301,6 +355,20 @@ impl Share {
         install(&file, &self.folder.join("run"))?;
         fs::write(self.folder.join("todo"), todo.join("\n"))?;
         Ok(fs::write(self.folder.join("results"), "")?)
+    }
+
+    fn traces(&self) -> PathBuf {
+        self.folder.join("trace")
+    }
+
+    fn keep_traces(&self, to: &Path, release: &str, handler: Handler) -> Result<()> {
+        fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+        for entry in fs::read_dir(self.traces())? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            fs::copy(entry.path(), to.join(format!("{release}-{}-{name}", handler.name())))?;
+        }
+        Ok(())
     }
 
     fn results(&self) -> Result<Vec<Record>> {

@@ -6,21 +6,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use super::super::boot::OtherKernel;
-use super::super::image::install;
-use super::super::{cache, folder, needs};
+use super::super::recipe::{disk, entries, install, pack, quietly, sbin_path};
+use super::super::{cache, folder, needs, recipe};
 use crate::run;
 
 /// What goes into the hash beside the files.
 const SOURCE: &str = include_str!("tree.rs");
 /// Where Debian is, for what debootstrap does not know of a release.
 const SECURITY: &str = "http://deb.debian.org/debian-security";
-/// The size of the disk with the modules; the file is sparse.
+/// The size of the disk with the modules.
 const DISK: &str = "768M";
 /// Modules that lead to the root disk.
 const FIRST: [&str; 4] = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
@@ -56,7 +56,7 @@ impl BuildTree {
     pub(super) fn ready(release: Release) -> Result<Self> {
         let recipe = Recipe::read()?;
         let cache = cache()?;
-        let name = format!("kbuild-{}-{:016x}", release.name(), recipe.hash());
+        let name = format!("kbuild-{}-{:016x}", release.name(), recipe::hash(&recipe.text));
         let folder = cache.join(name);
         if !folder.exists() {
             needs::for_building()?;
@@ -129,15 +129,9 @@ impl Recipe {
         let packages = read(&run::root().join("kernel/packages"))?;
         let folders = read(&folder().join("guest/kernel-modules"))?;
         let init = folder().join("guest/kernel-init");
-        let text = [&packages, &folders, &read(&init)?, SOURCE].map(str::to_owned).join("\0");
+        let parts = [&packages, &folders, &read(&init)?, SOURCE, recipe::SOURCE];
+        let text = parts.map(str::to_owned).join("\0");
         Ok(Self { packages, folders, init, text })
-    }
-
-    /// FNV-1a: the same on every machine and with every compiler.
-    fn hash(&self) -> u64 {
-        self.text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
     }
 
     fn build(&self, release: Release, folder: &Path) -> Result<()> {
@@ -197,13 +191,7 @@ impl Recipe {
         fs::rename(&root, &inner)?;
         run::run(inside(tree, "depmod").args(["-b", "/modules.d", &version]))?;
         fs::rename(&inner, &root)?;
-        run::run(
-            run::command("mke2fs")
-                .args(["-q", "-t", "ext4", "-d"])
-                .args([&to, &folder.join("modules.img")])
-                .arg(DISK)
-                .env("PATH", sbin_path()),
-        )?;
+        disk(&to, &folder.join("modules.img"), DISK)?;
         Ok(fs::remove_dir_all(&root)?)
     }
 
@@ -229,14 +217,7 @@ impl Recipe {
             }
         }
         fs::write(root.join("modules/order"), order.join("\n"))?;
-        let archive = fs::File::create(folder.join("initramfs"))?;
-        run::run(
-            Command::new("sh")
-                .args(["-c", r#"find . | "$0" cpio -o -H newc -R 0:0 2>/dev/null"#])
-                .arg(&busybox)
-                .current_dir(&root)
-                .stdout(archive),
-        )
+        pack(&root, &busybox, &folder.join("initramfs"))
     }
 }
 
@@ -254,32 +235,4 @@ fn unpack(tree: &Path, file: &str, to: &Path, order: &mut Vec<String>) -> Result
     }
     order.push(name);
     Ok(())
-}
-
-/// The lines of a list, without comments.
-fn entries(list: &str) -> impl Iterator<Item = &str> {
-    list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-/// Runs a command that talks much: its words go to a file, and are shown when it fails.
-fn quietly(command: &mut Command, log: &Path) -> Result<()> {
-    let out = fs::File::options().append(true).create(true).open(log)?;
-    let status = command
-        .stdin(Stdio::null())
-        .stderr(out.try_clone()?)
-        .stdout(out)
-        .status()
-        .with_context(|| format!("cannot start `{}`", run::shown(command)))?;
-    if !status.success() {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
-        let last = lines[lines.len().saturating_sub(20)..].join("\n");
-        bail!("`{}` failed ({status}):\n{last}", run::shown(command));
-    }
-    Ok(())
-}
-
-/// PATH with root's folders in it, which a plain `su` may leave out.
-pub(super) fn sbin_path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

@@ -61,20 +61,40 @@ fn request(what: &str, settings: &[String]) -> Result<Request, Error> {
             let mut toml = format!("do = {}\n", quoted(what));
             for (key, value) in pairs {
                 // Writing to a String cannot fail.
-                let _ = writeln!(toml, "{key} = {}", value_of(value));
+                let _ = writeln!(toml, "{key} = {}", value_of(key, value));
             }
             Request::Event { toml }
         }
     })
 }
 
-/// A value as TOML writes it: numbers, booleans, lists, tables and quoted strings as they are, any
-/// other word as a string.
-fn value_of(value: &str) -> String {
-    let number = value.parse::<u64>().is_ok();
-    let literal = number || value == "true" || value == "false";
+/// Keys of events and faults whose values are integers. Names and bytes may look like some.
+const INTEGERS: [&str; 11] = [
+    "group",
+    "port",
+    "lun",
+    "blocks",
+    "opcode",
+    "skip",
+    "count",
+    "per_mille",
+    "offset",
+    "bytes",
+    "step",
+];
+/// Keys whose values are lists of names.
+const LISTS: [&str; 2] = ["command", "function"];
+
+/// A value as TOML writes it: lists, tables and quoted strings as they are, booleans, the integers of
+/// the keys that have such, lists with commas; any other word as a string.
+fn value_of(key: &str, value: &str) -> String {
+    let hex = |digits: &str| u64::from_str_radix(digits, 16).is_ok();
+    let number = value.strip_prefix("0x").map_or(value.parse::<u64>().is_ok(), hex);
+    let literal = (INTEGERS.contains(&key) && number) || value == "true" || value == "false";
     if literal || value.starts_with(['[', '{', '"', '\'']) {
         value.to_owned()
+    } else if LISTS.contains(&key) {
+        format!("[{}]", value.split(',').map(quoted).collect::<Vec<_>>().join(", "))
     } else {
         quoted(value)
     }
@@ -133,6 +153,27 @@ mod tests {
         let settings = ["group=1", "quiet=true", "alua={ stpg = \"failed\" }"].map(str::to_owned);
         let Request::Event { toml } = request("x", &settings).unwrap() else { panic!() };
         assert!(toml.contains("group = 1\nquiet = true\nalua = { stpg = \"failed\" }\n"), "{toml}");
+        let settings = [
+            "name=7",
+            "command=read-16,write-16",
+            "opcode=0x88",
+            "count=3",
+            "action=patch",
+            "offset=1",
+            "data=00",
+        ];
+        let Request::Event { toml } = request("fault", &settings.map(str::to_owned)).unwrap()
+        else {
+            panic!()
+        };
+        let base = alua_array::AluaSettings::default();
+        let alua_array::Event::Fault { fault } =
+            alua_array::Event::from_toml(&toml, &base).unwrap()
+        else {
+            panic!("{toml}")
+        };
+        assert_eq!((&*fault.name, fault.commands.len()), ("7", 2));
+        assert_eq!((fault.opcode, fault.count), (Some(0x88), Some(3)));
         let odd = ["unit=a\"\nb".to_owned()];
         let Request::Event { toml } = request("x", &odd).unwrap() else { panic!() };
         assert!(toml::from_str::<toml::Table>(&toml).is_ok(), "{toml}");

@@ -44,7 +44,10 @@ pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
         .build()
         .map_err(Error::Output)?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
+    let (global, args) = (global.clone(), args.clone());
+    // In a task of its own: what `block_on` waits for itself is polled whenever any task has run, that
+    // is once for every command.
+    let served = local.spawn_local(async move {
         let addresses: Vec<SocketAddr> = portals.iter().map(|(address, _)| *address).collect();
         let listeners = Listeners::bind(&addresses).map_err(cannot_listen)?;
         let bound = listeners.addresses().map_err(Error::Output)?;
@@ -70,8 +73,9 @@ pub(super) fn run(global: &Global, args: &TargetServe) -> Result<Exit, Error> {
         if let Some(store) = store {
             server = server.with_store(store);
         }
-        serve(global, args, server, &bound).await
-    })
+        serve(&global, &args, server, &bound).await
+    });
+    local.block_on(&runtime, served).map_err(|error| Error::Output(error.into()))?
 }
 
 /// The array, with the times of its own that are wanted.

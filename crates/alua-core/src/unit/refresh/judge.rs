@@ -74,6 +74,10 @@ impl Parts<'_> {
                 Some(told) if state != Some(told) => self.go_on(Step::Report(path), now),
                 _ => self.end_pass(PassEnd::OldNews, now),
             },
+            // Its consumer took the unit attention and sent the command again, as Linux does.
+            None if status == Status::Good && self.told_since_report(path) => {
+                self.go_on(Step::Report(path), now);
+            }
             None if status == Status::Good => self.end_pass(PassEnd::OldNews, now),
             // Whether the target looked for unit attentions before it answered is not known.
             None => self.go_on(Step::Report(path), now),

@@ -301,11 +301,12 @@ impl Parts<'_> {
         if refresh.is_wanted() {
             count(&mut self.state.counters.coalesced);
         }
-        let at = if trigger.urgent {
-            now
-        } else {
-            refresh.spaced(now.after(self.state.config.start_delay_ms))
+        let config = &self.state.config;
+        let delay = match reason {
+            Reason::Transition => config.transition_look_ms.unwrap_or(config.start_delay_ms),
+            _ => config.start_delay_ms,
         };
+        let at = if trigger.urgent { now } else { refresh.spaced(now.after(delay)) };
         refresh.join(at, trigger);
     }
 
@@ -345,6 +346,12 @@ impl Parts<'_> {
             .map(|(id, _)| id)
     }
 
+    /// Whether the path met a unit attention after the last report.
+    fn told_since_report(&self, path: PathId) -> bool {
+        let report = self.state.refresh.report.and_then(|report| NonZeroU32::new(report.pass));
+        report.is_some() && self.path(path).is_some_and(|path| path.attention_after == report)
+    }
+
     pub(super) fn next_refresh_time(&self) -> Option<Time> {
         match self.state.refresh.phase {
             Phase::Idle => None,
@@ -381,6 +388,10 @@ impl Parts<'_> {
                 Step::CheckNews(_) | Step::TestReady(_) => CommandKind::TestUnitReady,
                 Step::Report(_) => self.report_command(),
             };
+            if matches!(pass.step, Step::Report(_)) {
+                // What was told before a report is sent, the report shows.
+                self.state.refresh.again.take_if(|trigger| !trigger.urgent);
+            }
             return Some(self.state.send(path, kind, Role::Refresh(pass.step), now));
         }
         None

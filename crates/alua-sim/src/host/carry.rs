@@ -1,0 +1,391 @@
+//! What the engine wants done, carried out on the model array; the checkers that see each action.
+
+use alua_array::{Array, FunctionResult, TransportError};
+use alua_core::access::AccessState;
+use alua_core::select::{Health, Out as Why, Policy, Standing};
+use alua_core::unit::{self, CommandKind};
+use alua_multipath::{
+    Action, Control, ControlKind, Event, FenceAnswer, FenceKind, FenceStep, IoId, Operation,
+    PathId, Request, RequestError, RequestId, Send, Time, sbc,
+};
+
+use super::{Alive, ControlOut, Ended, Host, Later, Out};
+use crate::check::{Checks, Invariant};
+use crate::options::{BLOCK, GHOST_MS, LUN};
+use crate::trace::Trace;
+
+impl Host {
+    /// Carries out what the engine wants.
+    pub(crate) fn act(
+        &mut self,
+        array: &mut Array,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        self.listen(now, trace);
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::Send(send) => self.send(array, &send, now, trace, checks),
+                Action::Control(control) => self.control(array, &control, now, trace, checks),
+                Action::Fence(step) => self.fence(array, &step, now, trace),
+                Action::Take { id, by, offset } => self.take(id, by, offset),
+                Action::Complete { id, result, by } => {
+                    self.finish(id, result, by, now, trace, checks);
+                }
+            }
+        }
+    }
+
+    /// Takes in what the engine tells.
+    fn listen(&mut self, now: Time, trace: &mut Trace) {
+        while let Some(event) = self.engine.poll_event() {
+            if let Event::PathFailed { path } = event {
+                // The driver core does not wait for what is out on it.
+                for out in self.controls.values_mut().filter(|out| out.path == path) {
+                    out.report = false;
+                }
+            }
+            if let Event::IdentityChanged { path } = event {
+                self.strangers.push(path);
+            }
+            trace.note(now, &self.name, "tell", format_args!("{event:?}"));
+        }
+    }
+
+    fn send(
+        &mut self,
+        array: &mut Array,
+        send: &Send,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        let Send { io, id, path, part, .. } = *send;
+        let tag = io.to_bits();
+        let Some(client) = &mut self.clients[id.index()] else {
+            checks.fail(Invariant::I5, now, format_args!("{tag:x} is sent for nobody"));
+            return;
+        };
+        client.sends += 1;
+        client.current = Some(io);
+        let (number, first, conflict) = (client.number, client.sends == 1, client.conflict);
+        trace.note(
+            now,
+            &self.name,
+            "send",
+            format_args!("{tag:x} #{number:x} {path} {}", part.operation),
+        );
+        if self.outs[io.index()].is_some() {
+            checks.fail(Invariant::I4, now, format_args!("the place of {tag:x} is in use"));
+        }
+        if conflict {
+            checks.fail(
+                Invariant::I13,
+                now,
+                format_args!("#{number:x} met a conflict, is sent again"),
+            );
+        }
+        self.check_choice(path, first, now, checks);
+        if part.operation.changes() {
+            self.check_alone(tag, number, path, &part, now, checks);
+        }
+        let Some(at) = self.paths.iter().position(|known| known.id == path) else {
+            self.outs[io.index()] = Some(Out { io, path, nexus: None, request: id, part });
+            self.do_later(now, Later::NotSent(io));
+            return;
+        };
+        let nexus = self.paths[at].nexus;
+        self.outs[io.index()] = Some(Out { io, path, nexus: Some(nexus), request: id, part });
+        if part.operation.changes() {
+            let alive = Alive { number, path, nexus, part, sent: now };
+            self.alive.insert(tag, alive);
+            self.numbers.insert(tag, number);
+        }
+        let cdb = sbc::cdb(&part);
+        let data = data_out(&part, number);
+        let capacity = match part.operation {
+            Operation::Read => part.blocks as usize * BLOCK as usize,
+            _ => 0,
+        };
+        if array.submit(nexus, LUN, tag, cdb.as_bytes(), &data, capacity).is_err() {
+            self.do_later(now, Later::NotSent(io));
+        }
+    }
+
+    /// I11 and I14, by the states that the engine itself knows.
+    fn check_choice(&self, path: PathId, first: bool, now: Time, checks: &mut Checks) {
+        let Some(chosen) = self.engine.view(path) else { return };
+        let config = self.engine.config();
+        let limit = config.limits.commands_per_path;
+        if chosen.in_flight > limit {
+            checks.fail(
+                Invariant::I14,
+                now,
+                format_args!("{} in flight on {path}", chosen.in_flight),
+            );
+        }
+        let Standing::Live(class) = chosen.standing else {
+            // It may have gone out since, in the same moment.
+            return;
+        };
+        if chosen.state.is_some_and(|state| !state.is_live()) {
+            checks.fail(Invariant::I11, now, format_args!("{path} is {:?}", chosen.state));
+        }
+        // An LBA-dependent path may be optimized for these blocks, or not.
+        let by_lba = |state| state == Some(AccessState::LbaDependent);
+        if !first || config.policy == Policy::ServiceTime || by_lba(chosen.state) {
+            return;
+        }
+        for other in self.engine.paths().filter_map(|other| self.engine.view(other)) {
+            let Standing::Live(theirs) = other.standing else { continue };
+            if by_lba(other.state) {
+                continue;
+            }
+            let better = theirs < class && !other.deferred && other.in_flight < limit;
+            if better && !chosen.deferred {
+                let id = other.id;
+                checks.fail(Invariant::I11, now, format_args!("{path} is used, {id} is better"));
+            }
+        }
+    }
+
+    /// I3: nothing that may yet change these blocks is alive.
+    fn check_alone(
+        &mut self,
+        tag: u64,
+        number: u64,
+        path: PathId,
+        part: &Request,
+        now: Time,
+        checks: &mut Checks,
+    ) {
+        self.alive.retain(|_, alive| alive.sent.after(GHOST_MS) > now);
+        for (other, alive) in &self.alive {
+            let apart = part.lba >= alive.part.lba + u64::from(alive.part.blocks)
+                || alive.part.lba >= part.lba + u64::from(part.blocks);
+            if !apart {
+                checks.fail(
+                    Invariant::I3,
+                    now,
+                    format_args!(
+                        "{tag:x} of #{number:x} on {path}: {other:x} of #{:x} on {} is not over",
+                        alive.number, alive.path
+                    ),
+                );
+            }
+        }
+    }
+
+    fn control(
+        &mut self,
+        array: &mut Array,
+        control: &Control,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        let (report, stpg) = match control.kind {
+            ControlKind::Core(command) => (
+                matches!(command.kind, CommandKind::ReportTargetPortGroups { .. }),
+                matches!(command.kind, CommandKind::SetTargetPortGroups(_)),
+            ),
+            _ => (false, false),
+        };
+        trace.note(
+            now,
+            &self.name,
+            "ctl",
+            format_args!("{:?} {} {}", control.id, control.path, kind(control)),
+        );
+        if report {
+            let failed = |path| {
+                let failed = Standing::Out(Why::Health(Health::Failed));
+                self.engine.view(path).is_none_or(|view| view.standing == failed)
+            };
+            if self.controls.values().any(|out| out.report && !failed(out.path)) {
+                checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
+            }
+            // Where every path refuses, all are asked, ten times in a second.
+            let most = (10 * self.paths.len()).max(80);
+            checks.window(
+                Invariant::I8,
+                &mut self.reports,
+                now,
+                1_000,
+                most,
+                "reports in a second",
+            );
+        }
+        if stpg {
+            // One that was not started does not count for the driver core.
+            let most = usize::from(self.engine.config().core.stpg_per_minute) * 2;
+            checks.window(Invariant::I9, &mut self.stpgs, now, 60_000, most, "STPG in a minute");
+        }
+        self.next_tag += 1;
+        let tag = self.next_tag;
+        let known = self.paths.iter().find(|known| known.id == control.path);
+        let Some(nexus) = known.map(|known| known.nexus) else {
+            self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now);
+            return;
+        };
+        let cdb = control.cdb();
+        let mut list = [0; unit::DATA_OUT_MAX];
+        let length = match control.kind {
+            ControlKind::Core(command) => command.write_data_out(&mut list).unwrap_or(0),
+            _ => 0,
+        };
+        let capacity = control.data_in_len() as usize;
+        match array.submit(nexus, LUN, tag, cdb.as_bytes(), &list[..length], capacity) {
+            Ok(()) => {
+                self.controls.insert(
+                    tag,
+                    ControlOut {
+                        id: control.id,
+                        path: control.path,
+                        nexus,
+                        capacity,
+                        report,
+                        counted: report,
+                    },
+                );
+                self.do_later(now.after(control.timeout_ms), Later::ControlTimeout(tag));
+            }
+            Err(_) => self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now),
+        }
+    }
+
+    fn fence(&mut self, array: &mut Array, step: &FenceStep, now: Time, trace: &mut Trace) {
+        trace.note(now, &self.name, "fence", format_args!("{:?} {:?}", step.id, step.kind));
+        let at = self.paths.iter().position(|known| known.id == step.path);
+        let result = match step.kind {
+            FenceKind::AbortTask(io) => at.map_or(FunctionResult::NoAnswer, |at| {
+                let nexus = self.paths[at].nexus;
+                array.abort(nexus, io.to_bits())
+            }),
+            FenceKind::EndNexus => self.renew(array, at),
+            FenceKind::ResetUnit { via } => {
+                let via = self.paths.iter().find(|known| known.id == via);
+                via.map_or(FunctionResult::NoAnswer, |via| array.reset_unit(via.nexus, LUN))
+            }
+        };
+        let done = matches!(result, FunctionResult::Complete | FunctionResult::NoSuchTask);
+        if done {
+            self.fenced(step, now);
+        }
+        let answer = if done { FenceAnswer::Done } else { FenceAnswer::Failed };
+        let mute = result == FunctionResult::NoAnswer;
+        let at = if mute { now.after(step.timeout_ms) } else { now.after(1) };
+        self.do_later(at, Later::FenceAnswer(step.id, answer));
+    }
+
+    /// Session reinstatement: the old nexus ends at the target.
+    fn renew(&mut self, array: &mut Array, at: Option<usize>) -> FunctionResult {
+        let Some(at) = at else { return FunctionResult::NoAnswer };
+        match array.connect(&self.name, self.paths[at].port) {
+            Ok(nexus) => {
+                self.nexuses.insert(nexus);
+                let old = std::mem::replace(&mut self.paths[at].nexus, nexus);
+                self.end_nexus(old);
+                FunctionResult::Complete
+            }
+            Err(_) => FunctionResult::Transport(TransportError::NoConnect),
+        }
+    }
+
+    /// A step was done: what it ended is over, and comes back.
+    fn fenced(&mut self, step: &FenceStep, now: Time) {
+        let back: Vec<IoId> = match step.kind {
+            FenceKind::AbortTask(io) => vec![io],
+            FenceKind::EndNexus => {
+                let outs = self.outs.iter().flatten();
+                outs.filter(|out| out.path == step.path).map(|out| out.io).collect()
+            }
+            FenceKind::ResetUnit { .. } => self.outs.iter().flatten().map(|out| out.io).collect(),
+        };
+        match step.kind {
+            FenceKind::AbortTask(io) => {
+                self.alive.remove(&io.to_bits());
+            }
+            FenceKind::EndNexus => {
+                let path = step.path;
+                self.alive.retain(|_, alive| alive.path != path);
+            }
+            FenceKind::ResetUnit { .. } => self.alive.clear(),
+        }
+        for io in back {
+            self.do_later(now.after(1), Later::Over(io));
+        }
+    }
+
+    /// Keeps what a part of a read has brought.
+    fn take(&mut self, id: RequestId, by: IoId, offset: u32) {
+        let part = std::mem::take(&mut self.data[by.index()]);
+        if let Some(client) = &mut self.clients[id.index()] {
+            client.parts.resize(client.request.blocks as usize * BLOCK as usize, 0);
+            let start = offset as usize * BLOCK as usize;
+            client.parts[start..start + part.len()].copy_from_slice(&part);
+        }
+    }
+
+    fn finish(
+        &mut self,
+        id: RequestId,
+        result: Result<(), RequestError>,
+        by: Option<IoId>,
+        now: Time,
+        trace: &mut Trace,
+        checks: &mut Checks,
+    ) {
+        let Some(mut client) = self.clients[id.index()].take() else {
+            checks.fail(Invariant::I5, now, format_args!("a request is completed twice"));
+            return;
+        };
+        let number = client.number;
+        trace.note(now, &self.name, "done", format_args!("#{number:x} {result:?}"));
+        if let Some((tag, _)) = self
+            .alive
+            .iter()
+            .find(|(_, alive)| alive.number == number && alive.sent.after(GHOST_MS) > now)
+        {
+            checks.fail(
+                Invariant::I3,
+                now,
+                format_args!("#{number:x} is complete, {tag:x} of it is not over"),
+            );
+        }
+        self.complete.insert(number);
+        let data = match by {
+            Some(io) => std::mem::take(&mut self.data[io.index()]),
+            None => std::mem::take(&mut client.parts),
+        };
+        self.ended.push_back(Ended { client, result, data });
+    }
+}
+
+fn kind(control: &Control) -> String {
+    match control.kind {
+        ControlKind::Core(command) => command.kind.to_string(),
+        ControlKind::Probe => "TEST UNIT READY (probe)".to_owned(),
+        ControlKind::Capacity => "READ CAPACITY".to_owned(),
+        ControlKind::Identity => "INQUIRY page 83h (before use)".to_owned(),
+        ControlKind::Referrals { .. } => "REPORT REFERRALS".to_owned(),
+    }
+}
+
+/// The data of a request: each block begins with its version and its address.
+fn data_out(part: &Request, number: u64) -> Vec<u8> {
+    match part.operation {
+        Operation::Write { .. } => {
+            let mut data = vec![0; part.blocks as usize * BLOCK as usize];
+            for (block, lba) in data.chunks_exact_mut(BLOCK as usize).zip(part.lba..) {
+                block[..8].copy_from_slice(&number.to_le_bytes());
+                block[8..16].copy_from_slice(&lba.to_le_bytes());
+            }
+            data
+        }
+        Operation::WriteZeroes { .. } => vec![0; BLOCK as usize],
+        Operation::Discard => sbc::unmap_list(part).to_vec(),
+        Operation::Read | Operation::Flush => Vec::new(),
+    }
+}
