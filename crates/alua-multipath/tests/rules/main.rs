@@ -3,7 +3,9 @@
 
 mod explicit;
 mod fences;
+mod identity;
 mod paths;
+mod referrals;
 mod rig;
 mod selection;
 mod waits;

@@ -54,6 +54,10 @@ pub(crate) struct Rig {
     held: Vec<(Control, Time)>,
     /// The array takes SET TARGET PORT GROUPS.
     pub(crate) takes_stpg: bool,
+    /// REPORT REFERRALS data; refused where it is empty.
+    pub(crate) map: Vec<u8>,
+    /// Parts of reads that are done: which request, and where in it.
+    pub(crate) taken: Vec<(RequestId, u32)>,
 }
 
 /// Page 83h of a unit, through one port of a group.
@@ -94,6 +98,8 @@ impl Rig {
             controls: Vec::new(),
             held: Vec::new(),
             takes_stpg: true,
+            map: Vec::new(),
+            taken: Vec::new(),
         };
         for (place, &(group, _)) in groups.iter().enumerate() {
             for port in [1, 2] {
@@ -194,7 +200,7 @@ impl Rig {
                     Some(answer) => self.engine.handle_fence(step.id, answer, self.now),
                     None => self.steps.push(step),
                 },
-                Action::Take { .. } => {}
+                Action::Take { id, offset, .. } => self.taken.push((id, offset)),
                 Action::Complete { id, result, .. } => self.done.push((id, result)),
             }
         }
@@ -235,10 +241,22 @@ impl Rig {
                 data.extend(GEOMETRY.block_size.to_be_bytes());
                 data.resize(32, 0);
             }
-            ControlKind::Referrals { .. } => status = Status::CheckCondition,
+            ControlKind::Referrals { .. } if self.map.is_empty() => {
+                (status, said) = (Status::CheckCondition, sense(5, 0x24, 0).to_vec());
+            }
+            ControlKind::Referrals { .. } => data.clone_from(&self.map),
         }
         let outcome = Outcome::Answered { status, sense: &said, data: &data };
         self.engine.handle_control(control.id, &outcome, self.now);
+    }
+
+    /// Every line answers, and what was held is answered now.
+    pub(crate) fn answer_held(&mut self) {
+        self.lines.iter_mut().for_each(|line| line.answers = true);
+        for (control, _) in std::mem::take(&mut self.held) {
+            self.answer_control(control);
+        }
+        self.pump();
     }
 
     fn report(&self) -> Vec<u8> {
@@ -302,6 +320,12 @@ impl Rig {
         while let Some(send) = self.sent.pop() {
             self.back_io(send.io, &GOOD);
         }
+    }
+
+    /// How often a path was asked who is behind it.
+    pub(crate) fn asks(&self) -> usize {
+        let asks = self.controls.iter().filter(|it| it.kind == ControlKind::Identity);
+        asks.count()
     }
 
     pub(crate) fn stpgs(&self) -> usize {

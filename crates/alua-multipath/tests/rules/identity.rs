@@ -1,0 +1,79 @@
+//! Who is behind a path: see `alua_multipath::identity`.
+
+use alua_multipath::Config;
+
+use crate::rig::{GOOD, READ, Rig, WRITE};
+
+#[test]
+fn a_path_in_use_is_never_asked() {
+    let mut rig = Rig::plain(Config::default());
+    for turn in 0..100 {
+        rig.submit(READ, turn * 8);
+        rig.submit(WRITE, turn * 8);
+        rig.pass(1);
+        rig.all_good();
+        rig.pass(400);
+    }
+    assert_eq!((rig.asks(), rig.done.len()), (0, 200));
+}
+
+#[test]
+fn what_a_path_answers_counts_from_when_it_was_sent() {
+    let mut rig = Rig::plain(Config { slow_ms: 60_000, ..Config::default() });
+    let (first, second) = (rig.submit(READ, 0), rig.submit(READ, 8));
+    // Both paths of the group answer, and say nothing about who is behind them by now.
+    rig.pass(1_500);
+    for id in [first, second] {
+        rig.back(id, &GOOD);
+    }
+    rig.submit(READ, 16);
+    assert_eq!(rig.asks(), 2, "both are asked");
+}
+
+#[test]
+fn an_idle_path_keeps_requests_from_worse_ones_while_it_is_asked() {
+    let mut rig = Rig::plain(Config::default());
+    rig.pass(5_000);
+    rig.forget();
+    (rig.lines[0].answers, rig.lines[1].answers) = (false, false);
+    let id = rig.submit(READ, 0);
+    rig.pass(900);
+    assert!(rig.sent.is_empty(), "{:?}", rig.sent);
+    assert_eq!(rig.asks(), 2, "both of the group, none of the other");
+    rig.answer_held();
+    assert_eq!(rig.sent.len(), 1);
+    assert!(rig.place(rig.sent[0].path) < 2);
+    rig.back(id, &GOOD);
+}
+
+#[test]
+fn a_path_that_does_not_say_who_is_behind_it_holds_nobody_up() {
+    let mut rig = Rig::plain(Config::default());
+    rig.pass(5_000);
+    rig.forget();
+    (rig.lines[0].answers, rig.lines[1].answers) = (false, false);
+    rig.submit(READ, 0);
+    rig.pass(1_100);
+    assert_eq!(rig.sent.len(), 1);
+    assert!(rig.place(rig.sent[0].path) >= 2, "down a worse path");
+}
+
+#[test]
+fn an_array_that_answers_slowly_is_known_for_longer() {
+    let mut rig = Rig::plain(Config::default());
+    rig.pass(5_000);
+    for line in &mut rig.lines {
+        line.answers = false;
+    }
+    let id = rig.submit(READ, 0);
+    rig.pass(2_600);
+    rig.answer_held();
+    rig.pass(300);
+    let send = *rig.sent.iter().find(|send| send.id == id).expect("it was sent");
+    rig.back(id, &GOOD);
+    rig.forget();
+    rig.engine.switch(Some(alua_multipath::Switch::Path(send.path)), rig.now());
+    rig.pass(1_500);
+    assert_eq!(rig.goes(READ, 8), rig.place(send.path), "longer than idle_ms, and not asked");
+    assert_eq!(rig.asks(), 0);
+}
