@@ -48,7 +48,7 @@ fn a_lost_write_waits_for_the_abort_of_its_command() {
 }
 
 #[test]
-fn the_steps_come_one_after_the_other() {
+fn s7_13_the_steps_come_one_after_the_other() {
     let mut rig = rig();
     let (_, on) = lose(&mut rig);
     let mut kinds = Vec::new();
@@ -72,7 +72,7 @@ fn the_steps_come_one_after_the_other() {
 }
 
 #[test]
-fn the_bounded_wait_ends_what_nothing_proves() {
+fn s7_13_the_bounded_wait_ends_what_nothing_proves() {
     let mut rig = rig();
     rig.fence = Some(FenceAnswer::Failed);
     let (id, on) = lose(&mut rig);
@@ -121,7 +121,7 @@ fn a_lost_read_is_sent_again_at_once() {
 }
 
 #[test]
-fn overlapping_writes_go_one_after_the_other() {
+fn n8_overlapping_writes_go_one_after_the_other() {
     let mut rig = rig();
     let first = rig.submit(WRITE, 0);
     let second = rig.submit(WRITE, 4);

@@ -31,7 +31,7 @@ fn what_a_path_answers_counts_from_when_it_was_sent() {
 }
 
 #[test]
-fn an_idle_path_keeps_requests_from_worse_ones_while_it_is_asked() {
+fn n18_an_idle_path_keeps_requests_from_worse_ones_while_it_is_asked() {
     let mut rig = Rig::plain(Config::default());
     rig.pass(5_000);
     rig.forget();

@@ -51,7 +51,7 @@ fn a_path_behind_which_another_unit_has_come_carries_nothing_more() {
 }
 
 #[test]
-fn a_path_that_comes_back_says_who_it_is_first() {
+fn n18_a_path_that_comes_back_says_who_it_is_first() {
     let mut rig = Rig::plain(Config::default());
     rig.lines[0].answers = false;
     let path = rig.id(0);
@@ -73,7 +73,7 @@ fn a_path_that_comes_back_says_who_it_is_first() {
 }
 
 #[test]
-fn a_path_that_does_not_answer_is_not_used_and_not_asked_often() {
+fn x16_a_path_that_does_not_answer_is_not_used_and_not_asked_often() {
     let mut rig = Rig::plain(Config::default());
     rig.lines[0].answers = false;
     let path = rig.id(0);

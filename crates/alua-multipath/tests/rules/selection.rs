@@ -27,14 +27,14 @@ fn measured(rig: &mut Rig, place: usize, ms: u32) {
 }
 
 #[test]
-fn round_robin_takes_turns_among_the_optimized() {
+fn n4_round_robin_takes_turns_among_the_optimized() {
     let mut rig = Rig::plain(with(Policy::RoundRobin));
     let places = places(&mut rig, 4);
     assert!(places == [0, 1, 0, 1] || places == [1, 0, 1, 0], "{places:?}");
 }
 
 #[test]
-fn queue_depth_takes_the_path_with_the_fewest_commands() {
+fn n5_queue_depth_takes_the_path_with_the_fewest_commands() {
     let mut rig = Rig::plain(with(Policy::QueueDepth));
     let first = rig.goes(READ, 0);
     let other = rig.goes(READ, 8);
@@ -49,7 +49,7 @@ fn queue_depth_takes_the_path_with_the_fewest_commands() {
 }
 
 #[test]
-fn affinity_takes_the_nearest_of_the_best_class() {
+fn n1_affinity_takes_the_nearest_of_the_best_class() {
     let mut rig = Rig::plain(with(Policy::Affinity));
     let far = PathTraits { distance: 20, ..PathTraits::default() };
     rig.add(1, 1, 9, far).unwrap();
@@ -58,7 +58,7 @@ fn affinity_takes_the_nearest_of_the_best_class() {
 }
 
 #[test]
-fn a_worse_class_is_used_only_when_no_better_one_is_live() {
+fn n2_a_worse_class_is_used_only_when_no_better_one_is_live() {
     for policy in Policy::ALL {
         let mut rig = Rig::plain(with(policy));
         assert!(places(&mut rig, 6).iter().all(|&place| place < 2), "{policy}");
@@ -136,7 +136,7 @@ fn changed() -> alua_core::spc::sense::Sense {
 }
 
 #[test]
-fn io_goes_back_when_a_better_path_has_been_live_for_the_failback_time() {
+fn n3_io_goes_back_when_a_better_path_has_been_live_for_the_failback_time() {
     let mut rig = Rig::plain(Config { failback_ms: 3_000, ..Config::default() });
     rig.set(1, SBY);
     rig.engine.handle_sense(rig.id(0), &changed(), rig.now());

@@ -19,7 +19,7 @@ fn all(rig: &mut Rig, state: alua_core::access::AccessState) {
 }
 
 #[test]
-fn requests_wait_out_a_transition_and_go_in_order() {
+fn n8_n10_requests_wait_out_a_transition_and_go_in_order() {
     // No limit for having no path: a transition is not that.
     let mut rig = Rig::plain(with(NoPath::Fail));
     all(&mut rig, TRN);
@@ -37,7 +37,7 @@ fn requests_wait_out_a_transition_and_go_in_order() {
 }
 
 #[test]
-fn whoever_waits_goes_before_whoever_comes() {
+fn r15_whoever_waits_goes_before_whoever_comes() {
     let mut rig = Rig::plain(with(NoPath::Forever));
     all(&mut rig, SBY);
     let early = rig.submit(READ, 0);
@@ -62,7 +62,7 @@ fn a_transition_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_refused_command_waits_for_the_state_and_is_not_lost() {
+fn r15_a_refused_command_waits_for_the_state_and_is_not_lost() {
     let mut rig = Rig::plain(with(NoPath::Wait(10_000)));
     let id = rig.submit(READ, 0);
     rig.set(1, SBY);
@@ -82,7 +82,7 @@ fn a_refused_command_waits_for_the_state_and_is_not_lost() {
 }
 
 #[test]
-fn without_a_path_requests_fail_at_once_or_later_or_never() {
+fn n16_without_a_path_requests_fail_at_once_or_later_or_never() {
     for (no_path, fails_after) in
         [(NoPath::Fail, Some(0)), (NoPath::Wait(5_000), Some(5_000)), (NoPath::Forever, None)]
     {
