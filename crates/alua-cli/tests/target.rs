@@ -115,7 +115,8 @@ fn a_script_runs_by_the_clock() {
                 [[event]]\nat = \"1s\"\ndo = \"port-down\"\nport = 1\n";
     std::fs::write(&script, text).unwrap();
     let begin = std::time::Instant::now();
-    let served = Served::start(&["--json", "--script", script.to_str().unwrap()]);
+    let served =
+        Served::start(&["--json", "--array", "demo", "--script", script.to_str().unwrap()]);
     let _session = served.log_in("iqn.2026-03.invalid.test:host", 1);
     let state = |served: &Served| served.status()["units"][0]["groups"][1]["state"].clone();
     // A machine that is too busy to look before the event says nothing about it.

@@ -84,7 +84,7 @@ impl Place {
         let mut client = super::program("alua-bench-iscsi");
         client.args(["turn", "1"]).args(load).arg(self.words());
         let said = run::capture(client.stdin(Stdio::null()));
-        interrupt(&mut strace)?;
+        interrupt(&strace)?;
         let table = strace.wait_with_output()?;
         let commands: f64 = said?.split_whitespace().next().unwrap_or_default().parse()?;
         let mut counts = Vec::new();
@@ -106,7 +106,7 @@ impl Place {
 }
 
 /// Ends strace as a person does, so that it prints its table.
-fn interrupt(strace: &mut Child) -> Result<()> {
+fn interrupt(strace: &Child) -> Result<()> {
     run::run(run::command("kill").args(["-INT", &strace.id().to_string()]))
 }
 
