@@ -172,6 +172,9 @@ pub(crate) enum Command {
         /// What to show
         #[arg(value_enum, default_value_t)]
         part: DemoPart,
+        /// Draw the run of the device into this file, as SVG
+        #[arg(long, value_name = "FILE")]
+        timeline: Option<PathBuf>,
     },
     /// List, print and check array files
     Array {

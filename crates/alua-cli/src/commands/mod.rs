@@ -47,7 +47,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Path { command } => status::path(global, command),
         Command::Check(args) => check::run(global, args),
         Command::Decode(args) => decode::run(global, args),
-        Command::Demo { part } => demo::run(global, *part),
+        Command::Demo { part, timeline } => demo::run(global, *part, timeline.as_deref()),
         Command::Array { command } => array::run(global, command.as_ref()),
         Command::Target { command } => target::run(global, command),
         Command::Completions { shell } => generate::completions(*shell),

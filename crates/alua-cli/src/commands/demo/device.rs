@@ -5,8 +5,9 @@
 //! machine: they are shown and not judged.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alua_array::{Event, LostTasks, Transition, shipped};
@@ -16,8 +17,11 @@ use alua_device::model::{ModelArray, Serve};
 use alua_export::block::BlockDevice;
 use alua_export::nbd::server::{Address, Config, Export, Server};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::load::{self, Done, Found, Shared};
+use super::picture::{LOOK, Picture};
 use crate::cli::Global;
 use crate::commands::print;
 use crate::error::Error;
@@ -111,7 +115,9 @@ struct Trial {
     exit_code: u8,
 }
 
-pub(super) fn run(global: &Global) -> Result<Exit, Error> {
+pub(super) fn run(global: &Global, timeline: Option<&Path>) -> Result<Exit, Error> {
+    let mut picture = timeline.map(Picture::new).transpose()?;
+    let interrupted = interruption()?;
     let text = |what: &str, error: &dyn std::fmt::Display| Error::Text(format!("{what}: {error}"));
     let array = ModelArray::start(shipped::DEMO.build());
     let device = array
@@ -128,21 +134,31 @@ pub(super) fn run(global: &Global) -> Result<Exit, Error> {
     let plot = plot();
     let shared = Shared::default();
     let start = Instant::now();
-    let found: Vec<Found> = std::thread::scope(|scope| {
+    let (found, end) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
                 let (socket, shared) = (&socket, &shared);
                 scope.spawn(move || load::work(worker, socket, start, shared))
             })
             .collect();
-        let told = play(&plot, &array, &device, &show, &shared, start);
+        let mut stage = Stage {
+            array: &array,
+            device: &device,
+            show: &show,
+            shared: &shared,
+            picture: picture.as_mut(),
+            interrupted: &interrupted,
+            start,
+        };
+        let told = stage.play(&plot);
+        let end = start.elapsed().min(END);
         shared.stop.store(true, Ordering::Relaxed);
         let mut found: Vec<Found> =
             workers.into_iter().map(|it| it.join().unwrap_or_default()).collect();
         if let (Err(error), Some(first)) = (told, found.first_mut()) {
             first.errors.push(error);
         }
-        found
+        (found, end)
     });
     let mut errors: Vec<String> = found.iter().flat_map(|it| it.errors.clone()).collect();
     if let Err(unfinished) = server.shut_down(LIMIT) {
@@ -151,45 +167,85 @@ pub(super) fn run(global: &Global) -> Result<Exit, Error> {
     if let Err(unfinished) = device.stop(LIMIT) {
         errors.push(format!("the device did not end: {unfinished}"));
     }
-    judge(global, &plot, &found, errors)
+    let done: Vec<Done> = found.iter().flat_map(|it| it.done.iter().copied()).collect();
+    if let Some(picture) = picture {
+        picture.draw(&done, end)?;
+    }
+    let begun = |act: &&Act| Duration::from_millis(act.at_ms) < end;
+    let plot: Vec<&Act> = plot.iter().take_while(begun).collect();
+    judge(global, &plot, &found, &done, end, errors)
 }
 
-/// Lets everything happen in its time, and shows it.
-fn play(
-    plot: &[Act],
-    array: &ModelArray,
-    device: &Device,
-    show: &Show,
-    shared: &Shared,
-    start: Instant,
-) -> Result<(), String> {
-    let mut acts = plot.iter().peekable();
-    let mut last = "reads and writes, nothing happens";
-    while start.elapsed() < END {
-        let now = start.elapsed();
-        while let Some(act) = acts.next_if(|act| Duration::from_millis(act.at_ms) <= now) {
-            last = act.text;
-            show.line(now, &paint(STRONG, act.text).to_string());
-            for event in &act.events {
-                array.apply(event).map_err(|error| error.to_string())?;
-            }
-        }
-        show.frame(device, shared, start, last);
-        let next = acts.peek().map_or(END, |act| Duration::from_millis(act.at_ms));
-        std::thread::sleep(next.saturating_sub(start.elapsed()).min(FRAME));
+/// Set by the first SIGINT or SIGTERM: the demo ends early and leaves nothing behind. The second one
+/// ends the program at once.
+fn interruption() -> Result<Arc<AtomicBool>, Error> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let register = |signal| {
+        flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))
+    };
+    for signal in [SIGINT, SIGTERM] {
+        register(signal).map_err(|error| Error::Text(format!("signal {signal}: {error}")))?;
     }
-    show.end();
-    Ok(())
+    Ok(interrupted)
+}
+
+/// Where it happens.
+struct Stage<'a> {
+    array: &'a ModelArray,
+    device: &'a Device,
+    show: &'a Show,
+    shared: &'a Shared,
+    picture: Option<&'a mut Picture>,
+    interrupted: &'a AtomicBool,
+    start: Instant,
+}
+
+impl Stage<'_> {
+    /// Lets everything happen in its time, and shows it.
+    fn play(&mut self, plot: &[Act]) -> Result<(), String> {
+        let mut acts = plot.iter().peekable();
+        let mut last = "reads and writes, nothing happens";
+        let mut frame = Duration::ZERO;
+        while self.start.elapsed() < END && !self.interrupted.load(Ordering::Relaxed) {
+            let now = self.start.elapsed();
+            while let Some(act) = acts.next_if(|act| Duration::from_millis(act.at_ms) <= now) {
+                last = act.text;
+                self.show.line(now, &paint(STRONG, act.text).to_string());
+                if let Some(picture) = &mut self.picture {
+                    picture.mark(now, act.text);
+                }
+                for event in &act.events {
+                    self.array.apply(event).map_err(|error| error.to_string())?;
+                }
+            }
+            if let Some(picture) = &mut self.picture
+                && let Ok(snapshot) = self.device.snapshot()
+            {
+                picture.look(now, &snapshot);
+            }
+            if frame <= now {
+                self.show.frame(self.device, self.shared, self.start, last);
+                frame = now + FRAME;
+            }
+            let next = acts.peek().map_or(END, |act| Duration::from_millis(act.at_ms));
+            let pause = if self.picture.is_some() { LOOK } else { FRAME };
+            std::thread::sleep(next.saturating_sub(self.start.elapsed()).min(pause));
+        }
+        self.show.end();
+        Ok(())
+    }
 }
 
 /// Whether it was as it must be.
 fn judge(
     global: &Global,
-    plot: &[Act],
+    plot: &[&Act],
     found: &[Found],
+    done: &[Done],
+    end: Duration,
     mut wrong: Vec<String>,
 ) -> Result<Exit, Error> {
-    let done: Vec<Done> = found.iter().flat_map(|it| it.done.iter().copied()).collect();
     let errors = done.iter().filter(|it| it.failed).count();
     let wrong_bytes: u64 = found.iter().map(|it| it.wrong).sum();
     let compared_bytes: u64 = found.iter().map(|it| it.compared).sum();
@@ -202,7 +258,11 @@ fn judge(
     if compared_bytes == 0 {
         wrong.push("nothing was read back".to_owned());
     }
-    let phases = phases(plot, &done);
+    if end < END {
+        let ended = format!("interrupted after {:.1} s of {}", end.as_secs_f64(), END.as_secs());
+        wrong.push(ended);
+    }
+    let phases = phases(plot, done);
     for phase in phases.iter().filter(|phase| phase.requests == 0) {
         wrong.push(format!("no request ended after: {}", phase.event));
     }
@@ -248,9 +308,9 @@ fn judge(
 }
 
 /// The requests that ended between each event and the next.
-fn phases(plot: &[Act], done: &[Done]) -> Vec<Phase> {
+fn phases(plot: &[&Act], done: &[Done]) -> Vec<Phase> {
     let first = Act { at_ms: 0, text: "reads and writes, nothing happens", events: Vec::new() };
-    let acts: Vec<&Act> = std::iter::once(&first).chain(plot).collect();
+    let acts: Vec<&Act> = std::iter::once(&first).chain(plot.iter().copied()).collect();
     acts.iter()
         .enumerate()
         .map(|(at, act)| {
@@ -396,7 +456,9 @@ mod tests {
 
     #[test]
     fn a_request_that_an_event_held_up_counts_for_that_event() {
-        let phases = phases(&plot(), &[done(10, 1), done(990, 2_100), done(5_000, 1)]);
+        let plot = plot();
+        let plot: Vec<&Act> = plot.iter().collect();
+        let phases = phases(&plot, &[done(10, 1), done(990, 2_100), done(5_000, 1)]);
         let counts: Vec<usize> = phases.iter().map(|phase| phase.requests).collect();
         assert_eq!(counts, [1, 1, 1, 0, 0, 0, 0, 0]);
         assert_eq!(phases[1].worst_us, 2_100_000);

@@ -3,15 +3,21 @@
 mod client;
 mod device;
 mod load;
+mod picture;
 mod tour;
+
+use std::path::Path;
 
 use crate::cli::{DemoPart, Global};
 use crate::error::Error;
 use crate::exit::Exit;
 
-pub(crate) fn run(global: &Global, part: DemoPart) -> Result<Exit, Error> {
-    match part {
-        DemoPart::Device => device::run(global),
-        DemoPart::Tour => tour::run(global),
+pub(crate) fn run(global: &Global, part: DemoPart, timeline: Option<&Path>) -> Result<Exit, Error> {
+    match (part, timeline) {
+        (DemoPart::Device, timeline) => device::run(global, timeline),
+        (DemoPart::Tour, None) => tour::run(global),
+        (DemoPart::Tour, Some(_)) => Err(Error::Usage(
+            "the tour has no timeline: --timeline draws `alua demo device`".to_owned(),
+        )),
     }
 }
