@@ -22,9 +22,10 @@ const ROUNDS: usize = 5;
 const SECONDS: u32 = 2;
 /// Sessions that are held without a command.
 const IDLE: u64 = 1_000;
-/// Opened by the client and by no one else: a session needs a descriptor of its own.
+/// The targets' iSCSI names.
 const OURS: &str = "iqn.2026-03.invalid.alua:demo";
 const THEIRS: &str = "iqn.2026-03.invalid.tgt:bench";
+/// How to get tgt.
 const HOW: &str = "apt install tgt, or cargo xtask lab build";
 
 /// A load: its name, and the client's words for it.
@@ -78,7 +79,7 @@ impl Place {
         let mut strace = run::command("strace");
         strace.args(["-c", "-f", "-p", &self.server.id().to_string()]);
         strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut strace = strace.spawn().context("strace: not there (apt install strace)")?;
+        let strace = strace.spawn().context("strace: not there (apt install strace)")?;
         // It has to be there before the first command.
         thread::sleep(Duration::from_millis(500));
         let mut client = super::program("alua-bench-iscsi");
