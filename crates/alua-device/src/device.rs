@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -210,7 +210,22 @@ impl fmt::Debug for Device {
     }
 }
 
+/// A handle that does not keep the device.
+pub(crate) struct WeakDevice(Weak<Inner>);
+
+impl WeakDevice {
+    /// The device, while it runs.
+    pub(crate) fn upgrade(&self) -> Option<Device> {
+        let inner = self.0.upgrade().filter(|inner| !inner.ended.load(Ordering::SeqCst))?;
+        Some(Device(inner))
+    }
+}
+
 impl Device {
+    pub(crate) fn downgrade(&self) -> WeakDevice {
+        WeakDevice(Arc::downgrade(&self.0))
+    }
+
     /// Starts a device without paths. `reactor` is what its paths need on the engine's thread:
     /// [`crate::InboxOnly`], or what the paths' module says.
     ///

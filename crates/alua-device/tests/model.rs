@@ -46,6 +46,26 @@ fn switch(to: &str) -> Event {
 }
 
 #[test]
+fn a_path_whose_port_is_down_at_the_start_joins_when_it_is_up() {
+    let array = quick();
+    array.apply(&Event::PortDown { port: 1, tasks: LostTasks::Run }).unwrap();
+    let device = serve(&array, |_| {});
+    assert_eq!(device.snapshot().unwrap().paths.len(), 3);
+    array.apply(&Event::PortUp { port: 1 }).unwrap();
+    wait_for("port 1 is used", &device, |snapshot| {
+        snapshot.paths.iter().any(|path| path.label == "port1" && path.view.used)
+    });
+    assert_eq!(device.snapshot().unwrap().paths.len(), 4, "once");
+    // What still looks for ports does not keep a device that nobody holds.
+    array.apply(&Event::PortDown { port: 2, tasks: LostTasks::Run }).unwrap();
+    let other =
+        serve(&array, |serve| serve.initiator = "iqn.2026-03.invalid.alua:other".to_owned());
+    other.stop(LIMIT).unwrap();
+    assert_eq!(other.snapshot().map(|_| ()), Err(Ended));
+    assert_eq!(device.snapshot().unwrap().paths.len(), 4);
+}
+
+#[test]
 fn every_operation_does_what_it_should() {
     let device = serve(&quick(), |_| {});
     let geometry = device.geometry();

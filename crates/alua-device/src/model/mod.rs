@@ -20,15 +20,19 @@ use alua_core::spc::referrals::SegmentLayout;
 use alua_core::tpgs;
 use alua_multipath::{Geometry, PathTraits, sbc};
 
-use crate::device::{Device, JoinError, PathFacts, Settings, StartError};
+use crate::device::{Device, JoinError, PathFacts, Settings, StartError, WeakDevice};
 use crate::inbox::Back;
 
 mod path;
 
 use path::{ModelPath, ModelReactor, Out};
 
+/// From one look at a port that has not joined to the next.
+const LATE: Duration = Duration::from_millis(500);
 /// How long one command of discovery may take.
 const ASK: Duration = Duration::from_secs(10);
+/// The same while devices run: the array's time goes ahead of theirs by as much.
+const ASK_LATE: Duration = Duration::from_millis(20);
 /// Times that a command of discovery which lost its turn to a unit attention is sent again.
 const TURNS_MAX: u32 = 8;
 
@@ -175,48 +179,97 @@ impl ModelArray {
         self.lock().array.config().clone()
     }
 
-    /// Starts a device over the paths to a unit, through every port that is up.
+    /// Starts a device over the paths to a unit, through every port that is up and says who it is.
+    /// The others join when they do.
     ///
     /// # Errors
     ///
     /// See [`ServeError`].
     pub fn serve(&self, serve: &Serve) -> Result<Device, ServeError> {
-        let places = self.places(serve)?;
-        let mut known = Vec::new();
-        for (port, lun) in places {
-            let connected = self.lock().array.connect(&serve.initiator, port);
-            match connected {
-                Ok(nexus) => {
-                    let says = self.lock().ask(port, nexus, lun)?;
-                    known.push((port, lun, nexus, says));
+        let (mut known, mut missing, mut silent) = (Vec::new(), Vec::new(), None);
+        for place in self.places(serve)? {
+            match self.look(serve, place, ASK) {
+                Ok((nexus, says)) => known.push((place, nexus, says)),
+                Err(error) => {
+                    missing.push(place);
+                    silent = silent.or(error);
                 }
-                Err(ConnectError::PortDown(_) | ConnectError::NoSuchPort(_)) => {}
             }
         }
-        let none = || ServeError::NoPath(serve.unit.clone());
-        let (_, _, _, first) = known.first().ok_or_else(none)?;
+        let none = || silent.unwrap_or_else(|| ServeError::NoPath(serve.unit.clone()));
+        let (_, _, first) = known.first().ok_or_else(none)?;
         let mut settings = Settings::new(first.identity.name, first.managed, first.geometry);
         settings.config = serve.config.clone();
         settings.config.referrals = first.referrals;
         settings.read_only = serve.read_only;
         let device = Device::start(settings, Box::new(ModelReactor::new(self.clone())))?;
         self.lock().backs.push(device.back());
-        for (port, lun, nexus, known) in known {
-            let size = known.geometry.block_size as usize;
-            let initiator = serve.initiator.clone();
-            let path = ModelPath::new(self.clone(), initiator, port, lun, nexus, size);
-            let label = serve.labels.get(&port);
-            let facts = PathFacts {
-                label: label.cloned().unwrap_or_else(|| format!("port{port}")),
-                identity: known.identity,
-                geometry: known.geometry,
-                traits: serve.traits,
-            };
-            device
-                .add_path(facts, Box::new(path))
+        for (place, nexus, known) in known {
+            let port = place.0;
+            self.join(serve, &device, place, nexus, known)
                 .map_err(|error| ServeError::Join { port, error })?;
         }
+        if !missing.is_empty() {
+            let (array, serve, device) = (self.clone(), serve.clone(), device.downgrade());
+            std::thread::Builder::new()
+                .name("late paths".to_owned())
+                .spawn(move || array.join_late(&serve, &device, missing))
+                .map_err(StartError::from)?;
+        }
         Ok(device)
+    }
+
+    /// Connects to a port, and asks who is there. No error of its own where the port is down.
+    fn look(
+        &self,
+        serve: &Serve,
+        (port, lun): (u16, u16),
+        limit: Duration,
+    ) -> Result<(NexusId, Known), Option<ServeError>> {
+        let mut model = self.lock();
+        model.catch_up();
+        let nexus = model.array.connect(&serve.initiator, port);
+        let nexus = match nexus {
+            Ok(nexus) => nexus,
+            Err(ConnectError::PortDown(_) | ConnectError::NoSuchPort(_)) => return Err(None),
+        };
+        let says = model.ask(port, nexus, lun, limit);
+        // Others' commands may have ended meanwhile.
+        model.deliver();
+        Ok((nexus, says.map_err(Some)?))
+    }
+
+    fn join(
+        &self,
+        serve: &Serve,
+        device: &Device,
+        (port, lun): (u16, u16),
+        nexus: NexusId,
+        known: Known,
+    ) -> Result<(), JoinError> {
+        let size = known.geometry.block_size as usize;
+        let path = ModelPath::new(self.clone(), serve.initiator.clone(), port, lun, nexus, size);
+        let label = serve.labels.get(&port);
+        let facts = PathFacts {
+            label: label.cloned().unwrap_or_else(|| format!("port{port}")),
+            identity: known.identity,
+            geometry: known.geometry,
+            traits: serve.traits,
+        };
+        device.add_path(facts, Box::new(path)).map(|_| ())
+    }
+
+    /// Looks at the ports that were down at the start, or did not say who is there, until each has
+    /// joined or the device has ended.
+    fn join_late(&self, serve: &Serve, device: &WeakDevice, mut missing: Vec<(u16, u16)>) {
+        while !missing.is_empty() {
+            std::thread::sleep(LATE);
+            let Some(device) = device.upgrade() else { return };
+            missing.retain(|&place| match self.look(serve, place, ASK_LATE) {
+                Ok((nexus, known)) => self.join(serve, &device, place, nexus, known).is_err(),
+                Err(_) => true,
+            });
+        }
     }
 
     /// The ports, and the logical unit numbers there, that lead to the unit.
@@ -274,21 +327,27 @@ impl Model {
     }
 
     /// Reads from a path who it is.
-    fn ask(&mut self, port: u16, nexus: NexusId, lun: u16) -> Result<Known, ServeError> {
+    fn ask(
+        &mut self,
+        port: u16,
+        nexus: NexusId,
+        lun: u16,
+        limit: Duration,
+    ) -> Result<Known, ServeError> {
         let silent = |what| ServeError::Silent { port, what };
-        let inquiry = self.read(nexus, lun, &[0x12, 0, 0, 0, 96, 0], 96);
+        let inquiry = self.read(nexus, lun, &[0x12, 0, 0, 0, 96, 0], 96, limit);
         let inquiry = inquiry.and_then(|data| StandardInquiry::parse(&data).ok());
         let inquiry = inquiry.ok_or_else(|| silent("no standard INQUIRY data"))?;
-        let page = self.read(nexus, lun, &[0x12, 1, 0x83, 0x10, 0, 0], 4096);
+        let page = self.read(nexus, lun, &[0x12, 1, 0x83, 0x10, 0, 0], 4096, limit);
         let page = page.ok_or_else(|| silent("no page 83h"))?;
         let page = DeviceIdentification::new(&page).map_err(|_| silent("a malformed page 83h"))?;
         let identity =
             Identity::from_page(&page).map_err(|_| silent("a contradictory page 83h"))?;
         let capacity = sbc::read_capacity_16();
-        let data = self.read(nexus, lun, capacity.as_bytes(), sbc::CAPACITY_BYTES as usize);
+        let data = self.read(nexus, lun, capacity.as_bytes(), sbc::CAPACITY_BYTES as usize, limit);
         let capacity = data.and_then(|data| sbc::parse_capacity_16(&data));
         let (blocks, block_size) = capacity.ok_or_else(|| silent("no READ CAPACITY data"))?;
-        let page = self.read(nexus, lun, &[0x12, 1, 0xb3, 0, 16, 0], 16);
+        let page = self.read(nexus, lun, &[0x12, 1, 0xb3, 0, 16, 0], 16, limit);
         let referrals = page.and_then(|page| SegmentLayout::parse(&page).ok());
         let managed = tpgs::evaluate_path(inquiry.device_type, inquiry.tpgs, Some(&identity));
         Ok(Known {
@@ -299,10 +358,17 @@ impl Model {
         })
     }
 
-    fn read(&mut self, nexus: NexusId, lun: u16, cdb: &[u8], room: usize) -> Option<Vec<u8>> {
+    fn read(
+        &mut self,
+        nexus: NexusId,
+        lun: u16,
+        cdb: &[u8],
+        room: usize,
+        limit: Duration,
+    ) -> Option<Vec<u8>> {
         for _ in 0..TURNS_MAX {
             let tag = self.tag();
-            let done = self.array.execute(nexus, lun, tag, cdb, &[], room, ASK).ok()??;
+            let done = self.array.execute(nexus, lun, tag, cdb, &[], room, limit).ok()??;
             match done.outcome {
                 Outcome::Answered { status: alua_core::spc::Status::Good, data_in, .. } => {
                     return Some(data_in);
