@@ -15,6 +15,7 @@ use crate::command;
 use crate::sysfs::{delete, scan};
 
 const SOON: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(300);
 const CONFIG: &str = "defaults {
     polling_interval 2
     find_multipaths no
@@ -46,7 +47,9 @@ impl Daemons {
         let mut daemons = vec![quiet("/usr/lib/systemd/systemd-udevd", &[])?];
         std::thread::sleep(Duration::from_secs(1));
         tool("udevadm", &["trigger", "--subsystem-match=block", "--action=add"])?;
-        tool("udevadm", &["settle", "--timeout=20"])?;
+        // A guest that finds mistakes is slow.
+        let settled = command::run("udevadm", &["settle", "--timeout=240"], SLOW)?;
+        ensure!(settled.status == 0, "udevadm settle: {}", settled.said());
         daemons.push(quiet("multipathd", &["-d", "-s"])?);
         Ok(Self(daemons))
     }
@@ -127,7 +130,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let model = two_controllers("transition_time_shown = 30", &faults)?;
     settle(&model)?;
     let daemons = Daemons::start()?;
-    let up = until(SOON, || map().is_some());
+    let up = until(SLOW, || map().is_some());
     ensure!(up.is_some(), "multipathd made no map");
     let name = map().context("the map is gone")?;
     let node = format!("/dev/mapper/{name}");
