@@ -115,6 +115,9 @@ fn hash(name: &UnitName) -> u32 {
     name.as_bytes().iter().fold(seed, step)
 }
 
+/// The longest pause between two reports that attentions ask for.
+const SPACING_MAX_MS: u32 = 500;
+
 /// The core's choices for a device handler.
 fn config(from: &AluaConfig) -> Config {
     let default = Config::default();
@@ -122,6 +125,9 @@ fn config(from: &AluaConfig) -> Config {
         transition_at_least_ms: from.transition_at_least_ms,
         // The midlayer repeats what met a transition on the path that met it.
         transition_look_ms: Some(default.transition_poll_ms),
+        // A target that told of many things while it was set up must not be believed late when it
+        // tells of a switch.
+        spacing_max_ms: SPACING_MAX_MS,
         reprobe_ms: if from.reprobe_ms == 0 { default.reprobe_ms } else { from.reprobe_ms },
         idle_probe_ms: (from.idle_probe_ms != 0).then_some(from.idle_probe_ms),
         optimize: from.optimize != 0,

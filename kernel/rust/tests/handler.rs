@@ -172,6 +172,25 @@ fn a13_a_unit_without_a_name_is_never_joined() {
     assert_eq!(glue.ports[&path].access_state, 0x03, "A14, REG-25");
 }
 
+/// A target that is set up tells of this and that; then it switches.
+#[test]
+fn c17_a_switch_is_seen_soon_whatever_came_to_nothing_before_it() {
+    let (mut glue, first, second) = two_paths();
+    glue.run(well(&[(1, 0), (2, 1)]));
+    for _ in 0..40 {
+        // Twice: what a path tells again is not old news.
+        glue.sense(first, 6, 0x2a, 0x06);
+        glue.sense(first, 6, 0x2a, 0x06);
+        glue.run(well(&[(1, 0), (2, 1)]));
+    }
+    let told = glue.now;
+    glue.sense(first, 6, 0x2a, 0x06);
+    glue.run(well(&[(1, 1), (2, 0)]));
+    assert_eq!(glue.ports[&second].access_state, 0);
+    assert!(glue.now - told <= 1_000, "after {} ms", glue.now - told);
+    assert!(glue.now - told > 100, "and yet not at once: {} ms", glue.now - told);
+}
+
 #[test]
 fn a_command_that_is_lost_with_its_path_keeps_its_slot_until_it_comes_back() {
     let (mut glue, first, second) = two_paths();

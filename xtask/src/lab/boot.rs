@@ -17,7 +17,7 @@ use crate::run;
 /// What lines of the guest that a person reads begin with.
 const PREFIX: &str = "lab: ";
 /// How long the guest may say nothing to a person before it counts as hung.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// The acceleration that counts instructions.
 const COUNTING: &str = "tcg";
 /// How long a guest may take to boot when it is tried whether KVM works.
@@ -40,6 +40,24 @@ impl Boot {
     }
 }
 
+/// How a guest is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// How long it may say nothing to a person before it counts as hung.
+    pub(super) patience: Duration,
+    /// More parameters of its kernel.
+    pub(super) parameters: &'static str,
+}
+
+impl Manner {
+    pub(super) const USUAL: Self = Self { patience: PATIENCE, parameters: "" };
+
+    /// With so many times the patience.
+    pub(super) fn slower(self, times: u32) -> Self {
+        Self { patience: self.patience * times, ..self }
+    }
+}
+
 /// Another kernel for the guest than the image's own.
 #[derive(Clone, Debug)]
 pub(super) struct OtherKernel {
@@ -55,27 +73,27 @@ pub(super) struct OtherKernel {
 
 /// Boots the guest with `share` as its `/host`, until it powers off. Needs `share/run`.
 pub(super) fn boot(image: &Image, share: &Path) -> Result<Boot> {
-    boot_kernel(image, share, None, PATIENCE)
+    boot_kernel(image, share, None, Manner::USUAL)
 }
 
-/// The same with another kernel, and with more patience or less.
+/// The same with another kernel, and in a manner of its own.
 pub(super) fn boot_kernel(
     image: &Image,
     share: &Path,
     other: Option<&OtherKernel>,
-    patience: Duration,
+    manner: Manner,
 ) -> Result<Boot> {
     let acceleration = acceleration(image)?;
-    let mut qemu = qemu(image, share, &acceleration, other)?;
+    let mut qemu = qemu(image, share, &acceleration, other, manner.parameters)?;
     qemu.args(["-serial", "stdio"]).stdin(Stdio::null());
-    watch(&mut qemu, patience, true)
+    watch(&mut qemu, manner.patience, true)
 }
 
 /// The same with one processor, and a clock that counts instructions, one a nanosecond: what the
 /// guest measures does not depend on what else this machine does. A guest that waits goes on at
 /// once at the time it waits for.
 pub(super) fn boot_counting(image: &Image, share: &Path) -> Result<Boot> {
-    let mut qemu = qemu(image, share, COUNTING, None)?;
+    let mut qemu = qemu(image, share, COUNTING, None, "")?;
     qemu.args(["-serial", "stdio"]).stdin(Stdio::null());
     watch(&mut qemu, PATIENCE * 2, true)
 }
@@ -83,7 +101,7 @@ pub(super) fn boot_counting(image: &Image, share: &Path) -> Result<Boot> {
 /// Boots the guest with the terminal as its console.
 pub(super) fn boot_on_terminal(image: &Image, share: &Path) -> Result<()> {
     let acceleration = acceleration(image)?;
-    run::run(qemu(image, share, &acceleration, None)?.args(["-serial", "mon:stdio"]))
+    run::run(qemu(image, share, &acceleration, None, "")?.args(["-serial", "mon:stdio"]))
 }
 
 /// QEMU out of the image's tree, with the tree's own loader and libraries, so that nothing of the
@@ -93,6 +111,7 @@ fn qemu(
     share: &Path,
     acceleration: &str,
     other: Option<&OtherKernel>,
+    parameters: &str,
 ) -> Result<Command> {
     let tree = image.tree();
     let libraries = tree.join("usr/lib/x86_64-linux-gnu");
@@ -122,7 +141,8 @@ fn qemu(
     }
     let local = format!("local,path={},mount_tag=host,security_model=none", share.display());
     qemu.arg("-virtfs").arg(local);
-    qemu.args(["-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic"]);
+    let usual = "console=ttyS0 loglevel=4 panic=-1 oops=panic";
+    qemu.arg("-append").arg(format!("{usual} {parameters}"));
     Ok(qemu)
 }
 
@@ -144,7 +164,7 @@ fn acceleration(image: &Image) -> Result<String> {
     fs::create_dir_all(&share)?;
     fs::write(share.join("script"), "#!/bin/sh\nexit 0\n")?;
     install(&share.join("script"), &share.join("run"))?;
-    let mut trial = qemu(image, &share, "kvm", None)?;
+    let mut trial = qemu(image, &share, "kvm", None, "")?;
     trial.args(["-serial", "stdio"]).stdin(Stdio::null()).stderr(Stdio::null());
     let boot = watch(&mut trial, TRY_KVM, false)?;
     let works = !boot.hung && share.join("status").exists();

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::super::{Run, disk, until};
 use super::access::{agree, seen, settle};
 use super::two_controllers;
-use crate::sysfs::{delete, scan, write};
+use crate::sysfs::{delete, read, scan, write};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -73,6 +73,10 @@ pub(super) fn reload_1000(run: &mut Run) -> Result<()> {
 
 /// What kmemleak finds of our handler, and of nobody else: the kernel's own leaks are not ours.
 pub(super) fn leaks(run: &mut Run) -> Result<()> {
+    // One report of any kind, of the kernel's own too, turns it off for good.
+    let locks = read(Path::new("/proc/lockdep_stats"))?;
+    let on = locks.lines().find(|line| line.contains("debug_locks")).unwrap_or("debug_locks: none");
+    run.check("X12", "lockdep looked on to the end", on.trim().ends_with('1'), on);
     let file = Path::new("/sys/kernel/debug/kmemleak");
     // An object counts as lost when two scans apart in time find no pointer to it.
     for _ in 0..2 {

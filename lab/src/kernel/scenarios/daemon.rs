@@ -15,6 +15,7 @@ use crate::command;
 use crate::sysfs::{delete, scan};
 
 const SOON: Duration = Duration::from_secs(30);
+const SLOW: Duration = Duration::from_secs(300);
 const CONFIG: &str = "defaults {
     polling_interval 2
     find_multipaths no
@@ -46,7 +47,9 @@ impl Daemons {
         let mut daemons = vec![quiet("/usr/lib/systemd/systemd-udevd", &[])?];
         std::thread::sleep(Duration::from_secs(1));
         tool("udevadm", &["trigger", "--subsystem-match=block", "--action=add"])?;
-        tool("udevadm", &["settle", "--timeout=20"])?;
+        // A guest that finds mistakes is slow.
+        let settled = command::run("udevadm", &["settle", "--timeout=240"], SLOW)?;
+        ensure!(settled.status == 0, "udevadm settle: {}", settled.said());
         daemons.push(quiet("multipathd", &["-d", "-s"])?);
         Ok(Self(daemons))
     }
@@ -116,6 +119,17 @@ fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
     })
 }
 
+/// Shows how things stand, for whoever asks why fio ended early.
+fn evidence() {
+    println!("lab: fio ended early");
+    let script = "dmesg | tail -n 150; dmsetup status; dmsetup table; multipathd show paths; \
+                  cat /sys/kernel/debug/alua/units";
+    match command::run("sh", &["-c", script], SLOW) {
+        Ok(output) => println!("{}", output.stdout),
+        Err(error) => println!("{error:#}"),
+    }
+}
+
 fn random(run: &mut Run, length: Duration) -> Result<()> {
     let mut faults = String::new();
     for (name, sense) in [("a", "6/29/00"), ("b", "2/04/0a"), ("c", "6/2a/06")] {
@@ -127,7 +141,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let model = two_controllers("transition_time_shown = 30", &faults)?;
     settle(&model)?;
     let daemons = Daemons::start()?;
-    let up = until(SOON, || map().is_some());
+    let up = until(SLOW, || map().is_some());
     ensure!(up.is_some(), "multipathd made no map");
     let name = map().context("the map is gone")?;
     let node = format!("/dev/mapper/{name}");
@@ -135,7 +149,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     fs::create_dir_all(MOUNT)?;
     tool("mount", &[&node, MOUNT])?;
     let seconds = length.as_secs();
-    let fio = Command::new("fio")
+    let mut fio = Command::new("fio")
         .args(["--name=lab", "--directory", MOUNT, "--size=4m", "--rw=randwrite", "--bs=4k"])
         .args(["--direct=1", "--verify=crc32c", "--verify_fatal=1", "--time_based"])
         .args(["--ioengine=psync", &format!("--runtime={seconds}"), "--verify_backlog=64"])
@@ -151,6 +165,10 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
         event(&model, &mut generator)?;
         events += 1;
         std::thread::sleep(Duration::from_millis(300 + generator.below(2_500)));
+        if start.elapsed() < length && fio.try_wait()?.is_some() {
+            evidence();
+            break;
+        }
         if events.is_multiple_of(20) {
             println!("lab: {events} events, {} s", start.elapsed().as_secs());
         }

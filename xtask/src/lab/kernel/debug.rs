@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::boot::{self, OtherKernel};
+use super::super::boot::{Manner, OtherKernel};
 use super::super::folder;
 use super::super::image::Image;
 use super::super::recipe::{self, install, pack};
@@ -18,6 +18,10 @@ use super::tree::{BuildTree, Release, inside};
 use super::{module, side_by_side};
 use crate::run;
 
+/// KASAN falls silent after its first report, and lockdep with it. An interrupt in the moment of early
+/// boot at which the kernel forgets its processor's features makes KASAN report the kernel itself where
+/// there are five levels of pages.
+const PARAMETERS: &str = "kasan_multi_shot no5lvl";
 /// The size of the disk with the modules.
 const DISK: &str = "64M";
 
@@ -37,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         version: version(&tree)?,
         kernel: kernel(&tree, &place)?,
         module: build_module(&tree)?,
-        patience: boot::PATIENCE * side_by_side::SLOWER,
+        manner: Manner { parameters: PARAMETERS, ..Manner::USUAL.slower(side_by_side::SLOWER) },
     };
     let mut names = side_by_side::todo(&args.scenarios)?;
     // What the scenarios before it have lost.

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alua_lab::kernel::{Record, scenarios, scenarios::When};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::boot::{self, Boot, OtherKernel};
+use super::super::boot::{self, Boot, Manner, OtherKernel};
 use super::super::cache;
 use super::super::image::Image;
 use super::super::recipe::install;
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 let mut ground = Ground::of(release)?;
                 if args.counted {
                     ground.kernel.arguments = COUNTED.map(str::to_owned).to_vec();
-                    ground.patience *= SLOWER;
+                    ground.manner = ground.manner.slower(SLOWER);
                 }
                 let mut column =
                     run_column(&ground, handler, todo(&args.scenarios)?, args.trace.as_deref())?;
@@ -201,8 +201,8 @@ pub(super) struct Ground {
     pub(super) version: String,
     pub(super) kernel: OtherKernel,
     pub(super) module: PathBuf,
-    /// How long its guest may say nothing before it counts as hung.
-    pub(super) patience: Duration,
+    /// How its guest is run.
+    pub(super) manner: Manner,
 }
 
 impl Ground {
@@ -213,7 +213,7 @@ impl Ground {
             version: tree.version()?,
             kernel: tree.kernel()?,
             module: module::build(release)?,
-            patience: boot::PATIENCE,
+            manner: Manner::USUAL,
         })
     }
 }
@@ -251,7 +251,7 @@ fn run_column(
             &image,
             &share.folder,
             Some(&ground.kernel),
-            ground.patience * slower,
+            ground.manner.slower(slower),
         )?;
         console.push_str(&boot.console);
         let log = format!("kernel-{}-{}.log", ground.release, handler.name());
