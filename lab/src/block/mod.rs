@@ -59,6 +59,18 @@ pub enum Step {
         #[serde(default)]
         says: Vec<String>,
     },
+    /// Runs a command again and again until it ends and says so, and not for ever: what takes its time
+    /// takes more of it on a busy machine.
+    Await {
+        /// The command.
+        command: Vec<String>,
+        /// The exit status that is right.
+        #[serde(default)]
+        exit: i32,
+        /// What its output has to contain.
+        #[serde(default)]
+        says: Vec<String>,
+    },
     /// Starts a command that runs on while the next steps are done.
     Begin {
         /// What it is called.
@@ -168,7 +180,9 @@ impl Scenario {
                 Step::SetState { .. } | Step::SetOffline { .. } | Step::SetHung { .. } => {
                     ensure!(self.target.is_some(), "there is no target to change");
                 }
-                Step::Run { command, .. } => ensure!(!command.is_empty(), "an empty command"),
+                Step::Run { command, .. } | Step::Await { command, .. } => {
+                    ensure!(!command.is_empty(), "an empty command");
+                }
                 Step::Wait { .. } | Step::Kill {} | Step::Stop { .. } => {}
             }
         }

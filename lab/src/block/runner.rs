@@ -20,6 +20,9 @@ use crate::target::lio::Lio;
 /// How long a command, or the server, may take for anything. A guest without KVM is slow.
 const LIMIT: Duration = Duration::from_secs(100);
 
+/// From one look at something that is awaited to the next.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// A scenario at work.
 struct Run<'a> {
     scenario: &'a Scenario,
@@ -160,6 +163,18 @@ impl<'a> Run<'a> {
                 let output = Process::start(&self.filled(command)?)?.finish(LIMIT)?;
                 self.held += check(&command.join(" "), &output, *exit, says)?;
             }
+            Step::Await { command, exit, says } => {
+                let command = self.filled(command)?;
+                let end = Instant::now() + LIMIT;
+                loop {
+                    let output = Process::start(&command)?.finish(LIMIT)?;
+                    match check(&command.join(" "), &output, *exit, says) {
+                        Ok(held) => break self.held += held,
+                        Err(error) if Instant::now() > end => return Err(error),
+                        Err(_) => std::thread::sleep(PAUSE),
+                    }
+                }
+            }
             Step::Begin { name, command } => {
                 let process = Process::start(&self.filled(command)?)?;
                 self.begun.insert(name.clone(), process);
@@ -282,13 +297,15 @@ mod tests {
             "[[step]]\ndo = 'run'\ncommand = ['echo', '{place}', '{disk}']\n\
              says = ['/dev/x', 'disk']\n\
              [[step]]\ndo = 'begin'\nname = 'w'\ncommand = ['sh', '-c', 'sleep 1; exit 3']\n\
+             [[step]]\ndo = 'await'\nsays = ['twice']\n\
+             command = ['sh', '-c', 'test -e {folder}/one && echo twice; : > {folder}/one']\n\
              [[step]]\ndo = 'kill'\n\
              [[step]]\ndo = 'recover'\n\
              [[step]]\ndo = 'finish'\nname = 'w'\nexit = 3\nstill_running = true\n\
              [[step]]\ndo = 'stop'\nexactly = { requests = 7 }\nat_least = { requests = 1 }\n",
         );
         assert_eq!(outcome.failures, Vec::<String>::new());
-        assert_eq!((outcome.passed, outcome.agreed), (true, 5));
+        assert_eq!((outcome.passed, outcome.agreed), (true, 6));
     }
 
     #[test]

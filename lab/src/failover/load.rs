@@ -36,7 +36,7 @@ impl Load {
             .args(["--direct=1", "--ioengine=psync", "--rw=randwrite", "--bs=4k"])
             // Four jobs, each with a quarter of the device and one request at a time. A pause after
             // each request, and not a rate: nothing is made up for after a stall.
-            .args(["--numjobs=4", "--size=25%", "--offset_increment=25%", "--thinktime=4ms"])
+            .args(["--numjobs=4", "--size=25%", "--offset_increment=25%", "--thinktime=8ms"])
             .args(["--verify=crc32c", "--verify_backlog=4", "--verify_fatal=1"])
             .args(["--time_based", "--runtime=100000", "--clocksource=clock_gettime"])
             .args(["--write_lat_log=log", "--log_alternate_epoch=1"])

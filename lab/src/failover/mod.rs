@@ -146,8 +146,9 @@ fn try_run(contender: Contender, event: Event, times: u32, to: &mut Vec<Sample>)
     let _ = std::fs::copy(contender::LOG, format!("{LOGS}/{}-{}", contender.name(), event.name()));
     let requests = load.stop();
     let stopped = running.stop();
+    // That fio failed is why nothing went on.
+    let requests = requests.with_context(|| format!("the server's log ended with:\n{log}"))?;
     done.with_context(|| format!("the server's log ended with:\n{log}"))?;
-    let requests = requests?;
     stopped?;
     for times in all {
         let (first_ms, stall_ms) = judge(&requests, &times)?;

@@ -44,6 +44,10 @@ use crate::path::Answer;
 pub enum Meaning {
     /// That is all there is to know.
     Known(Summary),
+    /// The target has no room left; or the disk is gone, when the kernel takes its size for 0 and
+    /// refuses a write behind its end before it sends anything (linux block/fops.c,
+    /// `blkdev_write_iter`).
+    NoSpaceOrGone,
     /// The path has to be asked.
     Ask,
 }
@@ -59,7 +63,7 @@ pub const fn meaning(errno: i32) -> Meaning {
         // BLK_STS_RESV_CONFLICT
         libc::EBADE => Meaning::Known(Summary::Target(TargetError::Reservation)),
         // BLK_STS_NOSPC
-        libc::ENOSPC => Meaning::Known(Summary::Target(TargetError::NoSpace)),
+        libc::ENOSPC => Meaning::NoSpaceOrGone,
         // BLK_STS_NOTSUPP
         libc::EOPNOTSUPP => Meaning::Known(Summary::Target(TargetError::Unsupported)),
         // BLK_STS_OFFLINE, and a device that is gone
@@ -125,7 +129,6 @@ mod tests {
             (libc::ENODATA, TargetError::Medium),
             (libc::EREMOTEIO, TargetError::Other),
             (libc::EBADE, TargetError::Reservation),
-            (libc::ENOSPC, TargetError::NoSpace),
             (libc::EOPNOTSUPP, TargetError::Unsupported),
         ] {
             assert_eq!(meaning(errno), Meaning::Known(Summary::Target(error)), "{errno}");

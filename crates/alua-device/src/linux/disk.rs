@@ -155,6 +155,12 @@ impl Disk {
         }
     }
 
+    /// Whether the disk is there, with a size.
+    pub(super) fn has_size(&self) -> bool {
+        let size = self.directory.join("block").join(&self.label).join("size");
+        read_number(&size).is_some_and(|sectors| sectors > 0)
+    }
+
     /// Whether the kernel has no request under way on the disk; of a disk that is gone it has none.
     pub(super) fn is_drained(&self) -> io::Result<bool> {
         match fs::read_to_string(self.directory.join("block").join(&self.label).join("inflight")) {
@@ -211,11 +217,11 @@ pub(super) fn read_number(path: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A tree as sysfs has it, over an ordinary file.
-    fn tree(state: &str, handler: &str) -> (tempfile::TempDir, PathBuf) {
+    pub(crate) fn tree(state: &str, handler: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("bus/scsi/devices/1:0:0:0");
         fs::create_dir_all(directory.join("block/sdq/queue")).unwrap();
@@ -227,7 +233,7 @@ mod tests {
         (folder, directory)
     }
 
-    fn open(folder: &tempfile::TempDir) -> Arc<Disk> {
+    pub(crate) fn open(folder: &tempfile::TempDir) -> Arc<Disk> {
         // An ordinary file: what O_DIRECT needs, a tmpfs may not have.
         let file = fs::File::options().read(true).write(true).open(folder.path().join("sdq"));
         let directory = folder.path().join("bus/scsi/devices/1:0:0:0");

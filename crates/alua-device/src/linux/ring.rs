@@ -219,7 +219,7 @@ impl Ring {
                 // Less than all: what ended it does not say why. Else minus the error number.
                 short => {
                     let errno = if short.is_ok() { libc::EIO } else { result.wrapping_neg() };
-                    if let Some(failed) = known(errno, Failed { io, data, back }) {
+                    if let Some(failed) = known(errno, &worker.disk, Failed { io, data, back }) {
                         worker.ask(failed);
                     }
                 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alua_core::failover::Summary;
+use alua_core::failover::{Summary, TargetError};
 use alua_core::spc::Status;
 use alua_host::sg::SgDevice;
 use alua_host::transport::{Data, Request, Transport, TransportError};
@@ -67,6 +67,7 @@ pub(super) struct Worker {
     /// For what may take long, so that nothing waits behind it.
     slow: Sender<Job>,
     asks: Arc<Mutex<Vec<Failed>>>,
+    pub(super) disk: Arc<Disk>,
 }
 
 impl Worker {
@@ -79,7 +80,7 @@ impl Worker {
             .name(name)
             .spawn(move || jobs.iter().for_each(|job| hand.run(job)))?;
         let (slow, jobs) = channel();
-        let disk = Arc::clone(disk);
+        let (disk, own) = (Arc::clone(disk), Arc::clone(disk));
         let ask = quick.clone();
         let failures = Arc::clone(&asks);
         let name = format!("{} slow", disk.label);
@@ -88,7 +89,7 @@ impl Worker {
                 deallocate(&disk, job, &failures, &ask);
             }
         })?;
-        Ok(Arc::new(Self { quick, slow, asks }))
+        Ok(Arc::new(Self { quick, slow, asks, disk: own }))
     }
 
     pub(super) fn give(&self, job: Job) {
@@ -105,13 +106,22 @@ impl Worker {
 }
 
 /// Hands a command back whose error number speaks for itself; gives the others.
-pub(super) fn known(errno: i32, failed: Failed) -> Option<Failed> {
-    match meaning(errno) {
-        Meaning::Known(summary) => {
+pub(super) fn known(errno: i32, disk: &Disk, failed: Failed) -> Option<Failed> {
+    match told(errno, disk) {
+        Some(summary) => {
             failed.back.io(failed.io, Answer::Summed(summary), failed.data);
             None
         }
-        Meaning::Ask => Some(failed),
+        None => Some(failed),
+    }
+}
+
+fn told(errno: i32, disk: &Disk) -> Option<Summary> {
+    match meaning(errno) {
+        Meaning::Known(summary) => Some(summary),
+        Meaning::NoSpaceOrGone if disk.has_size() => Some(Summary::Target(TargetError::NoSpace)),
+        Meaning::NoSpaceOrGone => Some(Summary::Gone),
+        Meaning::Ask => None,
     }
 }
 
@@ -127,7 +137,7 @@ fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Failed>>, ask: &Sender
             failed.back.io(failed.io, Answer::Summed(Summary::Good), failed.data);
         }
         Err(error) => {
-            if let Some(failed) = known(error.raw_os_error().unwrap_or(libc::EIO), failed) {
+            if let Some(failed) = known(error.raw_os_error().unwrap_or(libc::EIO), disk, failed) {
                 failures.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
                 let _ = ask.send(Job::Ask);
             }
@@ -254,5 +264,30 @@ impl Hand {
             }
         }
         FenceAnswer::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::disk::tests::{open, tree};
+    use super::*;
+
+    /// A disk that was removed refuses writes with ENOSPC, which must not reach a client.
+    #[test]
+    fn no_space_on_a_disk_without_a_size_says_that_it_is_gone() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        let size = directory.join("block/sdq/size");
+        let no_space = Some(Summary::Target(TargetError::NoSpace));
+        for (sectors, says) in [("32768\n", no_space), ("0\n", Some(Summary::Gone))] {
+            fs::write(&size, sectors).unwrap();
+            assert_eq!(told(libc::ENOSPC, &disk), says, "{sectors:?}");
+        }
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(told(libc::ENOSPC, &disk), Some(Summary::Gone));
+        assert_eq!(told(libc::ENODEV, &disk), Some(Summary::Gone));
+        assert_eq!(told(libc::EIO, &disk), None);
     }
 }
