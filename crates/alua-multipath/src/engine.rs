@@ -221,7 +221,6 @@ impl Engine {
         // Lost reads keep a place while their request goes on.
         let commands = limits.requests * 2;
         config.core.gate.pass_transitioning = false;
-        config.core.identity_after_reset = !config.is_broken(Sabotage::TrustReturn);
         if config.is_broken(Sabotage::EndlessTransition) {
             config.core.transition_at_least_ms = u32::MAX;
         }

@@ -53,10 +53,6 @@ pub struct Config {
     /// the last report before another report is read. Needs every sense of the unit's I_T nexuses
     /// to reach [`LogicalUnit::handle_sense`](super::LogicalUnit::handle_sense). Default on.
     pub confirm_old_news: bool,
-    /// Whether a unit attention that tells of a reset or of a lost nexus (29h) puts the path's
-    /// identity in doubt too: the link was away, and another logical unit may be behind it now.
-    /// Costs one INQUIRY for each path. Default off.
-    pub identity_after_reset: bool,
     /// Whether a change of any group leaves a unit attention on the I_T nexuses of every group, as
     /// SPC has it, and not only on those of the group that changed, as LIO does it. Lets old news
     /// be checked through another group. Default off.
@@ -82,7 +78,6 @@ impl Default for Config {
             stpg_per_minute: 8,
             idle_probe_ms: None,
             confirm_old_news: true,
-            identity_after_reset: false,
             attentions_on_every_nexus: false,
         }
     }

@@ -18,7 +18,7 @@ impl Parts<'_> {
     pub(super) fn note_sense(&mut self, id: PathId, sense: &Sense, what: &Meaning, now: Time) {
         let Some(path) = self.path(id) else { return };
         let (before, _) = self.known(path);
-        self.note_identity(id, sense, what, now);
+        self.note_identity(id, what, now);
         let untrusted = !self.is_trusted(id);
         let changed = self.path(id).is_none_or(|path| path.identity == IdentityCheck::Changed);
         if self.state.managed.is_err() || changed || untrusted && what.state.is_some() {

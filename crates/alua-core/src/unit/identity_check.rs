@@ -12,10 +12,9 @@ use super::machine::{Parts, Role};
 use super::refresh::Reason;
 use super::slots::{IdentityCheck, PathId, Transport};
 use crate::identity::Identity;
-use crate::sense::{Meaning, Recheck, tells_of_reset};
+use crate::sense::{Meaning, Recheck};
 use crate::spc::Status;
 use crate::spc::designator::DeviceIdentification;
-use crate::spc::sense::Sense;
 use crate::time::Time;
 
 /// What a reading of page 83h says.
@@ -28,9 +27,8 @@ enum Reading {
 
 impl Parts<'_> {
     /// Doubts the identity of a path where sense data gives a reason.
-    pub(super) fn note_identity(&mut self, id: PathId, sense: &Sense, what: &Meaning, now: Time) {
-        let doubtful = tells_of_reset(sense) && self.state.config.identity_after_reset;
-        if doubtful || what.recheck.contains(Recheck::IDENTITY) {
+    pub(super) fn note_identity(&mut self, id: PathId, what: &Meaning, now: Time) {
+        if what.recheck.contains(Recheck::IDENTITY) {
             self.doubt_identity(id, now);
         }
     }

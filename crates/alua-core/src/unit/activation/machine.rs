@@ -269,7 +269,7 @@ impl Parts<'_> {
     fn judge_stpg_sense(&mut self, run: &mut Run, path: PathId, sense: &Sense, now: Time) -> Phase {
         let next_pass = self.state.refresh.pass.wrapping_add(1);
         let what = meaning(sense);
-        self.note_identity(path, sense, &what, now);
+        self.note_identity(path, &what, now);
         let in_transition = what.state == Some(AccessState::Transitioning);
         if in_transition {
             self.enter_transition(path, sense, now);

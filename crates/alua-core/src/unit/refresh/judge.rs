@@ -45,7 +45,7 @@ impl Parts<'_> {
             _ => None,
         };
         if let Some(sense) = sense {
-            self.note_identity(path, &sense, &meaning(&sense), now);
+            self.note_identity(path, &meaning(&sense), now);
         }
         if matches!(status, Status::Busy | Status::TaskSetFull) {
             return self.resend(path, RefreshError::Status(status), now);
