@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Color::Always => anstream::ColorChoice::Always.write_global(),
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
+    log();
     let exit = match commands::run(&cli) {
         Ok(exit) => exit,
         // Who reads our output has seen enough.
@@ -51,6 +52,18 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit.code())
+}
+
+/// What the libraries have to say goes to standard error: warnings, or what `ALUA_LOG` asks for.
+fn log() {
+    let level = std::env::var("ALUA_LOG").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(tracing_subscriber::filter::LevelFilter::WARN))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .init();
 }
 
 fn tell(error: &Error) {
