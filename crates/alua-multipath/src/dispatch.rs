@@ -17,6 +17,8 @@ use crate::time::Time;
 const BUSY_BEYOND_MS: u32 = 5_000;
 /// Tries after which the pause doubles.
 const BUSY_TRIES: u16 = 8;
+/// Time after which it doubles once at most.
+const BUSY_OLD_MS: u32 = 1_000;
 /// One request in so many goes the other way, where [`Policy::ServiceTime`] lives on measurements
 /// of both.
 const TRIAL_TURNS: u32 = 64;
@@ -315,7 +317,9 @@ impl Engine {
             self.complete(key, Err(RequestError::Exhausted), None, now);
             return;
         }
-        let doublings = u32::from(times / BUSY_TRIES).min(4);
+        // Whoever has waited for long is not to lose its turn to those that came later.
+        let most = if since.after(BUSY_OLD_MS) <= now { 1 } else { 4 };
+        let doublings = u32::from(times / BUSY_TRIES).min(most);
         let until = now.after(self.config.busy_ms << doublings);
         self.set_stage(key, Stage::Delayed(until));
         // Behind those that are due earlier: nearly always the last.
@@ -336,10 +340,22 @@ impl Engine {
                 _ => {}
             }
             self.delayed.remove(&mut self.queues, key.place());
-            // Sent when everything else that is due was taken in.
-            self.enqueue(key, Stage::Waiting);
+            // Sent when everything else that is due was taken in, and before those that came later.
+            self.set_stage(key, Stage::Waiting);
+            if self.is_older_than_first(key) {
+                self.waiting.push_front(&mut self.queues, key.place());
+            } else {
+                self.waiting.push(&mut self.queues, key.place());
+            }
             self.kick = true;
         }
+    }
+
+    /// Whether a request was submitted before the first of those that wait.
+    fn is_older_than_first(&self, key: Key) -> bool {
+        let first = self.waiting.first().and_then(|place| self.entry_at(place));
+        let own = self.requests.get(key);
+        first.zip(own).is_some_and(|(first, own)| own.submitted < first.submitted)
     }
 
     pub(crate) fn next_delay(&self) -> Option<Time> {
