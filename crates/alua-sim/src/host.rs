@@ -7,7 +7,7 @@ mod carry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use alua_array::{Array, NexusId, Outcome, TransportError};
+use alua_array::{Array, FunctionResult, NexusId, Outcome, TransportError};
 use alua_core::failover::{IoOutcome, Summary};
 use alua_core::identity::Identity;
 use alua_core::spc::Status;
@@ -97,6 +97,8 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy, Debug)]
 enum Later {
     ControlTimeout(u64),
+    /// A command of the driver that was given up is aborted once more.
+    AbortControl(NexusId, u64),
     FenceAnswer(FenceId, FenceAnswer),
     /// An I/O command comes back without having been sent.
     NotSent(IoId),
@@ -304,10 +306,11 @@ impl Host {
         match what {
             Later::ControlTimeout(tag) => {
                 let Some(control) = self.controls.remove(&tag) else { return };
-                array.abort(control.nexus, tag);
+                self.abort_control(array, control.nexus, tag, now);
                 trace.note(now, &self.name, "ctl-back", format_args!("{:?} timed out", control.id));
                 self.engine.handle_control(control.id, &unit::Outcome::TimedOut, now);
             }
+            Later::AbortControl(nexus, tag) => self.abort_control(array, nexus, tag, now),
             Later::FenceAnswer(id, answer) => {
                 trace.note(now, &self.name, "fenced", format_args!("{id:?} {answer:?}"));
                 self.engine.handle_fence(id, answer, now);
@@ -317,6 +320,17 @@ impl Host {
                 self.come_back(io, &IoOutcome::Summed(Summary::Ended), now, trace);
             }
             Later::Gone(io) => self.come_back(io, &IoOutcome::TransportFailed, now, trace),
+        }
+    }
+
+    /// Aborts a command of the driver. A transport does not leave one at the target for ever, where
+    /// it takes up room.
+    fn abort_control(&mut self, array: &mut Array, nexus: NexusId, tag: u64, now: Time) {
+        let done = [FunctionResult::Complete, FunctionResult::NoSuchTask];
+        let result = array.abort(nexus, tag);
+        let there = !matches!(result, FunctionResult::Transport(_));
+        if there && !done.contains(&result) {
+            self.do_later(now.after(200), Later::AbortControl(nexus, tag));
         }
     }
 
