@@ -33,6 +33,12 @@ use crate::target::{Scope, World, model};
 
 /// How long everything that is in flight may take when the device goes down.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long the last lines of the log may take.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// From one TEST UNIT READY on an idle path to the next, on another, in milliseconds. A target may
+/// tell of a change only on the paths of the group that has changed (LIO does), and on these no I/O
+/// may go that would meet what it tells.
+const IDLE_PROBE_MS: u32 = 2_000;
 
 /// A device that was opened, and what keeps its paths up to date.
 struct Opened {
@@ -58,9 +64,8 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let unit = opened.unit.clone();
     let serve = |why: String| Error::Serve { unit: unit.clone(), why };
     let start = Instant::now();
-    if let Ok(events) = opened.device.listen() {
-        thread::spawn(move || log(&events, start));
-    }
+    let events = opened.device.listen().ok();
+    let logger = events.map(|events| thread::spawn(move || log(&events, start)));
     let exports = export(args, &opened)?;
     let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
     let facts = Facts {
@@ -81,6 +86,11 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     say(start, "asked to stop: what is in flight is completed");
     drop(control);
     let totals = end(exports, opened).map_err(serve)?;
+    // It ends with the device, and has its last words to say.
+    let patience = Instant::now() + LAST_WORDS;
+    while logger.as_ref().is_some_and(|it| !it.is_finished()) && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(1));
+    }
     let did = Did {
         requests: totals.requests,
         failed: totals.failed,
@@ -150,6 +160,7 @@ fn config(args: &Up) -> Config {
         config.io_timeout_ms = seconds.saturating_mul(1_000);
     }
     config.fence.reset_unit = !args.no_reset;
+    config.core.idle_probe_ms = Some(IDLE_PROBE_MS);
     config
 }
 
