@@ -9,8 +9,8 @@
 //!
 //! - The map is read when a path becomes LBA-dependent, after every report of access states since
 //!   then, and when 3F/15 says so; what the sense data itself tells counts at once.
-//! - Where a target refers to a group of which we believe that it lets no I/O pass, the access states
-//!   are read again.
+//! - Where a target refers to a group of which we believe that it lets no I/O pass, or refers at all
+//!   and we know of no LBA-dependent group, the access states are read again.
 //! - A request that crosses from one group's blocks into another's goes in parts, one after the
 //!   other, each to its own group. It is complete when the last is.
 //! - For one part, a path of an LBA-dependent group has the class of the state that the map names
@@ -273,8 +273,7 @@ impl Engine {
         }
     }
 
-    /// Where the target refers to a group of which we believe that it lets no I/O pass, the access
-    /// states are read again.
+    /// Where the target refers and our access states do not fit that, they are read again.
     fn compare_states(&mut self, mut segments: Segments<'_>, now: Time) {
         let live = |state: Option<AccessState>| state.is_some_and(AccessState::is_live);
         let ours = |id| self.unit.group(id).and_then(|group| group.state());
@@ -282,7 +281,8 @@ impl Engine {
             segment.groups.clone().any(|(state, id)| live(Some(state)) && !live(ours(id)))
         });
         let recently = self.referrals.refreshed.is_some_and(|at| at.after(REFRESH_MS) > now);
-        if differs && !recently {
+        // Only an LBA-dependent group refers, and we know of none.
+        if (differs || !self.by_lba) && !recently {
             self.referrals.refreshed = Some(now);
             self.unit.refresh(now.core());
             self.core_dirty = true;

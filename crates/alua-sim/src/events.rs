@@ -112,6 +112,7 @@ impl World {
                     let now = self.now;
                     self.hosts[host].add_path(&mut self.array, port, now, &mut self.trace);
                     self.now = crate::world::from_array(self.array.now()).max(self.now);
+                    self.act();
                     if !self.hosts[host].paths.iter().any(|path| path.port == port) {
                         self.find_again(host, port);
                     }

@@ -402,6 +402,8 @@ impl World {
 
     /// Takes in everything that has happened at this moment.
     pub(crate) fn catch_up(&mut self) {
+        // What a host decided is done before it hears of anything else.
+        self.act();
         loop {
             self.note_writes();
             let Some(completion) = self.array.poll_completion() else { break };
@@ -443,7 +445,7 @@ impl World {
         self.undo.insert((self.now.after(300), self.events_sequence), undo);
     }
 
-    fn act(&mut self) {
+    pub(crate) fn act(&mut self) {
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];
             host.act(&mut self.array, self.now, &mut self.trace, &mut self.checks);
