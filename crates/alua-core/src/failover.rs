@@ -217,6 +217,10 @@ fn general(sense: &Sense, whole: bool) -> Verdict {
     }
     match sense.key {
         SenseKey::RecoveredError if whole => verdict(Next::Done, PathNews::Works),
+        // SBC, referrals: another group has the blocks.
+        SenseKey::AbortedCommand if (sense.asc, sense.ascq) == (0x3f, 0x15) => {
+            limited(Next::Elsewhere, PathNews::Refused)
+        }
         SenseKey::UnitAttention | SenseKey::AbortedCommand => {
             limited(Next::Again, PathNews::Refused)
         }
@@ -263,6 +267,13 @@ mod tests {
         assert_eq!(status(Status::Good), verdict(Next::Done, PathNews::Works));
         let short = IoOutcome::Answered { status: Status::Good, sense: &[], whole: false };
         assert_eq!(judge(&short), limited(Next::Elsewhere, PathNews::Odd));
+    }
+
+    #[test]
+    fn a_referral_moves_the_request() {
+        let referred = check(SenseKey::AbortedCommand, 0x3f, 0x15);
+        assert_eq!((referred.next, referred.counted), (Next::Elsewhere, true));
+        assert_eq!(check(SenseKey::AbortedCommand, 0x44, 0).next, Next::Again);
     }
 
     #[test]

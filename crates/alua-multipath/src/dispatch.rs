@@ -176,7 +176,13 @@ impl Engine {
     #[cold]
     fn ask_and_choose(&mut self, first: usize, avoid: Option<u16>, now: Time) -> Option<usize> {
         let mut place = first;
-        while !self.is_known(place, now) && self.ask(place, now) {
+        while !self.is_known(place, now) {
+            if self.asks_enough() {
+                return None;
+            }
+            if !self.ask(place, now) {
+                break;
+            }
             self.candidates[place].room = false;
             self.rank(place);
             place = self.choose_but(avoid)?;

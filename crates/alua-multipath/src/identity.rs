@@ -60,10 +60,20 @@ pub(crate) fn cdb() -> CdbBytes {
     Cdb::Inquiry { page: Some(0x83), allocation_length: PAGE_BYTES }.encode()
 }
 
+/// Paths of a unit that are asked at a time.
+const ASKS_MAX: usize = 4;
+
 impl Engine {
     /// Whether it is known who is behind a path.
     pub(crate) fn is_known(&self, place: usize, now: Time) -> bool {
         self.paths[place].known_until > now || self.broken(Sabotage::TrustReturn)
+    }
+
+    /// Whether as many paths are being asked as may be at a time. Asking all of many would fill the
+    /// queue of a target that is nearly full.
+    pub(crate) fn asks_enough(&self) -> bool {
+        let asked = |path: &&crate::path::Path| path.ask.out.is_some() && !path.ask.doubted;
+        self.paths.iter().filter(asked).count() >= ASKS_MAX
     }
 
     /// Asks a path who is behind it; false where there is nothing to compare the answer with, so
