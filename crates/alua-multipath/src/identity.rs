@@ -129,6 +129,8 @@ impl Engine {
         };
         self.paths[place].ask.out = None;
         self.fencing = true;
+        // Another path may be asked now, even where this one is of no use any more.
+        self.kick |= !self.waiting.is_empty();
         match *outcome {
             Outcome::Answered { status: Status::Good, data, .. } if self.is_unit(place, data) => {
                 self.adapt_window(place, sent, now);
@@ -192,6 +194,7 @@ impl Engine {
         );
         if open {
             self.paths[place].ask.out = None;
+            self.kick |= !self.waiting.is_empty();
             self.adapt_window(place, sent, now);
             self.verified(place, sent);
             self.load_changed(place);

@@ -604,14 +604,18 @@ impl World {
             }
             let unit = DATA.to_owned();
             self.apply(&Event::Map { lun: LUN, unit, port: Some(port), quiet: false });
-            for host in &mut self.hosts {
+            for at in 0..self.hosts.len() {
+                let host = &mut self.hosts[at];
                 if !host.paths.iter().any(|path| path.port == port) {
                     host.add_path(&mut self.array, port, self.now, &mut self.trace);
                     self.now = from_array(self.array.now());
+                    self.act();
                 }
+                let host = &mut self.hosts[at];
                 let path = host.paths.iter().find(|path| path.port == port).map(|path| path.id);
                 if let Some(path) = path {
                     host.engine.restore_path(path, self.now);
+                    self.act();
                 }
             }
         }
