@@ -72,7 +72,9 @@ impl Engine {
     /// Whether as many paths are being asked as may be at a time. Asking all of many would fill the
     /// queue of a target that is nearly full.
     pub(crate) fn asks_enough(&self) -> bool {
-        let asked = |path: &&crate::path::Path| path.ask.out.is_some() && !path.ask.doubted;
+        let asked = |path: &&crate::path::Path| {
+            path.core.is_some() && path.ask.out.is_some() && !path.ask.doubted
+        };
         self.paths.iter().filter(asked).count() >= ASKS_MAX
     }
 

@@ -1,8 +1,15 @@
 //! Who is behind a path: see `alua_multipath::identity`.
 
+use alua_core::access::Tpgs;
+use alua_core::spc::sense::{Sense, SenseKey};
 use alua_multipath::Config;
 
-use crate::rig::{GOOD, READ, Rig, WRITE};
+use crate::rig::{AO, GOOD, READ, Rig, SBY, WRITE};
+
+/// Asymmetric access state changed.
+const fn changed() -> Sense {
+    Sense::new(SenseKey::UnitAttention, 0x2a, 0x06)
+}
 
 #[test]
 fn a_path_in_use_is_never_asked() {
@@ -76,4 +83,26 @@ fn an_array_that_answers_slowly_is_known_for_longer() {
     rig.pass(1_500);
     assert_eq!(rig.goes(READ, 8), rig.place(send.path), "longer than idle_ms, and not asked");
     assert_eq!(rig.asks(), 0);
+}
+
+#[test]
+fn four_paths_are_asked_at_a_time_and_none_of_them_holds_up_another_group() {
+    let groups = [(1, AO), (2, AO), (3, AO), (4, SBY)];
+    let mut rig = Rig::new(Config::default(), Tpgs::Implicit, &groups);
+    rig.pass(5_000);
+    rig.forget();
+    rig.lines.iter_mut().for_each(|line| line.answers = false);
+    let id = rig.submit(READ, 0);
+    assert_eq!(rig.asks(), 4);
+    // Those that are asked go away, or are of no use any more when they answer.
+    for place in [0, 1, 2, 3, 4, 5] {
+        let path = rig.id(place);
+        rig.engine.remove_path(path, true, rig.now());
+    }
+    rig.set(4, AO);
+    rig.answer_held();
+    rig.engine.handle_sense(rig.id(6), &changed(), rig.now());
+    rig.pass(2_000);
+    let send = rig.sent.iter().find(|send| send.id == id).expect("it was sent");
+    assert!(rig.place(send.path) >= 6);
 }
