@@ -1,18 +1,16 @@
 //! When the array is asked for another state.
 
 use alua_core::access::Tpgs;
-use alua_core::spc::sense::Sense;
 use alua_multipath::{Activation, Config, Event, NoPath};
 
-use crate::rig::{AN, AO, READ, Rig, SBY, sense};
+use crate::rig::{AN, AO, READ, Rig, SBY};
 
 fn rig(tpgs: Tpgs, activation: Activation) -> Rig {
     Rig::new(Config { activation, ..Config::default() }, tpgs, &[(1, AO), (2, SBY)])
 }
 
 fn hear(rig: &mut Rig, place: usize) {
-    let id = rig.id(place);
-    rig.engine.handle_sense(id, &Sense::parse(&sense(6, 0x2a, 0x06)).unwrap(), rig.now());
+    rig.tell_changed(place);
     rig.pass(50);
 }
 

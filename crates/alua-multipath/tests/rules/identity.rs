@@ -1,15 +1,9 @@
 //! Who is behind a path: see `alua_multipath::identity`.
 
 use alua_core::access::Tpgs;
-use alua_core::spc::sense::{Sense, SenseKey};
 use alua_multipath::Config;
 
 use crate::rig::{AO, GOOD, READ, Rig, SBY, WRITE};
-
-/// Asymmetric access state changed.
-const fn changed() -> Sense {
-    Sense::new(SenseKey::UnitAttention, 0x2a, 0x06)
-}
 
 #[test]
 fn a_path_in_use_is_never_asked() {
@@ -101,7 +95,7 @@ fn four_paths_are_asked_at_a_time_and_none_of_them_holds_up_another_group() {
     }
     rig.set(4, AO);
     rig.answer_held();
-    rig.engine.handle_sense(rig.id(6), &changed(), rig.now());
+    rig.tell_changed(6);
     rig.pass(2_000);
     let send = rig.sent.iter().find(|send| send.id == id).expect("it was sent");
     assert!(rig.place(send.path) >= 6);

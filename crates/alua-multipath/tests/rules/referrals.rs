@@ -137,13 +137,7 @@ fn a_map_that_cannot_be_read_is_asked_for_ever_more_slowly() {
     let mut rig = divided(&[]);
     rig.map = Vec::new();
     rig.set(1, AccessState::ActiveNonOptimized);
-    let path = rig.id(2);
-    let changed = alua_core::spc::sense::Sense::new(
-        alua_core::spc::sense::SenseKey::UnitAttention,
-        0x2a,
-        0x06,
-    );
-    rig.engine.handle_sense(path, &changed, rig.now());
+    rig.tell_changed(2);
     rig.pass(60_000);
     let reads = rig.controls.iter().filter(|it| matches!(it.kind, ControlKind::Referrals { .. }));
     assert!((10..40).contains(&reads.clone().count()), "{}", reads.count());

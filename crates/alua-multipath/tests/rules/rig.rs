@@ -6,6 +6,7 @@ use alua_core::identity::Identity;
 use alua_core::spc::Status;
 use alua_core::spc::cdb::ReportFormat;
 use alua_core::spc::designator::DeviceIdentification;
+use alua_core::spc::sense::Sense;
 use alua_core::spc::target_port_groups::{GroupFields, ReportWriter, StatusCode};
 use alua_core::tpgs;
 use alua_core::unit::{self, CommandKind, Outcome};
@@ -154,6 +155,12 @@ impl Rig {
 
     pub(crate) fn view(&self, place: usize) -> PathView {
         self.engine.view(self.id(place)).unwrap()
+    }
+
+    /// The array tells, through one path, that access states have changed (2A/06).
+    pub(crate) fn tell_changed(&mut self, place: usize) {
+        let sense = Sense::parse(&sense(6, 0x2a, 0x06)).unwrap();
+        self.engine.handle_sense(self.id(place), &sense, self.now);
     }
 
     pub(crate) const fn now(&self) -> Time {

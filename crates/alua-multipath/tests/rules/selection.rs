@@ -118,7 +118,7 @@ fn pref_decides_as_configured() {
     ] {
         let mut rig = Rig::plain(Config { preference, ..Config::default() });
         rig.groups[1].2 = true;
-        rig.engine.handle_sense(rig.id(0), &changed(), rig.now());
+        rig.tell_changed(0);
         rig.pass(2_000);
         let place = rig.goes(READ, 0);
         assert!(expected.contains(&place), "{preference:?}: path {place}");
@@ -126,25 +126,21 @@ fn pref_decides_as_configured() {
     let groups = [(1, AO), (2, AO)];
     let mut rig = Rig::new(Config::default(), alua_core::access::Tpgs::Implicit, &groups);
     rig.groups[1].2 = true;
-    rig.engine.handle_sense(rig.id(0), &changed(), rig.now());
+    rig.tell_changed(0);
     rig.pass(2_000);
     assert!(places(&mut rig, 6).iter().all(|&place| place >= 2), "preferred within the state");
-}
-
-fn changed() -> alua_core::spc::sense::Sense {
-    alua_core::spc::sense::Sense::parse(&crate::rig::sense(6, 0x2a, 0x06)).unwrap()
 }
 
 #[test]
 fn n3_io_goes_back_when_a_better_path_has_been_live_for_the_failback_time() {
     let mut rig = Rig::plain(Config { failback_ms: 3_000, ..Config::default() });
     rig.set(1, SBY);
-    rig.engine.handle_sense(rig.id(0), &changed(), rig.now());
+    rig.tell_changed(0);
     rig.pass(100);
     assert!(rig.goes(READ, 0) >= 2);
     rig.all_good();
     rig.set(1, AO);
-    rig.engine.handle_sense(rig.id(2), &changed(), rig.now());
+    rig.tell_changed(2);
     rig.pass(2_000);
     assert!(rig.goes(READ, 0) >= 2, "not yet");
     assert!(rig.view(0).deferred);
@@ -157,13 +153,13 @@ fn n3_io_goes_back_when_a_better_path_has_been_live_for_the_failback_time() {
 fn io_goes_to_a_better_path_at_once_when_the_worse_do_not_work_any_more() {
     let mut rig = Rig::plain(Config { failback_ms: 60_000, ..Config::default() });
     rig.set(1, SBY);
-    rig.engine.handle_sense(rig.id(0), &changed(), rig.now());
+    rig.tell_changed(0);
     rig.pass(100);
     assert!(rig.goes(READ, 0) >= 2);
     rig.all_good();
     rig.set(1, AO);
     rig.set(2, SBY);
-    rig.engine.handle_sense(rig.id(2), &changed(), rig.now());
+    rig.tell_changed(2);
     rig.pass(100);
     assert!(rig.goes(READ, 0) < 2);
 }
@@ -191,7 +187,7 @@ fn a_manual_switch_sticks_until_it_is_undone() {
     assert!(rig.goes(READ, 0) >= 2);
     rig.all_good();
     // A look at the states and a long time do not undo it.
-    rig.engine.handle_sense(rig.id(0), &changed(), rig.now());
+    rig.tell_changed(0);
     rig.pass(120_000);
     assert!(rig.goes_after_ask() >= 2);
     assert!(rig.view(0).deferred && !rig.view(0).used);

@@ -1,6 +1,5 @@
 //! Send, wait or fail, and how a wait ends.
 
-use alua_core::spc::sense::Sense;
 use alua_multipath::{Config, Event, NoPath, RequestError};
 
 use crate::rig::{AN, AO, READ, Rig, SBY, TRN, WRITE, check, sense};
@@ -13,8 +12,7 @@ fn with(no_path: NoPath) -> Config {
 fn all(rig: &mut Rig, state: alua_core::access::AccessState) {
     rig.set(1, state);
     rig.set(2, state);
-    let id = rig.id(0);
-    rig.engine.handle_sense(id, &Sense::parse(&sense(6, 0x2a, 0x06)).unwrap(), rig.now());
+    rig.tell_changed(0);
     rig.pass(50);
 }
 
