@@ -107,7 +107,7 @@ impl Engine {
             return;
         }
         if matches!(outcome, IoOutcome::Answered { .. }) {
-            self.still_known(place, sent);
+            self.paths[place].still_known(sent);
         }
         self.note_sense_of(place, outcome, now);
         match verdict.path {

@@ -101,16 +101,11 @@ impl Engine {
         true
     }
 
-    /// A path answered a command that was sent then, while it was known.
-    pub(crate) fn still_known(&mut self, place: usize, sent: Time) {
-        self.paths[place].still_known(sent);
-    }
-
     /// A path is certain to have led to the unit then.
     pub(crate) fn verified(&mut self, place: usize, sent: Time) {
         let path = &mut self.paths[place];
         path.ask.window_ms = path.ask.window_ms.max(self.config.idle_ms);
-        self.still_known(place, sent);
+        path.still_known(sent);
     }
 
     /// Page 83h has come back.
