@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use alua_core::access::AccessState;
-use alua_multipath::{PathView, Time};
-use alua_timeline::{Mark, Request, Row, State, Timeline};
+use alua_multipath::Time;
+use alua_timeline::{Mark, Request, Row, Timeline};
 
 use crate::host::Host;
 
@@ -39,7 +38,7 @@ impl Picture {
                     let group = format!("{}, port group {group}", host.name);
                     Row::new(group, format!("port {}", path.port))
                 });
-                row.note(at, Some((state(&view), view.used)));
+                row.note(at, Some((view.state.into(), view.used)));
             }
         }
         for (key, row) in &mut self.rows {
@@ -66,19 +65,6 @@ impl Picture {
         let title = format!("alua-sim, seed {seed}");
         let rows = rows.into_values().collect();
         Timeline { title, from: 0, to, stall: STALL_NS, rows, requests, marks }
-    }
-}
-
-const fn state(view: &PathView) -> State {
-    match view.state {
-        Some(AccessState::ActiveOptimized) => State::ActiveOptimized,
-        Some(AccessState::ActiveNonOptimized) => State::ActiveNonOptimized,
-        Some(AccessState::Standby) => State::Standby,
-        Some(AccessState::Unavailable) => State::Unavailable,
-        Some(AccessState::LbaDependent) => State::LbaDependent,
-        Some(AccessState::Offline) => State::Offline,
-        Some(AccessState::Transitioning) => State::Transitioning,
-        Some(AccessState::Reserved(_)) | None => State::Unknown,
     }
 }
 

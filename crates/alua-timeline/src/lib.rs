@@ -34,6 +34,8 @@ mod bins;
 mod draw;
 mod text;
 
+use alua_core::access::AccessState;
+
 /// Columns of the picture: slices of time of equal length.
 pub const SLICES: usize = 250;
 /// Rows that are drawn; the picture says how many more there are.
@@ -100,6 +102,21 @@ impl State {
             Self::Offline => "offline",
             Self::Transitioning => "transitioning",
             Self::Unknown => "not known",
+        }
+    }
+}
+
+impl From<Option<AccessState>> for State {
+    fn from(state: Option<AccessState>) -> Self {
+        match state {
+            Some(AccessState::ActiveOptimized) => Self::ActiveOptimized,
+            Some(AccessState::ActiveNonOptimized) => Self::ActiveNonOptimized,
+            Some(AccessState::Standby) => Self::Standby,
+            Some(AccessState::Unavailable) => Self::Unavailable,
+            Some(AccessState::LbaDependent) => Self::LbaDependent,
+            Some(AccessState::Offline) => Self::Offline,
+            Some(AccessState::Transitioning) => Self::Transitioning,
+            Some(AccessState::Reserved(_)) | None => Self::Unknown,
         }
     }
 }

@@ -5,9 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alua_core::access::AccessState;
 use alua_device::Snapshot;
-use alua_timeline::{Mark, Request, Row, State, Timeline};
+use alua_timeline::{Mark, Request, Row, Timeline};
 
 use super::load::Done;
 use crate::error::Error;
@@ -54,7 +53,7 @@ impl Picture {
                     &mut self.rows[last]
                 }
             };
-            row.note(nanos(now), Some((state(view.state), view.used)));
+            row.note(nanos(now), Some((view.state.into(), view.used)));
         }
     }
 
@@ -81,17 +80,4 @@ impl Picture {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-const fn state(state: Option<AccessState>) -> State {
-    match state {
-        Some(AccessState::ActiveOptimized) => State::ActiveOptimized,
-        Some(AccessState::ActiveNonOptimized) => State::ActiveNonOptimized,
-        Some(AccessState::Standby) => State::Standby,
-        Some(AccessState::Unavailable) => State::Unavailable,
-        Some(AccessState::LbaDependent) => State::LbaDependent,
-        Some(AccessState::Offline) => State::Offline,
-        Some(AccessState::Transitioning) => State::Transitioning,
-        Some(AccessState::Reserved(_)) | None => State::Unknown,
-    }
 }
