@@ -8,6 +8,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <scsi/scsi.h>
+#include <scsi/scsi_cmnd.h>
 #include <scsi/scsi_eh.h>
 
 #include "glue.h"
@@ -24,6 +25,9 @@ static_assert(SCSI_DH_RETRY == 10);
 static_assert(SCSI_DH_RES_TEMP_UNAVAIL == 13);
 static_assert(SCSI_DH_DEV_OFFLINED == 14);
 static_assert(SCSI_SENSE_BUFFERSIZE == 96);
+
+/* The longest time that a request is held. */
+#define ALUA_HOLD_MOST (5 * HZ)
 
 static bool optimize_stpg;
 module_param(optimize_stpg, bool, 0644);
@@ -172,6 +176,19 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
 	return result;
 }
 
+/*
+ * Whether a request that is held can be let wait. What opens the gate is a command of ours in the
+ * same queue: it finds no way into a queue that is being frozen, which waits for this request, and
+ * no free request where all are held.
+ */
+static bool alua_may_wait(struct request *req)
+{
+	const struct scsi_cmnd *cmd = blk_mq_rq_to_pdu(req);
+
+	return !READ_ONCE(req->q->mq_freeze_depth) &&
+	       time_before(jiffies, cmd->jiffies_at_alloc + ALUA_HOLD_MOST);
+}
+
 /* Any context; every request of the filesystem and of dm comes by. One word is read, no lock. */
 static blk_status_t alua_prep_fn(struct scsi_device *sdev, struct request *req)
 {
@@ -185,10 +202,11 @@ static blk_status_t alua_prep_fn(struct scsi_device *sdev, struct request *req)
 	rcu_read_unlock();
 	if (likely(gate == ALUA_GATE_PASS))
 		return BLK_STS_OK;
-	if (gate == ALUA_GATE_HOLD)
+	if (gate == ALUA_GATE_HOLD && alua_may_wait(req))
 		return BLK_STS_RESOURCE;
 	req->rq_flags |= RQF_QUIET;
-	return BLK_STS_IOERR;
+	/* Both send dm to another path; the first tells others that it may work later. */
+	return gate == ALUA_GATE_HOLD ? BLK_STS_AGAIN : BLK_STS_IOERR;
 }
 
 /* Process context. fn is called exactly once, here or later by the unit's work; NULL from sysfs. */

@@ -1,5 +1,7 @@
 //! Attach, states, sense, identity.
 
+use std::path::Path;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use alua_array::Command;
@@ -7,7 +9,7 @@ use anyhow::Result;
 
 use super::super::{Run, disk, millis, until};
 use super::{Model, two_controllers};
-use crate::sysfs::rescan;
+use crate::sysfs::{need_disk, rescan, write};
 
 const SOON: Duration = Duration::from_secs(8);
 const READ: Duration = Duration::from_secs(20);
@@ -40,7 +42,7 @@ pub(super) fn settle(model: &Model) -> Result<()> {
         until(SOON, || disk::size(&path.hctl) > 0);
     }
     touch(model)?;
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     Ok(())
 }
 
@@ -127,7 +129,7 @@ pub(super) fn sense_rows(run: &mut Run) -> Result<()> {
     let mut asked = 0;
     for (row, sense, again, succeeds) in ROWS {
         // Time for the spacing between refreshes that found nothing new to go by.
-        std::thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(300));
         model.reset_counters();
         model.apply(&format!("do = \"arm\"\nfault = \"{sense}\""))?;
         let node = disk::node(&model.paths[0].hctl)?;
@@ -261,6 +263,62 @@ pub(super) fn rescan_in_flux(run: &mut Run) -> Result<()> {
     model.take_down()
 }
 
+/// While page 83h names no group the path holds I/O, and its queue is needed meanwhile: by whoever
+/// freezes it, and by the reading of the page when every request of the queue is taken.
+pub(super) fn held_in_queue(run: &mut Run) -> Result<()> {
+    let model = two_controllers("", "")?;
+    settle(&model)?;
+    let path = model.paths[0].hctl.clone();
+    let node = disk::node(&path)?;
+    let queue = Path::new("/sys/class/block").join(need_disk(&path)?).join("queue");
+    write(&queue.join("scheduler"), "none")?;
+
+    let lose_group = || -> Result<()> {
+        model.apply("do = \"set-alua\"\nalua = { group_designator = false }")?;
+        rescan(&path)
+    };
+    let read_all = |count: usize| {
+        let start = |_| {
+            let node = node.clone();
+            thread::spawn(move || disk::read_block(&node, READ).map_err(|error| format!("{error}")))
+        };
+        (0..count).map(start).collect::<Vec<_>>()
+    };
+
+    lose_group()?;
+    let held = read_all(1);
+    thread::sleep(Duration::from_millis(50));
+    let depth = queue.join("nr_requests");
+    let freeze = thread::spawn(move || write(&depth, "4"));
+    let time = until(SOON, || freeze.is_finished());
+    run.check(
+        "REG-10",
+        "a queue can be frozen while the path is in doubt",
+        time.is_some(),
+        millis(time),
+    );
+    model.apply("do = \"set-alua\"\nalua = { group_designator = true }")?;
+    let time = until(SOON, || held.iter().all(JoinHandle::is_finished));
+    run.check("REG-10", "what it held there ends", time.is_some(), millis(time));
+    until(SOON, || disk::read_block(&node, READ).is_ok());
+
+    // The queue has four requests now.
+    lose_group()?;
+    let held = read_all(8);
+    thread::sleep(Duration::from_millis(50));
+    model.apply("do = \"set-alua\"\nalua = { group_designator = true }")?;
+    let time = until(SOON + SOON, || held.iter().all(JoinHandle::is_finished));
+    run.check(
+        "REG-10",
+        "I/O that takes every request of the queue ends",
+        time.is_some(),
+        millis(time),
+    );
+    let time = until(SOON, || disk::read_block(&node, READ).is_ok());
+    run.check("REG-28", "and then the path can be read", time.is_some(), millis(time));
+    model.take_down()
+}
+
 pub(super) fn swapped(run: &mut Run) -> Result<()> {
     let model =
         two_controllers("", "[[unit]]\nname = \"other\"\nblocks = 65536\nowner = [\"A\"]\n")?;
@@ -270,7 +328,7 @@ pub(super) fn swapped(run: &mut Run) -> Result<()> {
     let node = disk::node(&path)?;
     // The midlayer repeats the command that meets the unit attention, whatever a handler says.
     let _ = disk::read_block(&node, READ);
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     let read = disk::read_block(&node, READ);
     run.check(
         "S7-7",

@@ -61,6 +61,7 @@ pub static ALL: &[Scenario] = &[
     newest("nameless", "page 83h names no logical unit", access::nameless),
     always("late-group", "page 83h names the group later", access::late_group),
     newest("rescan-in-flux", "page 83h loses the group for a while", access::rescan_in_flux),
+    newest("held-in-queue", "I/O is held in a queue that is needed", access::held_in_queue),
     newest("swapped", "another logical unit comes behind a path", access::swapped),
     newest("refused-header", "the extended header is refused", report::refused_header),
     newest("lying-reports", "reports that are short, grow, or are garbage", report::lying),
