@@ -170,7 +170,8 @@ pub struct Path {
     pub(super) transport: Transport,
     /// Tried in the running pass of the refresh.
     pub(super) tried: bool,
-    /// Pass of the refresh after which the path last told of a state change.
+    /// Pass of the last report when the path last told of a state change; of the one that was on its
+    /// way, if one was.
     pub(super) attention_after: Option<NonZeroU32>,
     pub(super) told: Told,
     pub(super) identity_told: bool,

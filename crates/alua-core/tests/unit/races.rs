@@ -3,7 +3,7 @@
 use alua_core::access::Tpgs;
 use alua_core::gate::{Gate, GatePolicy, Hold, Refusal};
 use alua_core::spc::Status;
-use alua_core::unit::{Activated, Config, Event, Transport};
+use alua_core::unit::{Activated, CommandKind, Config, Event, Transport};
 
 use crate::harness::*;
 
@@ -126,4 +126,31 @@ fn sense_on_io_is_an_answer_of_the_transport() {
     host.meet(paths[0], ATTENTION, 0x29, 0x00);
     let transport = host.unit.path(paths[0]).unwrap().transport();
     assert_eq!(transport, Transport::Answered { at: host.now });
+}
+
+/// What is told while a report is on its way, the report may be too old to show. The paths that told
+/// have nothing left to tell, so none of them is a witness that it was old news.
+#[test]
+fn e06_attentions_that_overtake_a_report_are_no_old_news() {
+    let (mut host, paths) =
+        Host::known(Tpgs::Implicit, Config::default(), &[1, 1, 2], &[(1, AO), (2, AN)]);
+    // Every path has met what it had to tell from before.
+    for &path in &paths {
+        host.wait(1_000);
+        host.meet(path, ATTENTION, 0x2a, 0x06);
+        host.run(|_| report(&[(1, AO), (2, AN)]));
+    }
+    host.wait(1_000);
+    host.unit.refresh(host.now);
+    let asked = host.expect_next();
+    host.wait(1);
+    for &path in &paths[..2] {
+        host.meet(path, ATTENTION, 0x2a, 0x06);
+    }
+    host.answer(&asked, &report(&[(1, AO), (2, AN)]));
+    host.run(|command| match command.kind {
+        CommandKind::TestUnitReady => GOOD,
+        _ => report(&[(1, AN), (2, AO)]),
+    });
+    assert_eq!(host.state(1), Some(AN), "what was told is looked at");
 }

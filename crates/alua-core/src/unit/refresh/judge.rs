@@ -170,7 +170,8 @@ impl Parts<'_> {
                 let (pass, format) = (refresh.pass, report.format());
                 refresh.report = Some(LastReport { path, at: now, pass, format });
                 if let Some(place) = self.path_mut(path) {
-                    place.attention_after = None;
+                    // What it told since the report was asked for may be newer.
+                    place.attention_after.take_if(|after| after.get() != pass);
                     place.said_transition = false;
                     place.drained = true;
                 }

@@ -43,7 +43,7 @@ use core::num::NonZeroU32;
 
 use super::command::{Command, CommandKind};
 use super::config::{Config, REPORT_BYTES_MAX};
-use super::machine::{Parts, Role, count};
+use super::machine::{InFlight, Parts, Role, count};
 use super::slots::{Path, PathId, Transport};
 use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
@@ -313,12 +313,21 @@ impl Parts<'_> {
     /// Whether a unit attention is the first on `path` since the last report: it may tell of the
     /// change which that report showed.
     fn is_first_attention(&mut self, path: PathId) -> bool {
-        let report = self.state.refresh.report.and_then(|report| NonZeroU32::new(report.pass));
+        let refresh = &self.state.refresh;
+        // A report that is on its way may have been written before the attention arose: as if it
+        // had been told after it.
+        let coming = matches!(
+            self.state.control,
+            Some(InFlight { role: Role::Refresh(Step::Report(_)), .. })
+        );
+        let known = refresh.report.is_some();
+        let last = refresh.report.map_or(0, |report| report.pass);
+        let report = NonZeroU32::new(if coming { refresh.pass } else { last });
         let Some(place) = self.path_mut(path) else { return false };
         let first = place.attention_after != report;
         place.attention_after = report;
         place.drained = true;
-        first && report.is_some() && self.state.config.confirm_old_news
+        first && known && self.state.config.confirm_old_news
     }
 
     /// The path to check old news on: one that would hold a unit attention if a state had changed
