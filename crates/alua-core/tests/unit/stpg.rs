@@ -441,6 +441,30 @@ fn reg_27_stpg_is_limited_per_minute() {
     assert_eq!(stpgs(&host), 9);
 }
 
+/// A host that has no live path would stand still for the rest of the minute.
+#[test]
+fn reg_27_where_no_path_is_live_the_limit_only_spaces() {
+    let (mut host, _) = Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, SBY), (2, SBY)]);
+    let begin = host.now;
+    for round in 0..12_u32 {
+        let id = host.switch(1);
+        // The group falls back each time.
+        let mut taken = false;
+        host.run_for(8_000, |command| match kind(command) {
+            "STPG" => {
+                taken = true;
+                GOOD
+            }
+            _ => report(&[(1, if taken { AO } else { SBY }), (2, SBY)]),
+        });
+        assert_eq!(host.result(id), Ok(Activated::Reached), "round {round}");
+        host.unit.refresh(host.now);
+        host.run(|_| report(&[(1, SBY), (2, SBY)]));
+    }
+    assert_eq!(stpgs(&host), 12);
+    assert!(host.now.since(begin) >= 4 * 7_500, "one every 7.5 s beyond the limit");
+}
+
 #[test]
 fn d09_no_path_that_may_carry_the_stpg_ends_the_activation() {
     let (mut host, paths) = two_groups();

@@ -159,14 +159,24 @@ impl Parts<'_> {
             return None;
         }
         let limit = self.state.config.stpg_per_minute;
-        if let Some(until) = self.state.activations.limited_until(limit, now) {
-            if !run.request.force {
-                let limited = Err(ActivationError::RateLimited { until });
-                let live = self.is_live_enough(&run);
-                let result = if live { Ok(Activated::StaysLive) } else { limited };
-                self.state.activations.end(run.id, result);
-                self.advance_activations(now);
-                return None;
+        if let Some(until) = self.state.activations.limited_until(limit, now)
+            && !run.request.force
+        {
+            match self.state.activations.spaced(limit).filter(|_| !self.is_any_live()) {
+                Some(at) if at <= now => {}
+                Some(at) => {
+                    run.phase = Phase::Pausing { until: at, verifying: false };
+                    self.state.activations.put(run);
+                    return None;
+                }
+                None => {
+                    let limited = Err(ActivationError::RateLimited { until });
+                    let live = self.is_live_enough(&run);
+                    let result = if live { Ok(Activated::StaysLive) } else { limited };
+                    self.state.activations.end(run.id, result);
+                    self.advance_activations(now);
+                    return None;
+                }
             }
         }
         let wanted = self.targets_to_send(&run);
@@ -468,6 +478,14 @@ impl Parts<'_> {
         run.request.handler && run.request.targets.as_slice().iter().all(live)
     }
 
+    /// Whether I/O has somewhere to go.
+    fn is_any_live(&self) -> bool {
+        self.paths.iter().any(|path| {
+            let live = self.known(path).0.state.is_some_and(|state| state.is_live());
+            path.used && path.is_trusted() && live
+        })
+    }
+
     /// The transition of a target's group, the running ones first.
     fn transition_of(&self, run: &Run) -> Option<(u16, Transition)> {
         let transition = |running: bool| {
@@ -509,12 +527,16 @@ const fn is_before(one: u32, other: u32) -> bool {
 }
 
 /// Whether the target may have done what was asked, so that the limit per minute counts it.
-const fn may_have_executed(outcome: &Outcome<'_>) -> bool {
-    !matches!(
-        outcome,
+fn may_have_executed(outcome: &Outcome<'_>) -> bool {
+    match *outcome {
         Outcome::NotSubmitted
-            | Outcome::Answered { status: Status::Busy | Status::TaskSetFull, .. }
-    )
+        | Outcome::Answered { status: Status::Busy | Status::TaskSetFull, .. } => false,
+        // SPC: a command that meets a unit attention is not performed.
+        Outcome::Answered { status: Status::CheckCondition, sense, .. } => {
+            !Sense::parse(sense).is_ok_and(|sense| sense.key == SenseKey::UnitAttention)
+        }
+        _ => true,
+    }
 }
 
 /// Offline is a state of ports: its descriptor carries a relative target port identifier.

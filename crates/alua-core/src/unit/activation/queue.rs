@@ -175,6 +175,13 @@ impl Activations {
         let ago = self.sent.recent(now).last().unwrap_or(0);
         Some(now.after(u32::from(WINDOW_MS).saturating_sub(ago)))
     }
+
+    /// When the next command may be sent beyond the limit: they are as far apart then as the limit
+    /// has them on average.
+    pub(super) fn spaced(&self, limit: u8) -> Option<Time> {
+        let apart = u32::from(WINDOW_MS).checked_div(limit.into())?;
+        Some(self.sent.last?.after(apart))
+    }
 }
 
 impl Sent {
