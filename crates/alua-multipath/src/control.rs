@@ -346,6 +346,7 @@ impl Engine {
             self.probe(place, now);
             self.ask_capacity(place);
             self.end_ask(place, now);
+            self.abort_lost_again(place, now);
             let path = &mut self.paths[place];
             if path.strikes.until.is_some_and(|until| until <= now) {
                 path.strikes.until = None;
@@ -369,6 +370,7 @@ impl Engine {
                 self.next_slow(place),
                 self.next_ask(place),
                 path.probe.due.filter(|_| path.core.is_some() && path.probe.out.is_none()),
+                path.abort_again,
                 path.strikes.until,
                 path.held_until.filter(|&until| until > self.last_time),
                 self.next_fence_time(place),

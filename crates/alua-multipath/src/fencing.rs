@@ -4,7 +4,7 @@ use alua_core::gate::{Hold, Refusal};
 use alua_core::select::{Out, Standing};
 
 use crate::action::{Action, Event, FenceAnswer, FenceId, FenceKind, FenceStep, IoId};
-use crate::engine::Engine;
+use crate::engine::{Command, Engine};
 use crate::fence::{Phase, proof};
 use crate::path::{Link, Round};
 use crate::table::Key;
@@ -33,7 +33,7 @@ impl Engine {
     }
 
     /// Aborts a command that nobody waits for, so that it does not take up room in the target. What
-    /// comes of it does not matter.
+    /// comes of it changes nothing, but where it fails it is tried again.
     pub(crate) fn abort_lost(&mut self, place: usize, io: Key) {
         let path = &self.paths[place];
         if path.core.is_none() || !path.traits.abort_task || path.link == Link::Down {
@@ -44,6 +44,21 @@ impl Engine {
         let kind = FenceKind::AbortTask(IoId(io));
         let timeout_ms = self.config.fence.step_timeout_ms;
         self.act(Action::Fence(FenceStep { id, path, kind, timeout_ms }));
+    }
+
+    /// Aborts again what nobody waits for, where an abort failed: a target that is full of such
+    /// commands takes no others.
+    pub(crate) fn abort_lost_again(&mut self, place: usize, now: Time) {
+        if self.paths[place].abort_again.is_none_or(|at| at > now) {
+            return;
+        }
+        let lost = self.lost_of(place, |command| command.doubt.is_none() && !command.returned);
+        let path = &mut self.paths[place];
+        let later = path.link == Link::Down && !lost.is_empty();
+        path.abort_again = later.then(|| now.after(self.config.fence.retry_ms));
+        for io in lost {
+            self.abort_lost(place, io);
+        }
     }
 
     /// A command is not in doubt any more; its request goes on as the caller sees fit.
@@ -82,10 +97,11 @@ impl Engine {
         }
     }
 
-    /// Every command of a path that was sent by `until` is over.
+    /// Every command of a path that was sent before `until` is over. One sent at that very time may
+    /// have been sent behind the step.
     pub(crate) fn end_doubts(&mut self, place: usize, until: Time, by: &'static str, now: Time) {
         for io in self.doubts_of(place) {
-            if self.commands.get(io).is_some_and(|command| command.sent <= until) {
+            if self.commands.get(io).is_some_and(|command| command.sent < until) {
                 self.end_doubt(io, by, now);
             }
         }
@@ -93,9 +109,14 @@ impl Engine {
 
     /// The commands in doubt on a path, oldest first.
     fn doubts_of(&self, place: usize) -> Vec<Key> {
+        self.lost_of(place, |command| command.doubt.is_some())
+    }
+
+    /// Some of the commands that were given up on a path, oldest first.
+    fn lost_of(&self, place: usize, which: impl Fn(&Command) -> bool) -> Vec<Key> {
         let lost = self.paths[place].lost.iter(&self.flights);
         lost.filter_map(|it| self.commands.key_at(it))
-            .filter(|&io| self.commands.get(io).is_some_and(|command| command.doubt.is_some()))
+            .filter(|&io| self.commands.get(io).is_some_and(&which))
             .collect()
     }
 
@@ -205,10 +226,17 @@ impl Engine {
     }
 
     pub(crate) fn fence_answered(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {
+        let place = id.path.index();
         if id.number == COURTESY {
+            let retry = now.after(self.config.fence.retry_ms);
+            let path = self.paths.get_mut(place);
+            if let Some(path) = path.filter(|path| path.generation == id.path.generation)
+                && answer == FenceAnswer::Failed
+            {
+                path.abort_again = Some(retry);
+            }
             return;
         }
-        let place = id.path.index();
         let asked = self.paths.get(place).filter(|path| path.generation == id.path.generation);
         let Some(Phase::Step { kind, number, since }) = asked.map(|path| path.fence) else {
             self.counters.strays += 1;

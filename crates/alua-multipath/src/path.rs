@@ -74,6 +74,8 @@ pub(crate) struct Path {
     pub(crate) fence: fence::Phase,
     /// Whether the steps of this round that need the path itself were tried.
     pub(crate) round: Round,
+    /// When commands that nobody waits for are aborted again; `None` where no abort failed.
+    pub(crate) abort_again: Option<Time>,
     pub(crate) sequence: u32,
     pub(crate) counters: PathCounters,
 }
@@ -205,6 +207,7 @@ impl Path {
                 hurries: 0,
                 reset_after: None,
             },
+            abort_again: None,
             sequence: 0,
             counters: PathCounters {
                 sent: 0,
