@@ -203,6 +203,12 @@ impl Engine {
         let offset = entry.done;
         if offset == 0 {
             entry.resets = self.resets;
+        } else if entry.changes && entry.resets != self.resets {
+            // The parts before may have been in a cache that is gone, and nobody flushes what was
+            // not acknowledged.
+            entry.done = 0;
+            self.dispatch(key, now);
+            return;
         }
         entry.done += entry.part;
         let (done, request, resets) = (entry.done, entry.request, entry.resets);

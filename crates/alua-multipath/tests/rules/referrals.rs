@@ -88,7 +88,7 @@ fn what_is_behind_a_request_in_parts_waits_for_all_of_it() {
     assert_eq!(rig.done.len(), 2);
 }
 
-/// WRITE SAME has no FUA, and a cache that was lost between two parts took the first along.
+/// WRITE SAME has no FUA, and a cache that was lost before the flush took the data along.
 #[test]
 fn zeroes_in_parts_are_flushed_at_the_end_and_written_anew_after_a_reset() {
     let mut rig = halves();
@@ -97,19 +97,38 @@ fn zeroes_in_parts_are_flushed_at_the_end_and_written_anew_after_a_reset() {
         rig.engine.submit(Request { operation: zeroes, lba: 96, blocks: 8 }, rig.now()).unwrap();
     rig.pump();
     rig.back(id, &GOOD);
-    // Another request meets the reset.
-    let other = rig.submit(READ, 500);
-    rig.back(other, &check(&crate::rig::sense(6, 0x29, 0)));
-    rig.pass(200);
     rig.back(id, &GOOD);
     assert_eq!(
         rig.sent.iter().find(|send| send.id == id).unwrap().part.operation,
         Operation::Flush
     );
+    // Another request meets the reset.
+    let other = rig.submit(READ, 500);
+    rig.back(other, &check(&crate::rig::sense(6, 0x29, 0)));
+    rig.pass(200);
     rig.back(id, &GOOD);
     rig.pass(200);
     let again = rig.sent.iter().find(|send| send.id == id).unwrap();
     assert_eq!((again.part.operation, again.part.lba), (zeroes, 96), "from the beginning");
+}
+
+/// Nobody flushes what was not acknowledged, so a cache that was lost meanwhile took it along.
+#[test]
+fn a_write_in_parts_begins_anew_when_a_reset_came_between_them() {
+    let mut rig = halves();
+    let id = rig.submit(WRITE, 96);
+    rig.back(id, &GOOD);
+    let other = rig.submit(READ, 500);
+    rig.back(other, &check(&crate::rig::sense(6, 0x29, 0)));
+    rig.pass(200);
+    rig.back(id, &GOOD);
+    rig.pass(200);
+    assert!(rig.done.iter().all(|done| done.0 != id), "the first part may be gone");
+    let again = rig.sent.iter().find(|send| send.id == id).unwrap();
+    assert_eq!(again.part.lba, 96, "from the beginning");
+    rig.back(id, &GOOD);
+    rig.back(id, &GOOD);
+    assert!(rig.done.contains(&(id, Ok(()))));
 }
 
 #[test]
