@@ -15,6 +15,8 @@ use crate::time::Time;
 
 /// How long beyond the limit of a transition a target may be busy, in milliseconds.
 const BUSY_BEYOND_MS: u32 = 5_000;
+/// Tries of a request without a pause, where there are fewer paths.
+const TRIES_AT_ONCE: usize = 4;
 /// Tries after which the pause doubles.
 const BUSY_TRIES: u16 = 8;
 /// Time after which it doubles once at most.
@@ -293,8 +295,10 @@ impl Engine {
         }
     }
 
-    /// Sends a request again after a try that did not do it. `counted` tries are limited.
+    /// Sends a request again after a try that did not do it. `counted` tries are limited, and when
+    /// every path had its turn they grow rarer: what fails them all takes its time to pass.
     pub(crate) fn again(&mut self, key: Key, counted: bool, now: Time) {
+        let turns = self.paths.len().max(TRIES_AT_ONCE);
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
         entry.busy = None;
@@ -303,6 +307,11 @@ impl Engine {
             entry.attempts += 1;
             if entry.attempts >= self.config.attempts_max {
                 self.complete(key, Err(RequestError::Exhausted), None, now);
+                return;
+            }
+            let rounds = usize::from(entry.attempts) / turns;
+            if rounds > 0 {
+                self.delay(key, now.after(self.config.busy_ms << (rounds - 1).min(4)));
                 return;
             }
         }
@@ -326,7 +335,10 @@ impl Engine {
         // Whoever has waited for long is not to lose its turn to those that came later.
         let most = if since.after(BUSY_OLD_MS) <= now { 1 } else { 4 };
         let doublings = u32::from(times / BUSY_TRIES).min(most);
-        let until = now.after(self.config.busy_ms << doublings);
+        self.delay(key, now.after(self.config.busy_ms << doublings));
+    }
+
+    fn delay(&mut self, key: Key, until: Time) {
         self.set_stage(key, Stage::Delayed(until));
         // Behind those that are due earlier: nearly always the last.
         let before = self.delayed.iter_back(&self.queues).find(|&other| {
