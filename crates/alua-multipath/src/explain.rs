@@ -36,6 +36,8 @@ pub struct PathView {
     pub outrun: bool,
     /// Live, and behind others: it came back a moment ago, or another was chosen by hand.
     pub deferred: bool,
+    /// It is being asked who is behind it, and used when it has answered.
+    pub asked: bool,
     /// Failed commands that count against it.
     pub strikes: u8,
     /// When it is tried again, if it was taken out for these.
@@ -98,6 +100,7 @@ impl Engine {
             outruns,
             outrun,
             deferred: path.class.is_some_and(|class| class.is_deferred()),
+            asked: path.ask.out.is_some(),
             strikes: path.strikes.count,
             out_until: path.strikes.until,
             in_flight: candidate.in_flight,

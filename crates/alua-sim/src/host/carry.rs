@@ -142,7 +142,8 @@ impl Host {
             if by_lba(other.state) {
                 continue;
             }
-            let better = theirs < class && !other.deferred && other.in_flight < limit;
+            let free = !other.deferred && !other.asked && other.in_flight < limit;
+            let better = theirs < class && free;
             if better && !chosen.deferred {
                 let id = other.id;
                 checks.fail(Invariant::I11, now, format_args!("{path} is used, {id} is better"));
