@@ -465,6 +465,30 @@ fn reg_27_where_no_path_is_live_the_limit_only_spaces() {
     assert!(host.now.since(begin) >= 4 * 7_500, "one every 7.5 s beyond the limit");
 }
 
+/// dm-multipath asks for a group when it has no better one; it fails the paths of one that is
+/// refused, and the live group that we see may be one whose paths are gone.
+#[test]
+fn reg_27_for_a_device_handler_the_limit_only_spaces() {
+    let config = Config { stpg_per_minute: 1, ..Config::default() };
+    let (mut host, _) = Host::known(Tpgs::Both, config, &[1, 2], &[(1, AO), (2, SBY)]);
+    let begin = host.now;
+    for (group, other) in [(2, 1), (1, 2)] {
+        let id = host.unit.activate(group, host.now).unwrap();
+        let mut taken = false;
+        host.run_for(61_000 * u32::from(group == 1), |command| match kind(command) {
+            "STPG" => {
+                taken = true;
+                GOOD
+            }
+            _ if taken => report(&[(group, AO), (other, SBY)]),
+            _ => report(&[(group, SBY), (other, AO)]),
+        });
+        assert_eq!(host.result(id), Ok(Activated::Reached));
+    }
+    assert_eq!(stpgs(&host), 2);
+    assert!(host.now.since(begin) >= 60_000);
+}
+
 #[test]
 fn d09_no_path_that_may_carry_the_stpg_ends_the_activation() {
     let (mut host, paths) = two_groups();

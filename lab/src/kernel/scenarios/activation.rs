@@ -139,7 +139,9 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
 /// A path, or every path, of the group goes while dm activates it. An activation that never came
 /// back would leave dm waiting for ever.
 pub(super) fn path_dies(run: &mut Run) -> Result<()> {
-    const ROUNDS: u32 = 12;
+    const ROUNDS: u32 = 8;
+    // Beyond eight in a minute a switch waits its turn.
+    const PATIENCE: Duration = Duration::from_secs(20);
     let model = two_controllers("other_state = \"standby\"\ntransition = \"20ms\"", "")?;
     let mut went_on = 0;
     let mut last = String::new();
@@ -147,19 +149,19 @@ pub(super) fn path_dies(run: &mut Run) -> Result<()> {
         settle(&model)?;
         let groups = groups(&model);
         let map = Map::create("lab", &groups, "1 alua")?;
-        reads(&map, SOON);
+        reads(&map, PATIENCE);
         let target = usize::from(model.state(0, 1)? == "active/optimized");
         map.message(&format!("switch_group {}", target + 1))?;
         let node = map.node();
         // The read begins the activation.
-        let read = std::thread::spawn(move || disk::read_block(&node, SOON));
+        let read = std::thread::spawn(move || disk::read_block(&node, PATIENCE));
         std::thread::sleep(Duration::from_millis(u64::from(round) * 3));
         let dying = if round % 3 == 0 { &groups[target][..] } else { &groups[target][..1] };
         for path in dying {
             delete(path)?;
         }
         let read = read.join().map_err(|_| anyhow::anyhow!("the reader died"))?;
-        if read.is_ok() && reads(&map, SOON).is_some() {
+        if read.is_ok() && reads(&map, PATIENCE).is_some() {
             went_on += 1;
         } else {
             last = format!("round {round}: {read:?}, {}", map.status()?);

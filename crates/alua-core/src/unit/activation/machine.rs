@@ -162,7 +162,10 @@ impl Parts<'_> {
         if let Some(until) = self.state.activations.limited_until(limit, now)
             && !run.request.force
         {
-            match self.state.activations.spaced(limit).filter(|_| !self.is_any_live()) {
+            // A device handler is asked by one who has no better group.
+            let paced = run.request.handler || !self.is_any_live();
+            let live = self.is_live_enough(&run);
+            match self.state.activations.spaced(limit).filter(|_| paced && !live) {
                 Some(at) if at <= now => {}
                 Some(at) => {
                     run.phase = Phase::Pausing { until: at, verifying: false };
@@ -171,7 +174,6 @@ impl Parts<'_> {
                 }
                 None => {
                     let limited = Err(ActivationError::RateLimited { until });
-                    let live = self.is_live_enough(&run);
                     let result = if live { Ok(Activated::StaysLive) } else { limited };
                     self.state.activations.end(run.id, result);
                     self.advance_activations(now);

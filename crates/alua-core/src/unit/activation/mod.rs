@@ -19,8 +19,9 @@
 //!   the last path goes or the unit is shut down.
 //! - What the target answers to STPG is never the result: the report after it is.
 //! - In any 60 s at most `stpg_per_minute` commands are sent that may have had an effect, but for
-//!   forced requests. Where no path is live, I/O would stand still for the rest of that time:
-//!   then more are sent, as far apart as the limit has them on average.
+//!   forced requests. Where no path is live, or a device handler is asked for a group that is not,
+//!   I/O would stand still for the rest of that time: then more are sent, as far apart as the
+//!   limit has them on average.
 
 mod machine;
 mod queue;
