@@ -253,7 +253,7 @@ impl Engine {
         if returned || self.broken(Sabotage::ForgetCommands) {
             self.forget_lost(io);
         } else {
-            self.abort_lost(place, io);
+            self.abort_lost(place, io, now);
         }
         if let Some(request) = request {
             if let Some(entry) = self.requests.get_mut(request) {

@@ -34,9 +34,14 @@ impl Engine {
 
     /// Aborts a command that nobody waits for, so that it does not take up room in the target. What
     /// comes of it changes nothing, but where it fails it is tried again.
-    pub(crate) fn abort_lost(&mut self, place: usize, io: Key) {
-        let path = &self.paths[place];
-        if path.core.is_none() || !path.traits.abort_task || path.link == Link::Down {
+    pub(crate) fn abort_lost(&mut self, place: usize, io: Key, now: Time) {
+        let retry = now.after(self.config.fence.retry_ms);
+        let path = &mut self.paths[place];
+        if path.core.is_none() || !path.traits.abort_task {
+            return;
+        }
+        if path.link == Link::Down {
+            path.abort_again = Some(retry);
             return;
         }
         let path = path.id(place);
@@ -46,18 +51,15 @@ impl Engine {
         self.act(Action::Fence(FenceStep { id, path, kind, timeout_ms }));
     }
 
-    /// Aborts again what nobody waits for, where an abort failed: a target that is full of such
-    /// commands takes no others.
+    /// Aborts again what nobody waits for, where an abort failed or could not be sent: a target that
+    /// is full of such commands takes no others.
     pub(crate) fn abort_lost_again(&mut self, place: usize, now: Time) {
         if self.paths[place].abort_again.is_none_or(|at| at > now) {
             return;
         }
-        let lost = self.lost_of(place, |command| command.doubt.is_none() && !command.returned);
-        let path = &mut self.paths[place];
-        let later = path.link == Link::Down && !lost.is_empty();
-        path.abort_again = later.then(|| now.after(self.config.fence.retry_ms));
-        for io in lost {
-            self.abort_lost(place, io);
+        self.paths[place].abort_again = None;
+        for io in self.lost_of(place, |command| command.doubt.is_none() && !command.returned) {
+            self.abort_lost(place, io, now);
         }
     }
 

@@ -303,15 +303,21 @@ impl World {
 
     /// PERSISTENT RESERVE OUT, until it is done or will not be.
     fn rival_sends(&mut self, action: u8, kind: u8, list: &[u8; 24]) {
-        let Some(rival) = self.rival else { return };
         let cdb = [0x5f, action, kind, 0, 0, 0, 0, 0, 24, 0];
         for _ in 0..8 {
+            let Some(rival) = self.rival else { return };
             let wait = Duration::from_millis(100);
             let done = self.array.execute(rival, LUN, RIVAL_TAG, &cdb, list, 0, wait);
             self.now = crate::world::from_array(self.array.now()).max(self.now);
             match done {
                 Ok(Some(done)) if done.outcome.is_good() => break,
-                Ok(_) => {}
+                Ok(Some(_)) => {}
+                // One that cannot be aborted either would take up room in the target for ever: it
+                // ends with its nexus.
+                Ok(None) => {
+                    let Some(port) = self.array.port_of(rival) else { return };
+                    self.rival = self.array.connect("rival", port).ok().or(self.rival);
+                }
                 Err(_) => break,
             }
         }
