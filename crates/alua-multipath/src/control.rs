@@ -37,6 +37,7 @@ impl Engine {
     /// Takes what the driver core wants sent and tells.
     pub(crate) fn drive_core(&mut self, now: Time) {
         self.core_dirty = false;
+        self.release_held(now);
         let at = now.core();
         while let Some(command) = self.unit.poll_command(at) {
             let Some(place) = self.of_core[command.path.index()].map(usize::from) else {
@@ -46,19 +47,52 @@ impl Engine {
             };
             if command.kind == CommandKind::ReadIdentification {
                 self.paths[place].ask.core = Some((command.id, now));
+                self.send_core(place, command);
+            } else if self.is_known(place, now) || !self.ask(place, now) {
+                self.send_core(place, command);
+            } else {
+                self.held.push((command, self.paths[place].id(place)));
+                self.release_held(now);
             }
-            let path = self.paths[place].id(place);
-            self.act(Action::Control(Control {
-                id: ControlId(ControlName::Core((command.id, path))),
-                path,
-                kind: ControlKind::Core(command),
-                timeout_ms: command.timeout_ms,
-            }));
         }
         while let Some(event) = self.unit.poll_event() {
             self.core_told(event, now);
         }
         self.core_deadline = self.unit.poll_deadline().map(Time::from);
+    }
+
+    fn send_core(&mut self, place: usize, command: unit::Command) {
+        let path = self.paths[place].id(place);
+        self.act(Action::Control(Control {
+            id: ControlId(ControlName::Core((command.id, path))),
+            path,
+            kind: ControlKind::Core(command),
+            timeout_ms: command.timeout_ms,
+        }));
+    }
+
+    /// Sends the driver core's commands that waited until it was known who is behind their path;
+    /// those whose path does not say so count as lost with it.
+    fn release_held(&mut self, now: Time) {
+        for at in (0..self.held.len()).rev() {
+            let (command, id) = self.held[at];
+            let place = self.place(id);
+            let known = place.filter(|&place| self.is_known(place, now));
+            let asked = place.is_some_and(|place| {
+                let path = &self.paths[place];
+                path.link == Link::Up && path.ask.out.is_some() && !path.ask.doubted
+            });
+            if known.is_none() && asked {
+                continue;
+            }
+            self.held.swap_remove(at);
+            match known {
+                Some(place) => self.send_core(place, command),
+                None => {
+                    self.unit.handle_completion(command.id, &Outcome::TransportFailed, now.core());
+                }
+            }
+        }
     }
 
     fn core_told(&mut self, event: unit::Event, now: Time) {

@@ -167,6 +167,9 @@ pub struct Engine {
     /// The last such look, and what the next one would have waited.
     pub(crate) polled: Option<(Time, u32)>,
     pub(crate) activating: Activating,
+    /// Commands of the driver core that wait until it is known who is behind their path. It has one
+    /// for reports or switches out at a time, and one idle probe.
+    pub(crate) held: Vec<(unit::Command, PathId)>,
     pub(crate) referrals: Referrals,
     /// A path is LBA-dependent, and the unit tells which blocks are whose.
     pub(crate) by_lba: bool,
@@ -257,6 +260,7 @@ impl Engine {
             poll: None,
             polled: None,
             activating: Activating::default(),
+            held: Vec::with_capacity(2),
             referrals: Referrals::new(),
             by_lba: false,
             chosen_by_hand: None,

@@ -10,7 +10,9 @@
 //!
 //! # The rule
 //!
-//! I/O, and a reset that is to prove something, go only down a path that is *known*. A path is known
+//! I/O, a reset that is to prove something, and the driver core's commands but page 83h itself (a
+//! report of another unit would tell of its states, a switch would move it) go only down a path that
+//! is *known*. A path is known
 //! at a time when it led to the unit less than [`Config::idle_ms`](crate::Config::idle_ms) before,
 //! because then
 //!
@@ -126,6 +128,7 @@ impl Engine {
         };
         self.paths[place].ask.out = None;
         self.fencing = true;
+        self.core_dirty |= !self.held.is_empty();
         // Another path may be asked now, even where this one is of no use any more.
         self.kick |= !self.waiting.is_empty();
         match *outcome {
@@ -191,6 +194,7 @@ impl Engine {
         );
         if open {
             self.paths[place].ask.out = None;
+            self.core_dirty |= !self.held.is_empty();
             self.kick |= !self.waiting.is_empty();
             self.adapt_window(place, sent, now);
             self.verified(place, sent);

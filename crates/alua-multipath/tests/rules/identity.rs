@@ -1,7 +1,9 @@
 //! Who is behind a path: see `alua_multipath::identity`.
 
 use alua_core::access::Tpgs;
-use alua_multipath::Config;
+use alua_core::spc::sense::{Sense, SenseKey};
+use alua_core::unit::CommandKind;
+use alua_multipath::{Activation, Config, Control, ControlKind};
 
 use crate::rig::{AO, GOOD, READ, Rig, SBY, WRITE};
 
@@ -99,4 +101,31 @@ fn four_paths_are_asked_at_a_time_and_none_of_them_holds_up_another_group() {
     rig.pass(2_000);
     let send = rig.sent.iter().find(|send| send.id == id).expect("it was sent");
     assert!(rig.place(send.path) >= 6);
+}
+
+/// Another unit's report would tell of its states, and a switch would move it.
+#[test]
+fn the_states_are_not_asked_of_a_path_that_leads_elsewhere() {
+    let config = Config { activation: Activation::NothingLive, ..Config::default() };
+    let mut rig = Rig::new(config, Tpgs::Explicit, &[(1, AO), (2, SBY)]);
+    rig.pass(5_000);
+    rig.forget();
+    // Nobody is told that another unit has come behind the paths of one group.
+    for line in rig.lines.iter_mut().take(2) {
+        line.unit = 2;
+    }
+    rig.set(1, SBY);
+    rig.engine.handle_sense(rig.id(0), &Sense::new(SenseKey::UnitAttention, 0x2a, 0x06), rig.now());
+    rig.pass(100);
+    rig.submit(READ, 0);
+    rig.pass(5_000);
+    let went = |control: &Control| match control.kind {
+        ControlKind::Core(command) => command.kind != CommandKind::ReadIdentification,
+        _ => false,
+    };
+    let places: Vec<usize> =
+        rig.controls.iter().filter(|it| went(it)).map(|it| rig.place(it.path)).collect();
+    assert!(!places.is_empty() && rig.stpgs() > 0);
+    assert!(places.iter().all(|&place| place >= 2), "{places:?}");
+    assert_eq!(rig.sent.len(), 1, "the unit was moved, and the read is on its way");
 }
