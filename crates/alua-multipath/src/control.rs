@@ -89,7 +89,7 @@ impl Engine {
             match known {
                 Some(place) => self.send_core(place, command),
                 None => {
-                    self.unit.handle_completion(command.id, &Outcome::TransportFailed, now.core());
+                    self.unit.handle_completion(command.id, &Outcome::Unreachable, now.core());
                 }
             }
         }

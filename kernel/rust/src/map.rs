@@ -32,6 +32,7 @@ pub const SCSI_DH_RES_TEMP_UNAVAIL: i32 = 13;
 pub const SCSI_DH_DEV_OFFLINED: i32 = 14;
 
 const DID_OK: u32 = 0;
+const DID_NO_CONNECT: u32 = 1;
 const DID_TIME_OUT: u32 = 3;
 
 /// What `check_sense` answers (rows E01 to E11).
@@ -60,6 +61,7 @@ pub fn outcome<'a>(result: i32, sense: &'a [u8], data: &'a [u8]) -> Outcome<'a> 
     match (Status::from_code(code), u32::from(host)) {
         (Status::Good, DID_OK) => Outcome::Answered { status: Status::Good, sense: &[], data },
         (Status::Good, DID_TIME_OUT) => Outcome::TimedOut,
+        (Status::Good, DID_NO_CONNECT) => Outcome::Unreachable,
         (Status::Good, _) => Outcome::TransportFailed,
         (status, _) => Outcome::Answered { status, sense, data: &[] },
     }

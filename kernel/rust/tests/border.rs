@@ -143,7 +143,8 @@ fn d_g_what_dm_is_told_of_an_activation() {
 fn b05_b06_b07_what_became_of_a_command() {
     let sense = [0x70, 0, 6];
     assert_eq!(map::outcome(-12, &sense, &[1]), Outcome::NotSubmitted);
-    assert_eq!(map::outcome(1 << 16, &sense, &[1]), Outcome::TransportFailed);
+    assert_eq!(map::outcome(1 << 16, &sense, &[1]), Outcome::Unreachable);
+    assert_eq!(map::outcome(14 << 16, &sense, &[1]), Outcome::TransportFailed);
     assert_eq!(map::outcome(3 << 16, &sense, &[1]), Outcome::TimedOut);
     let good = Outcome::Answered { status: Status::Good, sense: &[], data: &[1] };
     assert_eq!(map::outcome(0, &sense, &[1]), good);

@@ -151,6 +151,9 @@ impl fmt::Display for CommandKind {
 pub enum Outcome<'a> {
     /// The transport did not take the command: it was never sent.
     NotSubmitted,
+    /// The path is gone or cannot be reached: the command was not sent, and another path has to
+    /// carry it.
+    Unreachable,
     /// The transport failed after it took the command: whether the target executed it is unknown.
     TransportFailed,
     /// No answer came in time, and the command was aborted: as unknown as a failed transport.

@@ -106,6 +106,8 @@ pub const IDENTITY_BYTES: u16 = 4_096;
 pub const VERIFICATIONS_MAX: u8 = 20;
 /// The same where the groups are live and a device handler asked.
 pub const VERIFICATIONS_LIVE_MAX: u8 = 3;
+/// Paths that an activation finds gone before its STPG counts as lost.
+pub const UNREACHABLE_MAX: u8 = 16;
 /// Paths over which an activation whose STPG got lost sends it.
 pub const STPG_ATTEMPTS_MAX: u8 = 3;
 /// Activations that a unit holds, running and waiting.

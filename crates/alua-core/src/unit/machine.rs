@@ -392,7 +392,9 @@ impl Parts<'_> {
             path.transport = match outcome {
                 Outcome::Answered { .. } => Transport::Answered { at: now },
                 Outcome::NotSubmitted => path.transport,
-                Outcome::TransportFailed | Outcome::TimedOut => Transport::Failed { at: now },
+                Outcome::Unreachable | Outcome::TransportFailed | Outcome::TimedOut => {
+                    Transport::Failed { at: now }
+                }
             };
         }
         self.note_capacity(flight.path, outcome);

@@ -32,6 +32,7 @@ pub(crate) enum Answer {
     Check(SenseKey, u8, u8),
     Status(Status),
     NotSubmitted,
+    Unreachable,
     Failed,
     TimedOut,
 }
@@ -196,6 +197,7 @@ impl Host {
             }
             Answer::Status(status) => (*status, 0, &[]),
             Answer::NotSubmitted => return self.complete(command, &Outcome::NotSubmitted),
+            Answer::Unreachable => return self.complete(command, &Outcome::Unreachable),
             Answer::Failed => return self.complete(command, &Outcome::TransportFailed),
             Answer::TimedOut => return self.complete(command, &Outcome::TimedOut),
         };

@@ -489,6 +489,40 @@ fn reg_27_for_a_device_handler_the_limit_only_spaces() {
     assert!(host.now.since(begin) >= 60_000);
 }
 
+/// The paths of the group that is asked for may go in the middle of it: what was never sent is no
+/// try, and does not count towards the limit.
+#[test]
+fn reg_02_paths_that_are_gone_cost_an_activation_nothing() {
+    let config = Config { stpg_per_minute: 1, ..Config::default() };
+    let groups = [1, 2, 2, 2, 2, 2];
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &groups, &[(1, SBY), (2, SBY)]);
+    let begin = host.now;
+    let id = host.unit.activate(2, host.now).unwrap();
+    let mut taken = false;
+    host.run(|command| match kind(command) {
+        _ if command.path != paths[0] => Answer::Unreachable,
+        "STPG" => {
+            taken = true;
+            GOOD
+        }
+        _ => report(&[(1, SBY), (2, if taken { AO } else { SBY })]),
+    });
+    assert_eq!(host.result(id), Ok(Activated::Reached));
+    assert!(host.now.since(begin) < 1_000, "without a pause");
+}
+
+#[test]
+fn reg_02_an_activation_none_of_whose_paths_can_be_reached_ends() {
+    let (mut host, _) = Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, SBY)]);
+    let id = host.unit.activate(2, host.now).unwrap();
+    host.run_for(600_000, |command| match kind(command) {
+        "STPG" => Answer::Unreachable,
+        _ => report(&[(1, AO), (2, SBY)]),
+    });
+    assert_eq!(host.result(id), Err(ActivationError::Transport));
+    assert!(stpgs(&host) < 32, "{}", stpgs(&host));
+}
+
 #[test]
 fn d09_no_path_that_may_carry_the_stpg_ends_the_activation() {
     let (mut host, paths) = two_groups();

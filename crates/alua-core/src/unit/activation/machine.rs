@@ -2,7 +2,7 @@
 
 use super::super::command::{Command, CommandKind, Outcome, StpgTargets};
 use super::super::config::{
-    ACTIVATIONS_MAX, ATTENTIONS_MAX, RESENDS_MAX, STPG_ATTEMPTS_MAX, TARGETS_MAX,
+    ACTIVATIONS_MAX, ATTENTIONS_MAX, RESENDS_MAX, STPG_ATTEMPTS_MAX, TARGETS_MAX, UNREACHABLE_MAX,
     VERIFICATIONS_LIVE_MAX, VERIFICATIONS_MAX,
 };
 use super::super::machine::{Parts, Role, count};
@@ -234,7 +234,14 @@ impl Parts<'_> {
         }
         run.phase = match *outcome {
             Outcome::NotSubmitted => self.resend_stpg(&mut run, Trouble::NotSubmitted, later),
-            Outcome::TransportFailed | Outcome::TimedOut => {
+            // Nothing was sent, so nothing was tried: the paths that are gone come last from now on.
+            Outcome::Unreachable if run.resends < UNREACHABLE_MAX => {
+                run.resends = run.resends.saturating_add(1);
+                run.attempts = run.attempts.saturating_sub(1);
+                run.avoid = Some(path);
+                Phase::Sending { at: now }
+            }
+            Outcome::Unreachable | Outcome::TransportFailed | Outcome::TimedOut => {
                 run.trouble = Some(Trouble::Transport);
                 verify
             }
@@ -532,6 +539,7 @@ const fn is_before(one: u32, other: u32) -> bool {
 fn may_have_executed(outcome: &Outcome<'_>) -> bool {
     match *outcome {
         Outcome::NotSubmitted
+        | Outcome::Unreachable
         | Outcome::Answered { status: Status::Busy | Status::TaskSetFull, .. } => false,
         // SPC: a command that meets a unit attention is not performed.
         Outcome::Answered { status: Status::CheckCondition, sense, .. } => {

@@ -32,7 +32,7 @@ impl Parts<'_> {
             Outcome::NotSubmitted => {
                 return self.resend(path, RefreshError::NotSubmitted, now);
             }
-            Outcome::TransportFailed => {
+            Outcome::Unreachable | Outcome::TransportFailed => {
                 return self.give_up_path(path, RefreshError::Transport(path), now);
             }
             Outcome::TimedOut => {
