@@ -139,7 +139,7 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
 /// A path, or every path, of the group goes while dm activates it. An activation that never came
 /// back would leave dm waiting for ever.
 pub(super) fn path_dies(run: &mut Run) -> Result<()> {
-    const ROUNDS: u32 = 8;
+    const ROUNDS: u32 = 5;
     // Beyond eight in a minute a switch waits its turn.
     const PATIENCE: Duration = Duration::from_secs(20);
     let model = two_controllers("other_state = \"standby\"\ntransition = \"20ms\"", "")?;
@@ -155,7 +155,7 @@ pub(super) fn path_dies(run: &mut Run) -> Result<()> {
         let node = map.node();
         // The read begins the activation.
         let read = std::thread::spawn(move || disk::read_block(&node, PATIENCE));
-        std::thread::sleep(Duration::from_millis(u64::from(round) * 3));
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 7));
         let dying = if round % 3 == 0 { &groups[target][..] } else { &groups[target][..1] };
         for path in dying {
             delete(path)?;
