@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alua_array::Command;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::super::dm::Map;
 use super::super::{Run, disk, median, millis, until};
@@ -91,6 +91,41 @@ pub(super) fn storm(run: &mut Run) -> Result<()> {
         "sysfs shows the truth after it",
         until(SOON, || agree(&model)).is_some(),
         seen(&model),
+    );
+    model.take_down()
+}
+
+/// Reports are read while everybody wants the lock of a group that they tell of. The group without
+/// I/O hears of its change from the other group's reports alone.
+pub(super) fn contended(run: &mut Run) -> Result<()> {
+    const ROUNDS: u32 = 200;
+    let model = two_controllers("", "")?;
+    settle(&model)?;
+    let [ours, _] = groups(&model);
+    let mut late = 0;
+    let mut last = String::new();
+    for round in 0..ROUNDS {
+        let state = ["standby", "active/non-optimized"][round as usize % 2];
+        model.apply(&format!("do = \"set-state\"\ngroup = 2\nstate = \"{state}\""))?;
+        let ask = |path: &String| {
+            let path = path.clone();
+            std::thread::spawn(move || (0..4).all(|_| disk::activate(&path).is_ok()))
+        };
+        let askers: Vec<_> = ours.iter().cycle().take(16).map(ask).collect();
+        for asker in askers {
+            asker.join().ok().context("an asker has panicked")?;
+        }
+        if until(Duration::from_secs(3), || agree(&model)).is_none() {
+            late += 1;
+            last = seen(&model);
+            settle(&model)?;
+        }
+    }
+    run.check(
+        "B26, REG-24",
+        &format!("no report of {ROUNDS} leaves out the group that is busy"),
+        late == 0,
+        format!("{late}, last {last}"),
     );
     model.take_down()
 }
