@@ -115,7 +115,7 @@ impl Engine {
             PathNews::Refused => self.paths[place].counters.retried += 1,
             PathNews::Odd => {
                 self.paths[place].counters.retried += 1;
-                self.strike(place, now);
+                self.strike(place, sent, now);
             }
             PathNews::Failed => {
                 self.paths[place].counters.lost += 1;
@@ -305,10 +305,10 @@ impl Engine {
         self.paths[place].flight.first().and_then(|it| self.commands.key_at(it))
     }
 
-    /// A path that reaches the target failed a command.
-    pub(crate) fn strike(&mut self, place: usize, now: Time) {
+    /// A path that reaches the target failed a command that was sent then.
+    pub(crate) fn strike(&mut self, place: usize, sent: Time, now: Time) {
         let path = &mut self.paths[place];
-        if path.strikes.add(&self.config.health, now)
+        if path.strikes.add(&self.config.health, sent, now)
             && let Some(until) = path.strikes.until
         {
             let (path, strikes) = (path.id(place), path.strikes.count);

@@ -111,7 +111,8 @@ pub struct Health {
     pub probe_max_ms: u32,
     /// Time limit of such a TEST UNIT READY. Default 2 s.
     pub probe_timeout_ms: u32,
-    /// Failed commands on a path that answers TEST UNIT READY before it is taken out. Default 2.
+    /// Failures of a path that answers TEST UNIT READY before it is taken out; commands that were in
+    /// flight together count once. Default 2.
     pub strikes: u8,
     /// How long it is taken out first. Doubles with each further failure. Default 1 s.
     pub out_first_ms: u32,

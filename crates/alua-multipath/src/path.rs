@@ -138,8 +138,13 @@ pub(crate) struct Strikes {
 }
 
 impl Strikes {
-    /// One more failure; true where the path is to be taken out, until [`Self::until`].
-    pub(crate) fn add(&mut self, config: &Config, now: Time) -> bool {
+    /// One more failure, of a command sent then; true where the path is to be taken out, until
+    /// [`Self::until`]. Commands that were in flight together at a failure failed together: they
+    /// count once.
+    pub(crate) fn add(&mut self, config: &Config, sent: Time, now: Time) -> bool {
+        if sent < self.last {
+            return false;
+        }
         let forgiven = now.since(self.last) / (u64::from(config.forgive_ms.max(1)) * 1_000_000);
         let left = self.count.saturating_sub(forgiven.min(255) as u8);
         self.count = left.saturating_add(1);
@@ -275,11 +280,12 @@ mod tests {
     #[test]
     fn each_failure_takes_the_path_out_for_twice_as_long() {
         let mut strikes = Strikes::default();
-        assert!(!strikes.add(&CONFIG, Time::from_millis(100)), "the first is forgiven");
+        let first = Time::from_millis(100);
+        assert!(!strikes.add(&CONFIG, first, first), "the first is forgiven");
         let outs: Vec<u64> = (2..8)
             .map(|turn| {
                 let now = Time::from_millis(100 * turn);
-                assert!(strikes.add(&CONFIG, now));
+                assert!(strikes.add(&CONFIG, now, now));
                 strikes.until.unwrap().since(now) / 1_000_000
             })
             .collect();
@@ -290,9 +296,10 @@ mod tests {
     fn a_quiet_time_forgives() {
         let mut strikes = Strikes::default();
         for turn in 1..5 {
-            strikes.add(&CONFIG, Time::from_millis(turn));
+            strikes.add(&CONFIG, Time::from_millis(turn), Time::from_millis(turn));
         }
-        assert!(!strikes.add(&CONFIG, Time::from_millis(10 * 30_000)));
+        let late = Time::from_millis(10 * 30_000);
+        assert!(!strikes.add(&CONFIG, late, late));
         assert_eq!(strikes.count, 1);
     }
 }

@@ -292,7 +292,7 @@ impl Engine {
             }
             let was = std::mem::replace(&mut self.paths[place].link, Link::Up);
             if was == Link::Suspect {
-                self.strike(place, now);
+                self.strike(place, now, now);
             }
             self.paths[place].probe.due = None;
             self.tell(Event::PathAnswers { path: id });

@@ -61,12 +61,19 @@ pub(super) struct Failed {
     pub(super) back: Back,
 }
 
+/// One whose path is asked why.
+struct Asked {
+    failed: Failed,
+    /// The kernel's device handler refused I/O when it failed.
+    refused: bool,
+}
+
 /// The threads of a path. They end when the last handle is dropped and their work is done.
 pub(super) struct Worker {
     quick: Sender<Job>,
     /// For what may take long, so that nothing waits behind it.
     slow: Sender<Job>,
-    asks: Arc<Mutex<Vec<Failed>>>,
+    asks: Arc<Mutex<Vec<Asked>>>,
     pub(super) disk: Arc<Disk>,
 }
 
@@ -100,9 +107,16 @@ impl Worker {
 
     /// A command has failed: the path is asked why.
     pub(super) fn ask(&self, failed: Failed) {
-        self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+        note(&self.asks, &self.disk, failed);
         self.give(Job::Ask);
     }
+}
+
+/// Keeps a command that has failed until its path was asked. The device handler is looked at now: it
+/// may have learned the states when the path is asked.
+fn note(asks: &Mutex<Vec<Asked>>, disk: &Disk, failed: Failed) {
+    let refused = disk.is_refused_by_handler();
+    asks.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { failed, refused });
 }
 
 /// Hands a command back whose error number speaks for itself; gives the others.
@@ -125,7 +139,7 @@ fn told(errno: i32, disk: &Disk) -> Option<Summary> {
     }
 }
 
-fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Failed>>, ask: &Sender<Job>) {
+fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Asked>>, ask: &Sender<Job>) {
     let Job::Deallocate { what, offset, length, failed } = job else { return };
     let done = disk.deallocate(what, offset, length);
     match done {
@@ -138,7 +152,7 @@ fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Failed>>, ask: &Sender
         }
         Err(error) => {
             if let Some(failed) = known(error.raw_os_error().unwrap_or(libc::EIO), disk, failed) {
-                failures.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+                note(failures, disk, failed);
                 let _ = ask.send(Job::Ask);
             }
         }
@@ -149,7 +163,7 @@ fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Failed>>, ask: &Sender
 struct Hand {
     disk: Arc<Disk>,
     device: SgDevice,
-    asks: Arc<Mutex<Vec<Failed>>>,
+    asks: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Hand {
@@ -204,35 +218,37 @@ impl Hand {
 
     /// One TEST UNIT READY answers for every command that had failed before it was sent.
     fn ask(&mut self) {
-        let failed = std::mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner));
-        if failed.is_empty() {
+        let asks = std::mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner));
+        if asks.is_empty() {
             return;
         }
-        // Before the answer, which may be what makes it learn.
-        let refused = self.disk.is_refused_by_handler();
         let request = Request { cdb: &[0; 6], data: Data::None, timeout_ms: ASK_MS };
         let said = self.device.execute(request);
         let good = said.as_ref().is_ok_and(|reply| reply.status == Status::Good);
-        let handler = if good { self.await_handler(refused) } else { Handler::Passes };
-        tracing::debug!(path = self.disk.label, commands = failed.len(), ?said, ?handler, "why");
-        let answer = after_asking(&said, handler);
-        for failed in failed {
-            failed.back.io(failed.io, answer.clone(), failed.data);
+        let passes = !good || self.await_handler();
+        tracing::debug!(path = self.disk.label, commands = asks.len(), ?said, passes, "why");
+        for Asked { failed, refused } in asks {
+            let handler = match (passes, refused) {
+                (false, _) => Handler::Refuses,
+                (true, true) => Handler::Refused,
+                (true, false) => Handler::Passes,
+            };
+            failed.back.io(failed.io, after_asking(&said, handler), failed.data);
         }
     }
 
     /// Waits a moment for the kernel's device handler to learn the states, and makes it look where
-    /// it does not.
-    fn await_handler(&self, refused: bool) -> Handler {
+    /// it does not; whether it lets I/O pass.
+    fn await_handler(&self) -> bool {
         let end = Instant::now() + HANDLER;
         while self.disk.is_refused_by_handler() {
             if Instant::now() > end {
                 self.disk.rescan();
-                return Handler::Refuses;
+                return false;
             }
             thread::sleep(HANDLER_LOOK);
         }
-        if refused { Handler::Refused } else { Handler::Passes }
+        true
     }
 
     fn reset(&self, cuts: Vec<Cut>) -> FenceAnswer {

@@ -131,6 +131,29 @@ fn a_path_that_answers_and_fails_io_is_taken_out_for_longer_and_longer() {
     assert!(outs.windows(2).all(|pair| pair[1] >= pair[0] * 2), "{outs:?}");
 }
 
+/// A queue full of commands fails at one blow: that is one failure, and no reason to take the path
+/// out for minutes.
+#[test]
+fn commands_that_fail_together_count_once() {
+    let mut rig = Rig::plain(Config::default());
+    let mut together = Vec::new();
+    while together.len() < 8 {
+        let id = rig.submit(READ, 0);
+        let send = rig.sent.iter().find(|send| send.id == id).copied();
+        match send.map(|send| rig.place(send.path)) {
+            Some(0) => together.push(id),
+            Some(_) => {}
+            None => rig.pass(1),
+        }
+    }
+    rig.pass(1);
+    for id in together {
+        rig.back(id, &ODD);
+    }
+    assert_eq!(rig.view(0).strikes, 1);
+    assert!(rig.view(0).out_until.is_none());
+}
+
 #[test]
 fn a_path_taken_out_by_hand_stays_out_until_it_is_put_back() {
     let mut rig = Rig::plain(Config::default());
