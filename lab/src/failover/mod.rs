@@ -50,6 +50,9 @@ const AFTER: Duration = Duration::from_millis(100);
 const STAND: Duration = Duration::from_secs(120);
 /// A path that is whole again may take so long until it is used.
 const RETURN: Duration = Duration::from_secs(3);
+/// Between two events: an array that changes its states more than eight times without such a pause
+/// is one that flaps for `alua up`, which then asks it ever more slowly.
+const REST: Duration = Duration::from_secs(5);
 /// Both paths may take so long until they are usable again.
 const SETTLE: Duration = Duration::from_secs(60);
 
@@ -166,7 +169,7 @@ fn once(lio: &Lio, running: &Running, load: &Load, event: Event, number: u32) ->
     loop {
         running.settle(lio, live, SETTLE)?;
         // No two events come at the same phase of whoever polls.
-        std::thread::sleep(Duration::from_millis(u64::from(number) * 137 % 1_000));
+        std::thread::sleep(REST + Duration::from_millis(u64::from(number) * 137 % 1_000));
         load.go_on()?;
         std::thread::sleep(BEFORE);
         let before = event::commands(lio, live);
