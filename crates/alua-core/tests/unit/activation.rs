@@ -65,6 +65,25 @@ fn f06_f07_f24_activations_that_cannot_be_served_are_refused_at_once() {
     assert!(host.events.iter().all(|event| !matches!(event, Event::Activation { .. })));
 }
 
+/// It is asked for because the other controller is silent: a report through that one would have to
+/// run into its time limit first.
+#[test]
+fn f06_an_activation_reads_its_report_through_the_group_that_it_asks_for() {
+    for (state, other) in [(AN, AO), (SBY, AO), (UNAV, AN)] {
+        let (mut host, paths) =
+            Host::known(Tpgs::Both, Config::default(), &[1, 1, 2, 2], &[(1, other), (2, state)]);
+        host.unit.activate(2, host.now).unwrap();
+        assert!(paths[2..].contains(&host.expect_next().path), "{state}");
+    }
+    // Its paths have failed: the others know as well.
+    let (mut host, paths) = two_groups();
+    for path in &paths[2..] {
+        host.unit.handle_transport_failure(*path, host.now);
+    }
+    host.unit.activate(2, host.now).unwrap();
+    assert!(paths[..2].contains(&host.expect_next().path));
+}
+
 #[test]
 fn f08_r2_an_activation_is_asynchronous_and_told_once() {
     let (mut host, _) = two_groups();

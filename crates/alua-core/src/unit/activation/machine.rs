@@ -215,6 +215,20 @@ impl Parts<'_> {
             .map(|(id, _)| id)
     }
 
+    /// The path of the group to activate through which its report is read: the others may be on a
+    /// controller that is silent, which is why it was asked for.
+    pub(in crate::unit) fn path_to_activate(&self) -> Option<PathId> {
+        let run = self.state.activations.front()?;
+        let id = self.path_for_stpg(&run.request.targets, run.avoid)?;
+        let path = self.path(id)?;
+        let of_target = run.request.targets.as_slice().iter().any(|target| {
+            target.state == AccessState::ActiveOptimized && path.group == Some(target.id)
+        });
+        let failed = matches!(path.transport, Transport::Failed { .. });
+        let in_transition = self.known(path).0.state == Some(AccessState::Transitioning);
+        (of_target && !failed && !in_transition).then_some(id)
+    }
+
     /// Takes what became of the STPG in flight.
     pub(in crate::unit) fn complete_stpg(
         &mut self,

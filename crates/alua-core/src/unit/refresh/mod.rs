@@ -161,7 +161,7 @@ pub(super) enum Reason {
     Attention(PathId),
     /// Someone asked.
     Asked,
-    /// An activation needs a report.
+    /// An activation needs a report, through the group that it asks for where that can be.
     Activation,
     /// The target took an STPG on a path; a report through it shows the effect. There alone no
     /// unit attention of the change waits (SPC: "asymmetric access state changed" is established
@@ -286,6 +286,7 @@ impl Parts<'_> {
             Reason::Evidence(path) | Reason::Attention(path) | Reason::Activated(path) => {
                 Some(path)
             }
+            Reason::Activation => self.path_to_activate(),
             _ => None,
         };
         let trigger = Trigger {
