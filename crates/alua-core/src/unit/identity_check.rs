@@ -4,7 +4,8 @@
 //! something clear: the same logical unit (the path is trusted again, perhaps in another group),
 //! or another one (the path must be removed). A page that cannot be read, or that names no logical
 //! unit or group while the target is in flux, is read again; what was known before stays. After
-//! [`IDENTITY_READS_MAX`] answers, or many more readings without one, the path counts as unreadable and is tried slowly.
+//! [`IDENTITY_READS_MAX`] answers, or many more readings without one, the path counts as unreadable
+//! and is tried slowly; one of which nothing was known, no name and no group, is trusted as before.
 
 use super::command::{Command, CommandKind, Outcome};
 use super::config::{IDENTITY_READS_MAX, IDENTITY_UNANSWERED_MAX};
@@ -75,16 +76,16 @@ impl Parts<'_> {
     }
 
     pub(super) fn complete_identity(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
-        let reading = if core::mem::take(&mut self.state.identity_again) {
-            Reading::Unclear
-        } else {
-            self.judge_identity(id, outcome)
-        };
+        let again = core::mem::take(&mut self.state.identity_again);
+        let reading = if again { Reading::Unclear } else { self.judge_identity(id, outcome) };
         let config = &self.state.config;
         let (retry, reprobe) = (config.retry_ms, config.reprobe_ms);
         let patience = config.transition_poll_ms;
+        let nameless = self.state.name.is_none();
         let Some(path) = self.path_mut(id) else { return };
         let answered = is_answer(outcome);
+        // Nothing was known of who it is, and nothing can be told of it now: nothing has changed.
+        let nothing = nameless && path.group.is_none() && answered && !again;
         let (reads, unanswered) = match path.identity {
             IdentityCheck::InDoubt { reads, unanswered, .. } if answered => {
                 (reads.saturating_add(1), unanswered)
@@ -101,6 +102,7 @@ impl Parts<'_> {
             Reading::Same { .. } => IdentityCheck::Verified,
             Reading::SameWithoutGroup if enough => IdentityCheck::Verified,
             Reading::Other => IdentityCheck::Changed,
+            Reading::Unclear if nothing => IdentityCheck::Verified,
             _ if enough => IdentityCheck::Unreadable { due: now.after(reprobe) },
             _ => {
                 let delay = if answered { retry } else { patience };

@@ -3,6 +3,7 @@
 use alua_core::access::Tpgs;
 use alua_core::cause::Cause;
 use alua_core::gate::Gate;
+use alua_core::spc::sense::SenseKey;
 use alua_core::tpgs::AluaOff;
 use alua_core::unit::{
     ActivationRefused, AddPathError, Config, Event, Group, IdentityCheck, LogicalUnit, NewPath,
@@ -107,6 +108,30 @@ fn a13_two_devices_without_a_name_are_never_one_unit() {
     let named = name(1);
     let named = NewPath { name: Some(&named), ..new };
     assert_eq!(unit.add_path(named, now), Err(AddPathError::OtherUnit));
+}
+
+/// Nothing was known of who is behind the path, and an array that refuses page 83h says nothing of it.
+#[test]
+fn a13_x13_a_disk_that_never_told_who_it_is_is_not_doubted_for_long() {
+    let mut host = Host::new(Tpgs::Both, Config::default());
+    host.unit = LogicalUnit::new(
+        None,
+        Ok(managed(Tpgs::Both)),
+        Config::default(),
+        [Group::default(); 4],
+        [Path::default(); 8],
+    );
+    let new = NewPath { name: None, group: None, relative_port: None };
+    let path = host.unit.add_path(new, host.now).unwrap();
+    host.run(|_| report(&[(1, AO)]));
+    let inquiry_changed = sense(SenseKey::UnitAttention, 0x3f, 0x03);
+    host.unit.handle_sense(path, &inquiry_changed, host.now);
+    assert_ne!(host.unit.gate(path), Gate::Pass);
+    let read = host.next_at_deadline();
+    assert_eq!(kind(&read), "INQUIRY");
+    host.answer(&read, &Answer::Check(SenseKey::IllegalRequest, 0x24, 0));
+    assert_eq!(host.unit.path(path).unwrap().identity(), IdentityCheck::Verified);
+    assert_eq!(host.unit.gate(path), Gate::Pass);
 }
 
 #[test]
