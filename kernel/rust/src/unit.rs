@@ -224,7 +224,9 @@ impl Unit {
             && identity.group.is_some()
             && identity.group == known.group()
             && known.identity() == IdentityCheck::Verified;
-        if !agrees {
+        // One that the SCSI core does not ask for its pages, and that never told who it is.
+        let mute = page.is_empty() && self.core.name().is_none() && known.group().is_none();
+        if !agrees && !mute {
             self.core.reread_identity(path, now);
         }
         self.core.refresh(now);
@@ -242,7 +244,11 @@ impl Unit {
 
     /// The next command to send, if there is one and a slot for it.
     pub fn poll_command(&mut self, now: Time) -> Option<AluaCommand> {
-        let (number, free) = (0_u8..).zip(&mut self.slots).find(|(_, slot)| slot.is_none())?;
+        let free = (0_u8..).zip(&mut self.slots).find(|(_, slot)| slot.is_none());
+        let Some((number, free)) = free else {
+            self.core.pass_time(now);
+            return None;
+        };
         let command = self.core.poll_command(now)?;
         *free = Some(command);
         Some(in_words_of_c(number, &command))
@@ -267,12 +273,14 @@ impl Unit {
     }
 
     /// Milliseconds until the unit must be polled again; `None` where only an input or a completion
-    /// brings something new.
+    /// brings something new. Limits of transitions end although every slot is taken.
     pub fn delay(&mut self, now: Time) -> Option<u64> {
-        if self.slots.iter().all(Option::is_some) {
-            return None;
-        }
-        self.core.poll_deadline().map(|deadline| deadline.since(now))
+        let deadline = if self.slots.iter().all(Option::is_some) {
+            self.core.pass_time(now)
+        } else {
+            self.core.poll_deadline()
+        };
+        deadline.map(|deadline| deadline.since(now))
     }
 
     /// Asks for the group of the path to become active/optimized (rows F06 to F08). Where the path

@@ -213,8 +213,7 @@ fn a_command_that_is_lost_with_its_path_keeps_its_slot_until_it_comes_back() {
     assert_eq!(glue.ports[&left].access_state, 0);
 }
 
-#[test]
-fn while_every_slot_is_taken_nothing_is_sent() {
+fn every_slot_taken() -> Glue {
     let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
     // Each path goes while its command runs, so that the command is lost and keeps its slot.
     for port in 1..=4 {
@@ -225,12 +224,33 @@ fn while_every_slot_is_taken_nothing_is_sent() {
         glue.remove(path);
     }
     assert_eq!(glue.running.len(), SLOTS);
+    glue
+}
+
+#[test]
+fn while_every_slot_is_taken_nothing_is_sent() {
+    let mut glue = every_slot_taken();
     let path = glue.add(&page(Some(1), 5, Some(1))).unwrap();
     assert!(!glue.next_deadline(u64::MAX), "no timer: a command that comes back goes on");
     let slot = *glue.running.keys().next().unwrap();
     glue.complete(slot, 1 << 16, &[], &[]);
     glue.run(well(&[(1, 1)]));
     assert_eq!(glue.ports[&path].access_state, 1);
+}
+
+/// Commands that are lost take no limit away from a transition.
+#[test]
+fn s7_5_a_transition_ends_though_every_slot_is_taken() {
+    let mut glue = every_slot_taken();
+    let path = glue.add(&page(Some(1), 5, Some(1))).unwrap();
+    glue.sense(path, 2, 0x04, 0x0a);
+    assert_eq!(glue.ports[&path].access_state, 0x0f);
+    let mut ends = 0;
+    while glue.ports[&path].access_state == 0x0f {
+        assert!(glue.next_deadline(300_000), "the transition has a limit");
+        ends += 1;
+    }
+    assert_eq!((ends, glue.running.len()), (1, SLOTS), "and nothing else is due");
 }
 
 #[test]

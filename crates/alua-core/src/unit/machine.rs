@@ -459,8 +459,8 @@ impl Parts<'_> {
         }
     }
 
-    /// The earliest time at which [`tick`](Self::tick) or one of the machines has something to do.
-    pub(super) fn deadline(&mut self) -> Option<Time> {
+    /// The earliest time at which [`tick`](Self::tick) has something to do.
+    pub(super) fn next_limit(&self) -> Option<Time> {
         let transitions = self.groups.iter().filter_map(|group| match group.transition {
             Some(Transition::Running { deadline, .. }) if group.used => Some(deadline),
             _ => None,
@@ -470,12 +470,16 @@ impl Parts<'_> {
             .iter()
             .filter_map(|path| path.evidence.map(|own| own.expires))
             .filter(|expires| *expires != Evidence::NEVER);
-        let known = transitions.chain(evidence).min();
+        transitions.chain(evidence).min()
+    }
+
+    /// The earliest time at which [`tick`](Self::tick) or one of the machines has something to do.
+    pub(super) fn deadline(&mut self) -> Option<Time> {
         let control = match self.state.control {
             None => self.next_control_time(),
             Some(_) => None,
         };
-        [known, control, self.next_identity_time(), self.next_probe_time()]
+        [self.next_limit(), control, self.next_identity_time(), self.next_probe_time()]
             .into_iter()
             .flatten()
             .min()

@@ -286,6 +286,14 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
         self.parts().deadline()
     }
 
+    /// Lets time pass where no command can be taken just now: limits of transitions end as they do
+    /// in [`poll_command`](Self::poll_command). Gives the time at which the next one ends.
+    pub fn pass_time(&mut self, now: Time) -> Option<Time> {
+        let mut parts = self.parts();
+        parts.tick(now);
+        parts.next_limit()
+    }
+
     /// How the target manages its states; the cause where ALUA is off.
     pub fn managed(&self) -> Result<Managed, AluaOff> {
         self.state.managed
