@@ -87,7 +87,12 @@ impl Load {
         let said =
             format!("{}{}", read("err").unwrap_or_default(), read("out").unwrap_or_default());
         let failed = early.is_some() || !said.contains("err= 0") || said.contains("verify");
-        ensure!(!failed, "fio failed: {}", said.lines().take(20).collect::<Vec<_>>().join(" | "));
+        let how = early.map_or("at its end".to_owned(), |status| format!("early, {status}"));
+        ensure!(
+            !failed,
+            "fio failed {how}: {}",
+            said.lines().take(20).collect::<Vec<_>>().join(" | ")
+        );
         let mut requests = Vec::new();
         for entry in fs::read_dir(FOLDER)? {
             let entry = entry?;
