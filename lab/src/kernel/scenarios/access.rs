@@ -85,16 +85,27 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
     )?;
     settle(&model)?;
     model.reset_counters();
-    for state in states {
-        model.apply(&format!("do = \"set-state\"\ngroup = 1\nstate = \"{state}\""))?;
-        touch(&model)?;
-        let time = until(SOON, || agree(&model));
-        run.check("B24", &format!("sysfs follows to {state}"), time.is_some(), seen(&model));
+    for group in [1, 2] {
+        for state in states {
+            let set = format!("do = \"set-state\"\ngroup = {group}\nstate = \"{state}\"");
+            model.apply(&set)?;
+            touch(&model)?;
+            let time = until(SOON, || agree(&model));
+            let what = format!("sysfs follows group {group} to {state}");
+            run.check("B24", &what, time.is_some(), seen(&model));
+        }
+        if group == 1 {
+            run.figure(
+                "5 changes of one group, 4 paths: RTPG",
+                model.sent(0, Command::ReportTargetPortGroups).into(),
+            );
+        }
     }
-    run.figure(
-        "5 changes of one group, 4 paths: RTPG",
-        model.sent(0, Command::ReportTargetPortGroups).into(),
-    );
+    model.apply("do = \"set-preferred\"\ngroup = 2\npreferred = true")?;
+    touch(&model)?;
+    let preferred = || model.of(0).map(|path| disk::preferred(&path.hctl)).collect::<Vec<bool>>();
+    let time = until(SOON, || preferred() == [false, false, true, true]);
+    run.check("F19", "sysfs follows PREF", time.is_some(), format!("{:?}", preferred()));
     model.take_down()
 }
 

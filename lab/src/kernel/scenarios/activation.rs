@@ -146,6 +146,29 @@ pub(super) fn implicit(run: &mut Run) -> Result<()> {
     model.take_down()
 }
 
+pub(super) fn explicit(run: &mut Run) -> Result<()> {
+    let model = two_controllers("tpgs = \"explicit\"\nother_state = \"standby\"", "")?;
+    settle(&model)?;
+    let map = Map::create("lab", &groups(&model), "1 alua")?;
+    reads(&map, SOON);
+    model.reset_counters();
+    map.message("switch_group 2")?;
+    let time = reads(&map, SOON);
+    run.check(
+        "C15",
+        "I/O goes through the group that was asked for",
+        time.is_some(),
+        map.status()?,
+    );
+    let stpg = model.sent(0, Command::SetTargetPortGroups);
+    run.check("C16", "an explicit-only target is sent one STPG", stpg == 1, stpg);
+    let right = until(SOON, || agree(&model));
+    run.check("B24", "sysfs shows the new states", right.is_some(), seen(&model));
+    counts(run, &model, "activation by dm, explicit only, 2 paths");
+    map.remove()?;
+    model.take_down()
+}
+
 pub(super) fn in_transition(run: &mut Run) -> Result<()> {
     let model = two_controllers(
         "other_state = \"standby\"\ntransition = \"2s\"\ntransition_time_shown = 30",

@@ -83,6 +83,7 @@ pub static ALL: &[Scenario] = &[
         activation::contended,
     ),
     newest("activation-implicit", "activation of an implicit-only target", activation::implicit),
+    newest("activation-explicit", "activation of an explicit-only target", activation::explicit),
     newest(
         "activation-in-transition",
         "activation while the group transitions",
