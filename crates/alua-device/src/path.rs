@@ -34,7 +34,7 @@ pub trait PathIo: Send {
     fn step(&mut self, step: Step, back: &Back);
 
     /// What has to be done, before another path ends the commands of this one, so that nothing
-    /// between host and target sends them again. It is run where the step is. `None`: nothing.
+    /// between host and target sends them again, or for the first time. `None`: nothing.
     fn cut(&mut self) -> Option<Cut> {
         None
     }
@@ -45,10 +45,14 @@ pub trait PathIo: Send {
 }
 
 /// See [`PathIo::cut`]. `None`: it could not be done.
-pub type Cut = Box<dyn FnOnce() -> Option<CutHold> + Send>;
+pub type Cut = Box<dyn FnOnce() -> Option<Box<dyn CutHold>> + Send>;
 
 /// A [`Cut`] that was done. The path stays cut at least until it is dropped.
-pub type CutHold = Box<dyn Send>;
+pub trait CutHold: Send {
+    /// Whether everything that was sent down the path before has come back. Only then the step
+    /// proves anything: what an adapter or a socket holds could reach the target after it.
+    fn is_idle(&self) -> bool;
+}
 
 /// An I/O command on its way.
 #[derive(Debug)]

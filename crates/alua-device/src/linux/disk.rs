@@ -4,11 +4,14 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alua_host::hctl::Hctl;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
+
+use super::ops::discard;
+use crate::path::CutHold;
 
 /// A disk. What a thread that may wait does with it is in [`super::worker`].
 #[derive(Debug)]
@@ -21,8 +24,6 @@ pub(super) struct Disk {
     pub(super) align: usize,
     pub(super) block_size: u32,
     cut: Mutex<Cut>,
-    /// The kernel's device handler that we detached.
-    handler: Option<String>,
 }
 
 /// See [`Disk::cut`].
@@ -32,6 +33,20 @@ struct Cut {
     ours: bool,
     /// Resets that count on it.
     holds: usize,
+    /// Cuts so far.
+    number: u64,
+    /// Reads, writes, flushes and deallocations that the kernel has.
+    out: usize,
+}
+
+/// Something that the kernel has, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Out(Arc<Disk>);
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.0.state_of_cut().out -= 1;
+    }
 }
 
 /// A disk down which the kernel sends nothing.
@@ -40,7 +55,13 @@ pub(super) struct Hold(Arc<Disk>);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.cut.lock().unwrap_or_else(PoisonError::into_inner).holds -= 1;
+        self.0.state_of_cut().holds -= 1;
+    }
+}
+
+impl CutHold for Hold {
+    fn is_idle(&self) -> bool {
+        self.0.state_of_cut().out == 0
     }
 }
 
@@ -59,8 +80,7 @@ pub enum DiskError {
 }
 
 impl Disk {
-    /// Opens the disk for us alone, past the page cache, and detaches the kernel's device handler:
-    /// that one would refuse I/O by access states of its own, which are older than ours.
+    /// Opens the disk for us alone, past the page cache.
     pub(super) fn open(
         node: &Path,
         label: &str,
@@ -78,11 +98,6 @@ impl Disk {
         let directory = sys.join("bus/scsi/devices").join(hctl.to_string());
         let mask = read_number(&directory.join("block").join(label).join("queue/dma_alignment"));
         let align = usize::try_from(mask.unwrap_or(511)).unwrap_or(511) + 1;
-        let attached = fs::read_to_string(directory.join("dh_state")).unwrap_or_default();
-        let handler = match attached.trim() {
-            "" | "detached" => None,
-            name => fs::write(directory.join("dh_state"), "detach").ok().map(|()| name.to_owned()),
-        };
         Ok(Self {
             label: label.to_owned(),
             file: Arc::new(file),
@@ -90,7 +105,24 @@ impl Disk {
             align,
             block_size,
             cut: Mutex::default(),
-            handler,
+        })
+    }
+
+    fn state_of_cut(&self) -> MutexGuard<'_, Cut> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the last cut: what is sent later belongs behind it.
+    pub(super) fn cuts(&self) -> u64 {
+        self.state_of_cut().number
+    }
+
+    /// Notes that the kernel gets something; `None` where the disk was cut since that number.
+    pub(super) fn begin(self: &Arc<Self>, number: u64) -> Option<Out> {
+        let mut cut = self.state_of_cut();
+        (cut.number == number).then(|| {
+            cut.out += 1;
+            Out(Arc::clone(self))
         })
     }
 
@@ -120,12 +152,13 @@ impl Disk {
         }
     }
 
-    /// Has the kernel send nothing more down this path, copies that it would repeat by itself
-    /// included, until the hold is dropped and [`mend`](Self::mend) is called; `None` where that
-    /// cannot be. A device that is gone sends nothing; one that somebody else has set offline stays
-    /// so.
+    /// Has the kernel send nothing more down this path, until the hold is dropped and
+    /// [`mend`](Self::mend) is called: nothing that waits in a queue of ours or of the block layer,
+    /// and no copy of what the kernel would repeat by itself; `None` where that cannot be. A device
+    /// that is gone sends nothing; one that somebody else has set offline stays so.
     pub(super) fn cut(self: &Arc<Self>) -> Option<Hold> {
-        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut = self.state_of_cut();
+        cut.number += 1;
         let quiet = match self.state() {
             Ok(state) => match state.as_str() {
                 "offline" | "transport-offline" | "cancel" | "deleted" => true,
@@ -141,10 +174,11 @@ impl Disk {
         quiet.then(|| Hold(Arc::clone(self)))
     }
 
-    /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held.
+    /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
+    /// kernel has something that was sent before it and might be repeated.
     pub(super) fn mend(&self) {
-        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        if !cut.ours || cut.holds > 0 {
+        let mut cut = self.state_of_cut();
+        if !cut.ours || cut.holds > 0 || cut.out > 0 {
             return;
         }
         match self.set_state("running") {
@@ -170,27 +204,41 @@ impl Disk {
         }
     }
 
-    /// Gives the disk back as we found it.
+    /// Gives the disk back as we found it; where something is still out, when that has come back.
     pub(super) fn give_back(&self) {
         self.mend();
-        if let Some(handler) = &self.handler {
-            // Where the device is gone there is nothing to give back.
-            let _ = fs::write(self.directory.join("dh_state"), handler);
-        }
     }
 
     /// Lets blocks go, or makes them zeroes. It waits.
     pub(super) fn deallocate(&self, what: Deallocate, offset: u64, length: u64) -> io::Result<()> {
-        // What the block layer makes of these modes: linux block/fops.c, blkdev_fallocate.
-        let keep = FallocateFlags::KEEP_SIZE;
-        let mode = match what {
-            Deallocate::Discard => {
-                FallocateFlags::PUNCH_HOLE | keep | FallocateFlags::NO_HIDE_STALE
+        // What the block layer makes of these modes: linux block/fops.c, blkdev_fallocate. A
+        // discard is none of them.
+        let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match what {
+            Deallocate::Discard => discard(&*self.file, offset, length),
+            Deallocate::Zero { unmap } => {
+                let unmapped = if unmap {
+                    rustix::fs::fallocate(&*self.file, hole, offset, length)
+                } else {
+                    Err(Errno::OPNOTSUPP)
+                };
+                match unmapped {
+                    // The disk cannot make zeroes by letting go: they are written.
+                    Err(Errno::OPNOTSUPP) => {
+                        Ok(rustix::fs::fallocate(&*self.file, zero, offset, length)?)
+                    }
+                    other => Ok(other?),
+                }
             }
-            Deallocate::Zero { unmap: true } => FallocateFlags::PUNCH_HOLE | keep,
-            Deallocate::Zero { unmap: false } => FallocateFlags::ZERO_RANGE | keep,
-        };
-        Ok(rustix::fs::fallocate(&*self.file, mode, offset, length)?)
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Nothing is out and no cut is held: they keep the disk.
+        self.mend();
     }
 }
 
@@ -237,7 +285,6 @@ pub(super) mod tests {
         // An ordinary file: what O_DIRECT needs, a tmpfs may not have.
         let file = fs::File::options().read(true).write(true).open(folder.path().join("sdq"));
         let directory = folder.path().join("bus/scsi/devices/1:0:0:0");
-        let handler = fs::read_to_string(directory.join("dh_state")).unwrap();
         Arc::new(Disk {
             label: "sdq".to_owned(),
             file: Arc::new(file.unwrap().into()),
@@ -245,7 +292,6 @@ pub(super) mod tests {
             align: 4,
             block_size: 512,
             cut: Mutex::default(),
-            handler: Some(handler.trim().to_owned()),
         })
     }
 
@@ -271,6 +317,37 @@ pub(super) mod tests {
         fs::write(directory.join("state"), "offline").unwrap();
         disk.mend();
         assert_eq!(read(&directory.join("state")), "offline", "that was not us");
+    }
+
+    /// A deallocation in the queue, or an operation that waits for a reset: it would land after what
+    /// the reset has made way for.
+    #[test]
+    fn what_had_not_begun_when_the_path_was_cut_never_does() {
+        let (folder, _) = tree("running", "alua");
+        let disk = open(&folder);
+        let sent = disk.cuts();
+        let hold = disk.cut().unwrap();
+        assert!(disk.begin(sent).is_none());
+        assert!(hold.is_idle());
+        let out = disk.begin(disk.cuts()).unwrap();
+        assert!(!hold.is_idle());
+        drop(out);
+        assert!(hold.is_idle());
+    }
+
+    /// The kernel repeats by itself what it gets no answer to, on a disk that is running.
+    #[test]
+    fn a_path_is_not_mended_before_all_of_it_has_come_back() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        let out = disk.begin(disk.cuts()).unwrap();
+        drop(disk.cut().unwrap());
+        disk.mend();
+        disk.give_back();
+        drop(disk);
+        assert_eq!(read(&directory.join("state")), "offline");
+        drop(out);
+        assert_eq!(read(&directory.join("state")), "running", "nobody else does it");
     }
 
     #[test]

@@ -20,8 +20,11 @@
 //!
 //! ABORT TASK and the end of a nexus cannot be asked of Linux. LOGICAL UNIT RESET can, through
 //! another path (ioctl `SG_SCSI_RESET`, a device reset that does not escalate). Before it the lost
-//! path is set offline, so that the SCSI layer does not itself send again what the reset has ended;
-//! it is set running again before the path is next probed.
+//! path is set offline, so that the SCSI layer does not itself send again what the reset has ended,
+//! and everything that was sent down it has to come back: the reset ends what has reached the
+//! target, and what an adapter or a socket still holds could reach it later. A path that hangs gives
+//! its commands back when the initiator gives up (for iSCSI when no NOP-Out was answered); until then
+//! its writes wait. The path is set running again before it is next probed.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,5 @@
 //! Reads, writes and flushes of open files through io_uring, with the memory that they need, and
-//! the one ioctl of this crate. All `unsafe` of the crate is here.
+//! the two ioctls of this crate. All `unsafe` of the crate is here.
 //!
 //! # Why it is sound
 //!
@@ -213,6 +213,17 @@ pub(super) fn reset_unit(disk: impl AsFd) -> io::Result<()> {
     // SAFETY: the ioctl reads one int at the address, which lives across the call (linux
     // include/scsi/sg.h; drivers/scsi/scsi_error.c, scsi_ioctl_reset).
     let result = unsafe { libc::ioctl(disk.as_fd().as_raw_fd(), SG_SCSI_RESET, &raw mut what) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+const BLKDISCARD: libc::c_ulong = 0x1277;
+
+/// Lets blocks of an open disk go, from and for so many bytes.
+pub(super) fn discard(disk: impl AsFd, offset: u64, length: u64) -> io::Result<()> {
+    let range = [offset, length];
+    // SAFETY: the ioctl reads two numbers of 64 bits at the address, which live across the call
+    // (linux block/ioctl.c, blk_ioctl_discard).
+    let result = unsafe { libc::ioctl(disk.as_fd().as_raw_fd(), BLKDISCARD, range.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -42,7 +42,7 @@ impl PathIo for LinuxPath {
 
     fn cut(&mut self) -> Option<Cut> {
         let disk = Arc::clone(&self.disk);
-        Some(Box::new(move || Some(Box::new(disk.cut()?) as CutHold)))
+        Some(Box::new(move || Some(Box::new(disk.cut()?) as Box<dyn CutHold>)))
     }
 
     fn close(&mut self, _back: &Back) -> bool {

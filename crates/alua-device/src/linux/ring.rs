@@ -1,5 +1,12 @@
 //! The data of all paths of a unit: one io_uring, on the engine's thread.
 //!
+//! # A reset comes after what it is to end
+//!
+//! A reset ends the commands that have reached the device server. So the lost path is cut first
+//! ([`crate::path::PathIo::cut`]), and the reset waits until everything that the kernel had of it
+//! has come back ([`CutHold::is_idle`]); where that takes longer than [`RETURN`] the step has failed,
+//! and the engine asks again.
+//!
 //! # A reset is carried out on an idle unit
 //!
 //! LOGICAL UNIT RESET ends the commands of all nexuses, those of healthy paths too, and a device
@@ -16,14 +23,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use alua_multipath::{IoId, Operation, PathId};
+use alua_multipath::{FenceAnswer, IoId, Operation, PathId};
 
-use super::disk::{Deallocate, Disk};
+use super::disk::{Deallocate, Disk, Out};
 use super::ops::{Kind, Memory, Op, Ops};
 use super::worker::{Failed, Job, Worker, known};
 use crate::inbox::{Back, Reactor};
-use crate::path::{Answer, Command, Cut, Payload, StepId};
+use crate::path::{Answer, Command, Cut, CutHold, Payload, StepId};
 
+/// How long the commands of the lost path may take to come back before the step has failed. With
+/// [`HOLD`] it is less than the engine waits.
+const RETURN: Duration = Duration::from_secs(3);
 /// How long commands of healthy paths may take before a reset is sent all the same.
 const HOLD: Duration = Duration::from_secs(1);
 /// How long the kernel may take to give memory back when a device ends.
@@ -43,12 +53,16 @@ impl Hold {
     }
 }
 
-/// A reset that waits until the unit is idle.
+/// A reset that waits: for the lost path's commands to come back, then until the unit is idle.
 struct Pending {
+    id: StepId,
     of: Option<PathId>,
+    cuts: Vec<Box<dyn CutHold>>,
+    /// New commands are kept: it is the unit that is waited for.
+    holds: bool,
     until: Instant,
     worker: Arc<Worker>,
-    job: Job,
+    back: Back,
 }
 
 /// Whose an operation is.
@@ -59,6 +73,10 @@ pub(super) struct Owner {
     back: Back,
     /// What the command gets back where the operation had memory of its own.
     bounced: Option<Payload>,
+    /// [`Disk::cuts`] when it was sent.
+    cuts: u64,
+    /// While the kernel has it.
+    out: Option<Out>,
 }
 
 /// See the [module](self).
@@ -101,7 +119,7 @@ impl SharedRing {
         let length = u64::from(part.blocks) * u64::from(disk.block_size);
         let slow = |what, data| {
             let failed = Failed { io, data, back: back.clone() };
-            worker.give(Job::Deallocate { what, offset, length, failed });
+            worker.give(Job::Deallocate { what, offset, length, failed, cuts: disk.cuts() });
         };
         let kind = match part.operation {
             Operation::Read => Kind::Read,
@@ -114,13 +132,14 @@ impl SharedRing {
         };
         let (memory, bounced) = memory_for(data, disk.align);
         let (worker, back) = (Arc::clone(worker), back.clone());
-        let owner = Owner { io, path, worker, back, bounced };
+        let cuts = disk.cuts();
+        let owner = Owner { io, path, worker, back, bounced, cuts, out: None };
         let op = Op { file: Arc::clone(&disk.file), kind, offset, memory, owner };
         self.with(|ring| {
             if ring.hold.is_on() {
                 ring.kept.push_back(op);
             } else {
-                ring.ops.start(op);
+                ring.start(op);
             }
         });
     }
@@ -135,15 +154,18 @@ impl SharedRing {
         back: &Back,
     ) {
         self.with(|ring| {
-            let hold = Arc::clone(&ring.hold);
-            let job = Job::Reset { id, cuts, back: back.clone(), hold };
             if ring.pending.is_some() {
                 // One at a time: the engine asks again.
-                return back.step(id, alua_multipath::FenceAnswer::Failed);
+                return back.step(id, FenceAnswer::Failed);
             }
-            ring.hold.0.store(true, Ordering::SeqCst);
-            let (worker, until) = (Arc::clone(worker), Instant::now() + HOLD);
-            ring.pending = Some(Pending { of, until, worker, job });
+            let cuts: Option<Vec<_>> = cuts.into_iter().map(|cut| cut()).collect();
+            let Some(cuts) = cuts else {
+                tracing::warn!("the lost path cannot be set offline: no reset");
+                return back.step(id, FenceAnswer::Failed);
+            };
+            let (worker, back) = (Arc::clone(worker), back.clone());
+            let until = Instant::now() + RETURN;
+            ring.pending = Some(Pending { id, of, cuts, holds: false, until, worker, back });
             ring.advance();
         });
     }
@@ -202,6 +224,16 @@ fn payload_of(memory: Memory, bounced: Option<Payload>) -> Payload {
 }
 
 impl Ring {
+    /// Gives an operation to the kernel, unless its path was cut since it was sent.
+    fn start(&mut self, mut op: Op<Owner>) {
+        op.owner.out = op.owner.worker.disk.begin(op.owner.cuts);
+        if op.owner.out.is_some() {
+            return self.ops.start(op);
+        }
+        let Op { memory, owner: Owner { io, back, bounced, .. }, .. } = op;
+        back.io(io, Answer::NotSubmitted, payload_of(memory, bounced));
+    }
+
     /// Hands back what has completed.
     fn complete(&mut self) {
         for (op, result) in self.ops.completed() {
@@ -210,7 +242,8 @@ impl Ring {
                 (Memory::Room { length, .. } | Memory::Data { length, .. }, _) => *length,
                 (Memory::None, _) => 0,
             };
-            let Owner { io, worker, back, bounced, .. } = owner;
+            let Owner { io, worker, back, bounced, out, .. } = owner;
+            drop(out);
             let data = payload_of(memory, bounced);
             match usize::try_from(result) {
                 Ok(done) if done == wanted || kind == Kind::Sync => {
@@ -227,20 +260,40 @@ impl Ring {
         }
     }
 
+    /// Ends the wait of a reset.
+    fn go(&mut self) {
+        let Some(Pending { id, cuts, holds, worker, back, .. }) = self.pending.take() else {
+            return;
+        };
+        if !holds {
+            tracing::debug!("the lost path does not give its commands back: no reset");
+            return back.step(id, FenceAnswer::Failed);
+        }
+        let hold = Arc::clone(&self.hold);
+        worker.give(Job::Reset { id, cuts, back, hold });
+    }
+
     /// Lets a reset go that has waited for this, and commands that have waited for a reset.
     fn advance(&mut self) {
+        let now = Instant::now();
+        if let Some(pending) = &mut self.pending
+            && !pending.holds
+            && pending.cuts.iter().all(|cut| cut.is_idle())
+        {
+            (pending.holds, pending.until) = (true, now + HOLD);
+            self.hold.0.store(true, Ordering::SeqCst);
+        }
         if let Some(pending) = &self.pending {
+            let late = pending.until <= now;
             let of = pending.of;
-            let idle = self.ops.owners().all(|owner| Some(owner.path) == of);
-            if (idle || pending.until <= Instant::now())
-                && let Some(Pending { worker, job, .. }) = self.pending.take()
-            {
-                worker.give(job);
+            let idle = || self.ops.owners().all(|owner| Some(owner.path) == of);
+            if late || (pending.holds && idle()) {
+                self.go();
             }
         }
         if !self.hold.is_on() {
-            for op in self.kept.drain(..) {
-                self.ops.start(op);
+            while let Some(op) = self.kept.pop_front() {
+                self.start(op);
             }
         }
     }

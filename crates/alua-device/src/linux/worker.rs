@@ -17,7 +17,7 @@ use super::disk::{Deallocate, Disk};
 use super::ops::reset_unit;
 use super::ring::Hold;
 use crate::inbox::Back;
-use crate::path::{Answer, ControlAnswer, ControlCommand, Cut, CutHold, Payload, StepId};
+use crate::path::{Answer, ControlAnswer, ControlCommand, CutHold, Payload, StepId};
 
 /// Time limit of the TEST UNIT READY that explains an error, in milliseconds.
 const ASK_MS: u32 = 5_000;
@@ -37,7 +37,7 @@ pub(super) enum Job {
     Ask,
     Reset {
         id: StepId,
-        cuts: Vec<Cut>,
+        cuts: Vec<Box<dyn CutHold>>,
         back: Back,
         hold: Arc<Hold>,
     },
@@ -51,6 +51,8 @@ pub(super) enum Job {
         offset: u64,
         length: u64,
         failed: Failed,
+        /// [`Disk::cuts`] when it was sent.
+        cuts: u64,
     },
 }
 
@@ -139,9 +141,15 @@ fn told(errno: i32, disk: &Disk) -> Option<Summary> {
     }
 }
 
-fn deallocate(disk: &Disk, job: Job, failures: &Mutex<Vec<Asked>>, ask: &Sender<Job>) {
-    let Job::Deallocate { what, offset, length, failed } = job else { return };
+fn deallocate(disk: &Arc<Disk>, job: Job, failures: &Mutex<Vec<Asked>>, ask: &Sender<Job>) {
+    let Job::Deallocate { what, offset, length, failed, cuts } = job else { return };
+    // What had not begun when the path was cut never does.
+    let Some(out) = disk.begin(cuts) else {
+        failed.back.io(failed.io, Answer::NotSubmitted, failed.data);
+        return;
+    };
     let done = disk.deallocate(what, offset, length);
+    drop(out);
     match done {
         Ok(()) => failed.back.io(failed.io, Answer::GOOD, failed.data),
         // A discard is a hint.
@@ -175,7 +183,9 @@ impl Hand {
             Job::Control(command, _, back) => self.control(command, &back),
             Job::Ask => self.ask(),
             Job::Reset { id, cuts, back, hold } => {
-                let answer = self.reset(cuts);
+                let answer = self.reset();
+                // They last until the reset is done.
+                drop(cuts);
                 hold.release();
                 back.step(id, answer);
             }
@@ -251,13 +261,7 @@ impl Hand {
         true
     }
 
-    fn reset(&self, cuts: Vec<Cut>) -> FenceAnswer {
-        // They last until the reset is done.
-        let cuts: Option<Vec<CutHold>> = cuts.into_iter().map(|cut| cut()).collect();
-        let Some(_cuts) = cuts else {
-            tracing::warn!(path = self.disk.label, "the lost path cannot be set offline: no reset");
-            return FenceAnswer::Failed;
-        };
+    fn reset(&self) -> FenceAnswer {
         match reset_unit(&*self.disk.file) {
             Ok(()) => FenceAnswer::Done,
             Err(error) => {
@@ -289,6 +293,32 @@ mod tests {
 
     use super::super::disk::tests::{open, tree};
     use super::*;
+    use crate::inbox::Message;
+
+    /// The reset that came meanwhile has proved nothing about it.
+    #[test]
+    fn a_deallocation_that_waits_when_the_path_is_cut_is_not_done() {
+        let (folder, _) = tree("running", "alua");
+        let disk = open(&folder);
+        let asks = Mutex::new(Vec::new());
+        let (ask, _jobs) = channel();
+        let back = Back::new().unwrap();
+        let mut done = Vec::new();
+        for (cut_before, expected) in [(true, Answer::NotSubmitted), (false, Answer::GOOD)] {
+            let cuts = disk.cuts();
+            if cut_before {
+                drop(disk.cut());
+            }
+            let failed = Failed { io: IoId::from_bits(7), data: Payload::None, back: back.clone() };
+            let what = Deallocate::Zero { unmap: true };
+            let job = Job::Deallocate { what, offset: 0, length: 4096, failed, cuts };
+            deallocate(&disk, job, &asks, &ask);
+            back.take(&mut done);
+            let [Message::Io(_, answer, _)] = &done[..] else { panic!("{}", done.len()) };
+            assert_eq!(*answer, expected, "{cut_before}");
+            done.clear();
+        }
+    }
 
     /// A disk that was removed refuses writes with ENOSPC, which must not reach a client.
     #[test]
