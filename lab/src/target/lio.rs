@@ -276,6 +276,8 @@ fn set_up_unit(stand: &Stand, number: usize) -> Result<()> {
         write(&folder.join("wwn/vpd_unit_serial"), &serial)?;
     }
     write(&folder.join("enable"), "1")?;
+    // UNMAP, which makes holes in the file.
+    write(&folder.join("attrib/emulate_tpu"), "1")?;
     for group in &stand.unit.groups {
         let folder = group_folder(&stand.name, group.id);
         make(&folder)?;
