@@ -299,7 +299,10 @@ static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 	smp_store_release(&sdev->handler_data, path);
 }
 
-/* Process context, device lock held: the SCSI core read INQUIRY and the VPD pages again. */
+/*
+ * Process context, device lock held: the SCSI core read the VPD pages again. INQUIRY data, and TPGS with
+ * them, are still those of the scan: another TPGS is seen when the device was deleted and found again.
+ */
 static void alua_rescan(struct scsi_device *sdev)
 {
 	int result = ALUA_RESCAN_MOVE;
