@@ -4,7 +4,8 @@
  * about ALUA; each carries out what the Rust half says.
  *
  * Locks, outer before inner:
- *   alua_units_lock   mutex: the list of units; paths join and leave
+ *   alua_units_lock   mutex: the list of units; paths join and leave. Memory is got under it without
+ *                     I/O (memalloc_noio_save()): a work of WQ_MEM_RECLAIM can wait for it
  *   unit->lock        spinlock, interrupts off: the Rust half's state, and all else in the unit
  *
  * Lifetimes: a unit is held by each of its paths, by its queued work and by each command that runs
