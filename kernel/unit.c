@@ -160,7 +160,7 @@ static void alua_unit_work(struct work_struct *work)
 static void alua_unit_label(struct alua_unit *unit, struct scsi_device *sdev)
 {
 	static const char * const kinds[] = { "", "t10", "eui", "naa", "name", "uuid" };
-	u8 name[ALUA_NAME_BYTES];
+	u8 name[ALUA_NAME_BYTES] = { 0 };
 	struct alua_unit_view view;
 	u8 length = alua_rs_unit_name(unit->core, name);
 
