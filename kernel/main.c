@@ -110,6 +110,22 @@ static void alua_log_attach(struct scsi_device *sdev, const struct alua_page *pa
 								    "names no target port group");
 }
 
+/* Why a path could not join a unit, as SCSI_DH_*. */
+static int alua_join_result(int err)
+{
+	switch (err) {
+	case 0:
+		return SCSI_DH_OK;
+	case -ENOMEM:
+		return SCSI_DH_NOMEM;
+	case -ENOSPC:
+		/* The unit has as many paths as it can. */
+		return SCSI_DH_RES_TEMP_UNAVAIL;
+	default:
+		return SCSI_DH_IO;
+	}
+}
+
 /* Process context, no lock. Gives SCSI_DH_*. */
 static int alua_attach(struct scsi_device *sdev)
 {
@@ -131,13 +147,13 @@ static int alua_attach(struct scsi_device *sdev)
 	if (!path)
 		goto out;
 	path->sdev = sdev;
-	if (alua_path_join(path, &page)) {
+	err = alua_join_result(alua_path_join(path, &page));
+	if (err != SCSI_DH_OK) {
 		kfree(path);
 		goto out;
 	}
 	alua_log_attach(sdev, &page, path->unit);
 	smp_store_release(&sdev->handler_data, path);
-	err = SCSI_DH_OK;
 out:
 	alua_page_put(&page);
 	return err;
@@ -285,13 +301,19 @@ static int alua_set_params(struct scsi_device *sdev, const char *params)
 static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 {
 	struct alua_path *path = kzalloc(sizeof(*path), GFP_KERNEL);
+	int err;
 
 	if (!path)
 		return;
 	path->sdev = sdev;
 	alua_leave(sdev);
-	if (alua_path_join(path, page)) {
+	WRITE_ONCE(sdev->access_state, ALUA_ACCESS_UNKNOWN);
+	err = alua_path_join(path, page);
+	if (err) {
 		/* It stays as one without a handler, but for its name. */
+		sdev_printk(KERN_ERR, sdev,
+			    "alua: no unit takes this path (error %d): its state is unknown and I/O passes; rescan the device to try again\n",
+			    err);
 		kfree(path);
 		return;
 	}
