@@ -3,8 +3,8 @@
  * The border to the Rust half: structures, numbers, entry points. rust/src/abi.rs is the same in
  * Rust, and a test compares the two.
  *
- * Every function that takes a unit is called with unit->lock held and interrupts off. None sleeps,
- * allocates or calls back.
+ * Every function that takes a unit is called with unit->lock held and interrupts off, or before the
+ * unit is in a list and anybody else can know it. None sleeps, allocates or calls back.
  */
 #ifndef ALUA_RS_H
 #define ALUA_RS_H
@@ -189,7 +189,7 @@ bool alua_rs_unit_init(void *block, u16 groups, u16 paths, const u8 *page, size_
 		       u8 tpgs, const struct alua_config *config);
 bool alua_rs_sense_matters(u8 key, u8 asc, u8 ascq);
 
-/* With a unit: unit->lock held. */
+/* With a unit: unit->lock held, or the unit not yet in the list. name: ALUA_NAME_BYTES, initialised. */
 bool alua_rs_unit_grow(void *unit, void *block, u16 groups, u16 paths);
 bool alua_rs_unit_is(const void *unit, const u8 *page, size_t length);
 int alua_rs_path_add(void *unit, const u8 *page, size_t length, u64 now, u16 *place);

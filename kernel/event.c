@@ -128,14 +128,19 @@ static void alua_event_path(struct alua_unit *unit, struct alua_path *path,
 		    alua_state_name(event->to), text);
 }
 
-/* Only a failure that differs from the last is worth a line. */
+/*
+ * Only a failure that differs from the last is worth a line. Not in the path: where several fail
+ * alike, each look ends on another.
+ */
 static void alua_event_failed(struct alua_unit *unit, const struct alua_cause *cause)
 {
+	struct alua_cause failure = *cause;
 	char text[ALUA_TEXT];
 
-	if (!memcmp(&unit->failure, cause, sizeof(*cause)))
+	failure.path = ALUA_NO_PATH;
+	if (!memcmp(&unit->failure, &failure, sizeof(failure)))
 		return;
-	unit->failure = *cause;
+	unit->failure = failure;
 	alua_cause_text(unit, cause, text, sizeof(text));
 	pr_warn("%s: the states could not be read: %s\n", unit->label, text);
 }

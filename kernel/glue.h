@@ -4,7 +4,8 @@
  * about ALUA; each carries out what the Rust half says.
  *
  * Locks, outer before inner:
- *   alua_units_lock   mutex: the list of units; paths join and leave
+ *   alua_units_lock   mutex: the list of units; paths join and leave. Memory is got under it without
+ *                     I/O (memalloc_noio_save()): a work of WQ_MEM_RECLAIM can wait for it
  *   unit->lock        spinlock, interrupts off: the Rust half's state, and all else in the unit
  *
  * Lifetimes: a unit is held by each of its paths, by its queued work and by each command that runs
@@ -51,7 +52,7 @@ struct alua_unit {
 	u16 groups_max;
 	u16 paths_max;
 	u16 count;			/* of paths */
-	struct alua_cause failure;	/* of the last refresh, as it was logged */
+	struct alua_cause failure;	/* of the last refresh, as it was logged, without its path */
 	struct list_head running;	/* activations: of a known number, */
 	struct list_head later;		/* to be asked for again, */
 	struct list_head ended;		/* and to be told, by unit->work */

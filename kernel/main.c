@@ -61,8 +61,10 @@ void alua_config_get(struct alua_config *config)
 }
 
 /*
- * The path of a device with its unit locked, or NULL with nothing locked. Under rcu_read_lock(),
- * which keeps both from being freed; the lock tells whether the path is still in the unit.
+ * The path of a device with its unit locked, or NULL with nothing locked: then the device is between
+ * two units (alua_move()), or could not be put into another. Under rcu_read_lock(), which keeps both
+ * from being freed, for a path leaves its unit only when handler_data does not lead to it any more;
+ * the lock tells whether it is still in the unit.
  */
 static struct alua_path *alua_path_lock(struct scsi_device *sdev, unsigned long *flags)
 {
@@ -108,6 +110,22 @@ static void alua_log_attach(struct scsi_device *sdev, const struct alua_page *pa
 								    "names no target port group");
 }
 
+/* Why a path could not join a unit, as SCSI_DH_*. */
+static int alua_join_result(int err)
+{
+	switch (err) {
+	case 0:
+		return SCSI_DH_OK;
+	case -ENOMEM:
+		return SCSI_DH_NOMEM;
+	case -ENOSPC:
+		/* The unit has as many paths as it can. */
+		return SCSI_DH_RES_TEMP_UNAVAIL;
+	default:
+		return SCSI_DH_IO;
+	}
+}
+
 /* Process context, no lock. Gives SCSI_DH_*. */
 static int alua_attach(struct scsi_device *sdev)
 {
@@ -129,30 +147,39 @@ static int alua_attach(struct scsi_device *sdev)
 	if (!path)
 		goto out;
 	path->sdev = sdev;
-	if (alua_path_join(path, &page)) {
+	err = alua_join_result(alua_path_join(path, &page));
+	if (err != SCSI_DH_OK) {
 		kfree(path);
 		goto out;
 	}
 	alua_log_attach(sdev, &page, path->unit);
-	WRITE_ONCE(sdev->handler_data, path);
-	err = SCSI_DH_OK;
+	smp_store_release(&sdev->handler_data, path);
 out:
 	alua_page_put(&page);
 	return err;
 }
 
-/* Process context, from the release of the device. */
-static void alua_detach(struct scsi_device *sdev)
+/*
+ * Takes a device out of its unit, if it has one. Process context. handler_data is cleared first: the
+ * unit of the last path is freed a grace period after it was left, and who finds the path after that
+ * would use it.
+ */
+static void alua_leave(struct scsi_device *sdev)
 {
 	struct alua_path *path = sdev->handler_data;
 
-	WRITE_ONCE(sdev->handler_data, NULL);
-	sdev->access_state = SCSI_ACCESS_STATE_OPTIMAL;
-	/* A device that could not be put into another unit has none. */
 	if (!path)
 		return;
+	WRITE_ONCE(sdev->handler_data, NULL);
 	alua_path_leave(path);
 	kfree_rcu(path, rcu);
+}
+
+/* Process context, from the release of the device. */
+static void alua_detach(struct scsi_device *sdev)
+{
+	alua_leave(sdev);
+	sdev->access_state = SCSI_ACCESS_STATE_OPTIMAL;
 }
 
 /* Any context, interrupts on or off: the midlayer asks for every CHECK CONDITION. */
@@ -209,10 +236,13 @@ static blk_status_t alua_prep_fn(struct scsi_device *sdev, struct request *req)
 	return gate == ALUA_GATE_HOLD ? BLK_STS_AGAIN : BLK_STS_IOERR;
 }
 
-/* Process context. fn is called exactly once, here or later by the unit's work; NULL from sysfs. */
+/*
+ * Process context. fn is called exactly once, here or later by the unit's work; NULL from sysfs. A
+ * device between two units is to be asked again later.
+ */
 static int alua_activate(struct scsi_device *sdev, activate_complete fn, void *data)
 {
-	struct alua_activation answer = { .kind = ALUA_ACT_DONE, .result = SCSI_DH_NOTCONN };
+	struct alua_activation answer = { .kind = ALUA_ACT_DONE, .result = SCSI_DH_RETRY };
 	struct alua_wait *wait = kmalloc(sizeof(*wait), GFP_NOIO);
 	struct alua_path *path;
 	unsigned long flags;
@@ -264,30 +294,37 @@ static int alua_set_params(struct scsi_device *sdev, const char *params)
 	return path ? 0 : -ENXIO;
 }
 
-/* Makes a new path for a device that belongs to another unit now, or has none. Process context. */
+/*
+ * Makes a new path for a device that belongs to another unit now, or has none. Process context.
+ * In between the device is as one without a handler: I/O passes, sense is the midlayer's.
+ */
 static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 {
-	struct alua_path *old = sdev->handler_data;
 	struct alua_path *path = kzalloc(sizeof(*path), GFP_KERNEL);
+	int err;
 
 	if (!path)
 		return;
 	path->sdev = sdev;
-	if (old)
-		alua_path_leave(old);
-	if (alua_path_join(path, page)) {
-		/* Without a unit the device is as one without a handler, but for its name. */
+	alua_leave(sdev);
+	WRITE_ONCE(sdev->access_state, ALUA_ACCESS_UNKNOWN);
+	err = alua_path_join(path, page);
+	if (err) {
+		/* It stays as one without a handler, but for its name. */
+		sdev_printk(KERN_ERR, sdev,
+			    "alua: no unit takes this path (error %d): its state is unknown and I/O passes; rescan the device to try again\n",
+			    err);
 		kfree(path);
-		path = NULL;
-	} else {
-		alua_log_attach(sdev, page, path->unit);
+		return;
 	}
-	WRITE_ONCE(sdev->handler_data, path);
-	if (old)
-		kfree_rcu(old, rcu);
+	alua_log_attach(sdev, page, path->unit);
+	smp_store_release(&sdev->handler_data, path);
 }
 
-/* Process context, device lock held: the SCSI core read INQUIRY and the VPD pages again. */
+/*
+ * Process context, device lock held: the SCSI core read the VPD pages again. INQUIRY data, and TPGS with
+ * them, are still those of the scan: another TPGS is seen when the device was deleted and found again.
+ */
 static void alua_rescan(struct scsi_device *sdev)
 {
 	int result = ALUA_RESCAN_MOVE;

@@ -4,6 +4,7 @@
  */
 #define pr_fmt(fmt) "alua: " fmt
 
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "glue.h"
@@ -159,7 +160,7 @@ static void alua_unit_work(struct work_struct *work)
 static void alua_unit_label(struct alua_unit *unit, struct scsi_device *sdev)
 {
 	static const char * const kinds[] = { "", "t10", "eui", "naa", "name", "uuid" };
-	u8 name[ALUA_NAME_BYTES];
+	u8 name[ALUA_NAME_BYTES] = { 0 };
 	struct alua_unit_view view;
 	u8 length = alua_rs_unit_name(unit->core, name);
 
@@ -294,9 +295,13 @@ static int alua_unit_add(struct alua_unit *unit, struct alua_path *path,
 	return result == ALUA_ADD_OTHER ? -EINVAL : err;
 }
 
-/* Finds or makes the unit of a path and puts the path into it. May sleep. */
+/*
+ * Finds or makes the unit of a path and puts the path into it. May sleep. Memory is got without I/O:
+ * the end of a command of ours can wait for the lock (alua_path_leave()), and reclaim for the command.
+ */
 int alua_path_join(struct alua_path *path, const struct alua_page *page)
 {
+	unsigned int noio = memalloc_noio_save();
 	struct alua_unit *unit;
 	int err = -ENOMEM;
 
@@ -313,6 +318,7 @@ int alua_path_join(struct alua_path *path, const struct alua_page *page)
 		}
 	}
 	mutex_unlock(&alua_units_lock);
+	memalloc_noio_restore(noio);
 	return err;
 }
 

@@ -92,7 +92,7 @@ pub fn hosts_of(driver: &str) -> Result<Vec<u32>> {
     Ok(hosts)
 }
 
-/// Lets the kernel read INQUIRY and VPD pages again; its device handler starts anew.
+/// Lets the kernel read the VPD pages again; its device handler starts anew.
 ///
 /// # Errors
 ///

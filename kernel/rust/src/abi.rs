@@ -137,7 +137,7 @@ pub struct AluaCause {
 /// A state that is not known.
 pub const ALUA_UNKNOWN: u8 = 0xff;
 /// What `sdev->access_state` holds while the state is not known: a value that SPC reserves, so that
-/// sysfs answers with an error and not with "active/optimized".
+/// sysfs says "unknown" and not "active/optimized".
 pub const ALUA_ACCESS_UNKNOWN: u8 = 0x05;
 /// No path.
 pub const ALUA_NO_PATH: u16 = 0xffff;

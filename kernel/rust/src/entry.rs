@@ -5,7 +5,8 @@
 //! The same holds for all of them, so it is said once.
 //!
 //! - `unit` comes from [`alua_rs_unit_init`] or [`alua_rs_unit_grow`], its block was not freed, and
-//!   the caller holds the unit's lock: nothing else uses the block during the call.
+//!   the caller holds the unit's lock, or nobody else knows the unit yet: nothing else uses the block
+//!   during the call.
 //! - A pointer with a length leads to that many readable bytes, or the length is 0.
 //! - A pointer to a structure of [`crate::abi`] leads to one, writable where it is an answer; C
 //!   reads only the answers of calls that gave something.
@@ -64,7 +65,7 @@ pub extern "C" fn alua_rs_unit_bytes(groups: u16, paths: u16) -> usize {
     unit::bytes(groups, paths)
 }
 
-/// What a device says of itself. No lock, any context (the glue: under RCU, over the page).
+/// What a device says of itself. No lock, any context (the glue: over its own copy of the page).
 ///
 /// # Safety
 /// See the module.

@@ -117,6 +117,9 @@ fn hash(name: &UnitName) -> u32 {
 
 /// The longest pause between two reports that attentions ask for.
 const SPACING_MAX_MS: u32 = 500;
+/// Time limit of each command, that of the C handler (`ALUA_FAILOVER_TIMEOUT`): some targets answer
+/// SET TARGET PORT GROUPS only when the switch is done.
+const COMMAND_TIMEOUT_MS: u32 = 60_000;
 
 /// The core's choices for a device handler.
 fn config(from: &AluaConfig) -> Config {
@@ -129,6 +132,7 @@ fn config(from: &AluaConfig) -> Config {
         // tells of a switch.
         spacing_max_ms: SPACING_MAX_MS,
         reprobe_ms: if from.reprobe_ms == 0 { default.reprobe_ms } else { from.reprobe_ms },
+        command_timeout_ms: COMMAND_TIMEOUT_MS,
         idle_probe_ms: (from.idle_probe_ms != 0).then_some(from.idle_probe_ms),
         optimize: from.optimize != 0,
         ..default

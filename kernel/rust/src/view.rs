@@ -1,7 +1,7 @@
 //! What debugfs shows of a unit. Reading changes nothing but the cached deadline.
 //!
 //! # Safety
-//! As in [`crate::entry`]; the unit's lock is held.
+//! As in [`crate::entry`].
 
 use alua_core::identity::NameKind;
 use alua_core::time::Time;
@@ -111,7 +111,7 @@ fn deadline(group: &Group, now: Time) -> i64 {
     }
 }
 
-/// The unit. Unit lock held.
+/// The unit. Unit lock held, or the unit not yet known to others.
 ///
 /// # Safety
 /// See [`crate::entry`].
@@ -121,13 +121,14 @@ pub unsafe extern "C" fn alua_rs_unit_view(unit: *mut Unit, now: u64, view: *mut
     unsafe { view.write((*unit).view(Time::from_millis(now))) }
 }
 
-/// The name of the unit, into 255 bytes; gives its length. Unit lock held.
+/// The name of the unit, into 255 bytes; gives its length. Unit lock held, or the unit not yet known
+/// to others.
 ///
 /// # Safety
-/// See [`crate::entry`].
+/// See [`crate::entry`]; the 255 bytes are initialised.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn alua_rs_unit_name(unit: *const Unit, name: *mut [u8; NAME_BYTES]) -> u8 {
-    // SAFETY: the caller's promises; the bytes were written before.
+    // SAFETY: the caller's promises.
     unsafe { (*unit).copy_name(&mut *name) }
 }
 

@@ -46,6 +46,23 @@ fn r11_x4_before_the_first_report_sysfs_has_no_state() {
 }
 
 #[test]
+fn every_command_has_the_time_that_the_stock_handler_gives() {
+    let (mut glue, first, second) = two_paths();
+    glue.activate(second);
+    glue.sense(first, 6, 0x3f, 0x0e);
+    let mut kinds = Vec::new();
+    glue.run(|command| {
+        assert_eq!(command.timeout_ms, 60_000);
+        kinds.push(command.cdb[0]);
+        match command.cdb[0] {
+            0x12 => (0, vec![], page(Some(1), 1, Some(1))),
+            _ => (0, vec![], report(&[(1, 0x80), (2, 0x02)])),
+        }
+    });
+    assert!([0x12, 0xa3, 0xa4].iter().all(|kind| kinds.contains(kind)), "{kinds:x?}");
+}
+
+#[test]
 fn x17_e01_a_sense_code_alone_changes_what_sysfs_shows() {
     let (mut glue, first, _) = two_paths();
     assert_eq!(glue.sense(first, 2, 0x04, 0x0a), NEEDS_RETRY);

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use alua_lab::kernel::{self, Handler, Record};
+use alua_lab::kernel::{self, Handler, Log, Record};
 use anyhow::Result;
 
 fn main() -> ExitCode {
@@ -30,12 +30,14 @@ fn main() -> ExitCode {
 fn run(folder: &Path, handler: &str) -> Result<()> {
     let handler = Handler::named(handler)?;
     kernel::prepare()?;
+    // What the kernel says when the handler is loaded counts.
+    let log = Log::open()?;
     handler.load()?;
     for name in fs::read_to_string(folder.join("todo"))?.lines() {
         println!("lab: {name} ...");
         let trace = folder.join("trace");
         let file = trace.exists().then(|| trace.join(name));
-        let record = kernel::run(name, handler, file.as_deref())?;
+        let record = kernel::run(name, handler, file.as_deref(), &log)?;
         let mut line = serde_json::to_string(&record)?;
         line.push('\n');
         let mut file = OpenOptions::new().append(true).create(true).open(folder.join("results"))?;

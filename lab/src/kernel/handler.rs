@@ -1,9 +1,12 @@
 //! The handler under test: loading it, and the kernel's log.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -109,9 +112,27 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// The kernel's log from now on.
+/// The kernel's log from now on. A thread reads along, so that what a long scenario makes the kernel
+/// say is read before it is overwritten.
 #[derive(Debug)]
-pub(crate) struct Log(File);
+pub struct Log(Arc<Mutex<Reader>>);
+
+#[derive(Debug)]
+struct Reader {
+    file: File,
+    records: Records,
+}
+
+/// What was read and not yet asked for.
+#[derive(Default, Debug)]
+struct Records {
+    lines: Vec<String>,
+    next: Option<u64>,
+    lost: u64,
+}
+
+/// How often the thread reads.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Words of lines that no kernel may write.
 const BAD: [&str; 12] = [
@@ -129,43 +150,129 @@ const BAD: [&str; 12] = [
     "general protection",
 ];
 
-impl Log {
-    pub(crate) fn open() -> Result<Self> {
-        const O_NONBLOCK: i32 = 0o4000;
-        let mut log = Self(
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(O_NONBLOCK)
-                .open("/dev/kmsg")
-                .context("/dev/kmsg")?,
-        );
-        log.lines()?;
-        Ok(log)
+/// Whether no kernel may write this line. That a work hogs its processor counts if it is one of ours.
+fn is_bad(line: &str) -> bool {
+    BAD.iter().any(|bad| line.contains(bad))
+        || (line.contains("hogged CPU") && line.contains("alua_"))
+}
+
+impl Records {
+    /// Takes a record of `/dev/kmsg`: `level,sequence,time,flags;line`, then lines of a dictionary.
+    fn take(&mut self, record: &str) {
+        let (head, line) = record.split_once(';').unwrap_or(("", record));
+        if let Some(number) = head.split(',').nth(1).and_then(|number| number.parse::<u64>().ok()) {
+            // Where records were overwritten before they were read, the numbers have a gap.
+            self.lost += self.next.map_or(0, |next| number.saturating_sub(next));
+            self.next = Some(number + 1);
+        }
+        self.lines.push(line.lines().next().unwrap_or_default().to_owned());
     }
 
-    /// The lines since the last call.
-    pub(crate) fn lines(&mut self) -> Result<Vec<String>> {
-        let mut lines = Vec::new();
+    /// What no kernel may write among it, and whether some of it is missing. Forgets it all.
+    fn warnings(&mut self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.lines.drain(..).filter(|line| is_bad(line)).collect();
+        let lost = std::mem::take(&mut self.lost);
+        if lost > 0 {
+            warnings.push(format!(
+                "{lost} records of the kernel's log were lost before they were read"
+            ));
+        }
+        warnings
+    }
+}
+
+impl Reader {
+    /// Reads what there is.
+    fn read(&mut self) -> io::Result<()> {
         let mut record = [0; 8_192];
         loop {
-            match self.0.read(&mut record) {
-                Ok(0) => return Ok(lines),
-                Ok(length) => {
-                    let text = String::from_utf8_lossy(&record[..length]).into_owned();
-                    let line = text.split_once(';').map_or(&*text, |(_, line)| line);
-                    lines.push(line.lines().next().unwrap_or_default().to_owned());
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(lines),
-                // Records were overwritten before they were read.
-                Err(error) if error.raw_os_error() == Some(32) => {}
-                Err(error) => return Err(error.into()),
+            match self.file.read(&mut record) {
+                Ok(0) => return Ok(()),
+                Ok(length) => self.records.take(&String::from_utf8_lossy(&record[..length])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // Records were overwritten before they were read: the next number tells how many.
+                Err(error) if error.raw_os_error() == Some(EPIPE) => {}
+                Err(error) => return Err(error),
             }
         }
     }
+}
 
-    /// The lines since the last call that no kernel may write.
-    pub(crate) fn warnings(&mut self) -> Result<Vec<String>> {
-        let lines = self.lines()?;
-        Ok(lines.into_iter().filter(|line| BAD.iter().any(|bad| line.contains(bad))).collect())
+const EPIPE: i32 = 32;
+
+fn locked(reader: &Mutex<Reader>) -> MutexGuard<'_, Reader> {
+    reader.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Log {
+    /// Opens the log. What was said before does not count.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn open() -> Result<Self> {
+        const O_NONBLOCK: i32 = 0o4000;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(O_NONBLOCK)
+            .open("/dev/kmsg")
+            .context("/dev/kmsg")?;
+        let mut reader = Reader { file, records: Records::default() };
+        reader.read()?;
+        reader.records = Records { next: reader.records.next, ..Records::default() };
+        let reader = Arc::new(Mutex::new(reader));
+        let other = Arc::downgrade(&reader);
+        thread::spawn(move || {
+            // An error comes again where the lines are asked for.
+            while let Some(reader) = other.upgrade() {
+                let _ = locked(&reader).read();
+                drop(reader);
+                thread::sleep(TURN);
+            }
+        });
+        Ok(Self(reader))
+    }
+
+    /// The lines since the last call that no kernel may write, and a line where some were lost.
+    pub(crate) fn warnings(&self) -> Result<Vec<String>> {
+        let mut reader = locked(&self.0);
+        reader.read()?;
+        Ok(reader.records.warnings())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Records;
+
+    fn warnings(records: &[&str]) -> Vec<String> {
+        let mut read = Records::default();
+        for record in records {
+            read.take(record);
+        }
+        read.warnings()
+    }
+
+    #[test]
+    fn a_line_that_no_kernel_may_write_is_seen_and_others_are_not() {
+        let said = warnings(&[
+            "6,10,500,-;sd 2:0:0:0: alua: naa.6001405, group 1, port 1, explicit\n SUBSYSTEM=scsi\n",
+            "4,11,501,-;WARNING: CPU: 0 PID: 7 at kernel/x.c:1\n",
+            "4,12,502,-;workqueue: blk_mq_run_work_fn hogged CPU for >10000us 4 times\n",
+            "4,13,503,-;workqueue: alua_command_work [scsi_dh_alua_rs] hogged CPU for >10000us\n",
+        ]);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].starts_with("WARNING:") && said[1].contains("alua_command_work"));
+    }
+
+    #[test]
+    fn lost_records_are_told_once_with_their_number() {
+        let mut read = Records::default();
+        read.take("6,10,500,-;one\n");
+        read.take("6,14,500,-;five\n");
+        let said = read.warnings();
+        assert!(said.len() == 1 && said[0].starts_with("3 records"), "{said:?}");
+        read.take("6,15,500,-;six\n");
+        assert!(read.warnings().is_empty());
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-pub use handler::{Handler, prepare};
+pub use handler::{Handler, Log, prepare};
 
 /// Something that must hold.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,15 +104,15 @@ pub(crate) fn millis(time: Option<Duration>) -> f64 {
     time.map_or(-1.0, |time| time.as_secs_f64() * 1_000.0)
 }
 
-/// Runs one scenario by its name, and writes what happened to a file if one is given.
+/// Runs one scenario by its name, and writes what happened to a file if one is given. What the kernel's
+/// log says since the scenario before, or since it was opened, counts as this one's.
 ///
 /// # Errors
 ///
 /// There is no such scenario, the kernel's log cannot be read, or the trace cannot be written.
-pub fn run(name: &str, handler: Handler, trace: Option<&Path>) -> Result<Record> {
+pub fn run(name: &str, handler: Handler, trace: Option<&Path>, log: &Log) -> Result<Record> {
     let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == name);
     let scenario = scenario.with_context(|| format!("there is no scenario {name}"))?;
-    let mut log = handler::Log::open()?;
     let start = Instant::now();
     let mut run = Run { handler, record: Record::default() };
     trace.map_or(Ok(()), |_| trace::start())?;

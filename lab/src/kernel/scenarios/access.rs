@@ -1,11 +1,13 @@
 //! Attach, states, sense, identity.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use alua_array::Command;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use super::super::{Run, disk, millis, until};
 use super::{Model, two_controllers};
@@ -355,5 +357,75 @@ pub(super) fn swapped(run: &mut Run) -> Result<()> {
         time.is_some(),
         millis(time),
     );
+    model.take_down()
+}
+
+/// The only path of a unit changes between two units, so that each rescan is the end of one and the
+/// beginning of the other, while the path is asked for activations and reads without a pause.
+pub(super) fn swapped_alone(run: &mut Run) -> Result<()> {
+    const ROUNDS: usize = 30;
+    let model = Model::set_up(
+        "[array]\nname = \"lab\"\n[alua]\ntransition = \"20ms\"\n[[controller]]\nname = \"A\"\n\
+         [[group]]\nid = 1\ncontroller = \"A\"\n[[port]]\nid = 1\ngroup = 1\n\
+         [[unit]]\nname = \"disk\"\nlun = 0\nblocks = 65536\nowner = [\"A\"]\n\
+         [[unit]]\nname = \"other\"\nblocks = 65536\nowner = [\"A\"]\n",
+    )?;
+    settle(&model)?;
+    let path = model.paths[0].hctl.clone();
+    let node = disk::node(&path)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let repeat = |what: Box<dyn Fn() -> bool + Send>| {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            let (mut times, mut failed) = (0_u32, 0_u32);
+            while !stop.load(Ordering::Acquire) {
+                times += 1;
+                failed += u32::from(!what());
+            }
+            (times, failed)
+        })
+    };
+    let askers = [path.clone(), path.clone()]
+        .map(|path| repeat(Box::new(move || disk::activate(&path).is_ok())));
+    let reader = {
+        let node = node.clone();
+        repeat(Box::new(move || disk::read_block(&node, READ).is_ok()))
+    };
+    // Whoever looks holds the lock that leaving and joining need.
+    let onlooker = repeat(Box::new(|| std::fs::read("/sys/kernel/debug/alua/units").is_ok()));
+
+    let mut moved = 0;
+    for round in 0..ROUNDS {
+        let unit = if round % 2 == 0 { "other" } else { "disk" };
+        model.apply(&format!("do = \"map\"\nlun = 0\nunit = \"{unit}\"\nport = 1"))?;
+        thread::sleep(Duration::from_millis((round % 5) as u64 * 10));
+        rescan(&path)?;
+        moved += usize::from(until(SOON, || disk::read_block(&node, READ).is_ok()).is_some());
+    }
+    stop.store(true, Ordering::Release);
+    let mut asked = 0;
+    let mut refused = 0;
+    for asker in askers {
+        let (times, failed) = asker.join().map_err(|_| anyhow!("an asker died"))?;
+        asked += times;
+        refused += failed;
+    }
+    for other in [reader, onlooker] {
+        other.join().map_err(|_| anyhow!("a reader died"))?;
+    }
+    run.check(
+        "S7-7",
+        &format!("the only path of a unit moves to another unit, {ROUNDS} times"),
+        moved == ROUNDS,
+        moved,
+    );
+    run.check(
+        "F08",
+        "each activation that is asked for meanwhile is taken",
+        asked > 0 && refused == 0,
+        format!("{refused} of {asked} were not"),
+    );
+    let state = until(SOON, || disk::access(&path) == "active/optimized");
+    run.check("B24", "and then sysfs shows the path's state", state.is_some(), disk::access(&path));
     model.take_down()
 }

@@ -63,6 +63,11 @@ pub static ALL: &[Scenario] = &[
     newest("rescan-in-flux", "page 83h loses the group for a while", access::rescan_in_flux),
     newest("held-in-queue", "I/O is held in a queue that is needed", access::held_in_queue),
     newest("swapped", "another logical unit comes behind a path", access::swapped),
+    newest(
+        "swapped-alone",
+        "the only path of a unit goes back and forth between two",
+        access::swapped_alone,
+    ),
     newest("refused-header", "the extended header is refused", report::refused_header),
     newest("lying-reports", "reports that are short, grow, or are garbage", report::lying),
     newest("absent-group", "reports do not list the path's group", report::absent_group),

@@ -28,15 +28,23 @@ pub(super) fn build(release: Release) -> Result<PathBuf> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    if !output.status.success() {
-        bail!("the module for {version} does not build:\n{said}");
-    }
-    if let Some(line) = said.lines().find(|line| is_warning(line)) {
-        bail!("building the module for {version} warns: {line}\n{said}");
+    if let Some(why) = complaint(output.status.success(), &said) {
+        // The next build would take the objects as they are, and warn of nothing.
+        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
+        bail!("the module for {version}: {why}\n{said}");
     }
     let file = place.join(FILE);
     println!("kmod: {version}: {} bytes", fs::metadata(&file)?.len());
     Ok(file)
+}
+
+/// What is wrong with a build, if anything is.
+fn complaint(succeeded: bool, said: &str) -> Option<String> {
+    if !succeeded {
+        return Some("it does not build".to_owned());
+    }
+    let line = said.lines().find(|line| is_warning(line))?;
+    Some(format!("building it warns: {line}"))
 }
 
 /// Whether a line of a build is a warning. That BTF is left out where the headers have no vmlinux is
@@ -47,7 +55,7 @@ fn is_warning(line: &str) -> bool {
 }
 
 /// Lays the module's source out with the core's below it, as in a source package for DKMS. What a
-/// former build left is kept.
+/// former build left is kept: one that failed or warned leaves nothing (see [`build`]).
 pub(super) fn package(to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
     let kernel = run::root().join("kernel");
@@ -86,7 +94,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_warning;
+    use super::{complaint, is_warning};
 
     #[test]
     fn a_warning_of_any_tool_is_seen() {
@@ -95,5 +103,12 @@ mod tests {
         assert!(is_warning("WARNING: modpost: missing MODULE_LICENSE()"));
         assert!(!is_warning("  CC [M]  /alua/unit.o"));
         assert!(!is_warning("Skipping BTF generation for x.ko due to unavailability of vmlinux"));
+    }
+
+    #[test]
+    fn a_build_that_fails_or_warns_is_complained_of() {
+        assert!(complaint(true, "  CC [M]  /alua/unit.o\n").is_none());
+        assert!(complaint(true, "  CC [M]\nunit.c:3:1: warning: x\n").is_some());
+        assert!(complaint(false, "").is_some());
     }
 }

@@ -24,7 +24,9 @@ fn text(columns: &[Column]) -> String {
          Made by `cargo xtask lab kernel` and then `cargo xtask lab kernel --page`; not to be edited. \
          The same\nscenarios ran with the stock `scsi_dh_alua` and with ours in otherwise equal guests \
          (QEMU, TCG, 2 CPUs),\nagainst the model array behind `target_core_user`. `yes`: it held; \
-         `NO`: it did not; `-`: the scenario did not\nrun, or did not come so far.\n\n",
+         `NO`: it did not; `-`: the scenario did not\nrun, or did not come so far. Ours was loaded with `reprobe_secs=3`, \
+         so that no scenario waits for the 30 s of\nthe default: what ours finds by looking again it \
+         finds up to ten times later without it.\n\n",
     );
     let of = |counted| -> Vec<&Column> {
         columns.iter().filter(|column| column.counted == counted).collect()
