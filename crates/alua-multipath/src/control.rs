@@ -287,7 +287,7 @@ impl Engine {
     fn watch_optimized(&mut self, now: Time) {
         let Activation::OptimizedLost { after_ms } = self.config.activation else { return };
         let lost = self.class.is_some_and(|class| !class.is_optimized())
-            && self.chosen_by_hand.is_none()
+            && self.by_hand.switched().is_none()
             && self.is_optimized_group_lost();
         if !lost {
             self.activating.lost_since = None;

@@ -13,6 +13,7 @@ use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{self, Group, LogicalUnit};
 
 use crate::action::{Action, ControlId, ControlName, Event, FenceAnswer, FenceId, IoId, PathId};
+use crate::by_hand::{ByHand, Port};
 use crate::config::{Activation, Config, EVENTS_MAX, PATHS_MAX};
 use crate::control::Activating;
 use crate::order::Stripes;
@@ -173,8 +174,7 @@ pub struct Engine {
     pub(crate) referrals: Referrals,
     /// A path is LBA-dependent, and the unit tells which blocks are whose.
     pub(crate) by_lba: bool,
-    /// The only path or group that is used while it works.
-    pub(crate) chosen_by_hand: Option<Switch>,
+    pub(crate) by_hand: ByHand,
     /// Unit attentions seen that tell of a reset, which may have cost a volatile cache.
     pub(crate) resets: u64,
     /// Standings have to be found anew.
@@ -191,15 +191,6 @@ pub struct Engine {
     /// The latest time that was given in.
     pub(crate) last_time: Time,
     pub(crate) counters: Counters,
-}
-
-/// What an administrator switched to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Switch {
-    /// One path.
-    Path(PathId),
-    /// The paths of one target port group.
-    Group(u16),
 }
 
 impl Engine {
@@ -263,7 +254,7 @@ impl Engine {
             held: Vec::with_capacity(2),
             referrals: Referrals::new(),
             by_lba: false,
-            chosen_by_hand: None,
+            by_hand: ByHand::new(places),
             resets: 0,
             stale: true,
             kick: false,
@@ -290,12 +281,15 @@ impl Engine {
         let place = place.ok_or(AddPathError::Full(self.config.limits.paths))?;
         let core = self.unit.add_path(new.identity, now.core()).map_err(AddPathError::Core)?;
         let generation = self.paths[place].generation.wrapping_add(1);
+        let port = self.unit.path(core).and_then(Port::of);
         self.paths[place] = Path {
             core: Some(core),
             traits: new.traits,
             blocks: new.geometry.blocks,
+            by_hand: self.by_hand.is_out(port),
             ..Path::free(generation)
         };
+        self.by_hand.joined(self.paths[place].id(place), port);
         self.verified(place, now);
         self.of_core[core.index()] = Some(place as u16);
         self.core_dirty = true;
@@ -310,6 +304,8 @@ impl Engine {
     pub fn remove_path(&mut self, path: PathId, nexus_ended: bool, now: Time) -> bool {
         let Some(place) = self.place(path) else { return false };
         let Some(core) = self.paths[place].core.take() else { return false };
+        let port = self.unit.path(core).and_then(Port::of);
+        self.by_hand.removed(path, port, self.paths[place].by_hand);
         self.unit.remove_path(core, now.core());
         self.of_core[core.index()] = None;
         self.core_dirty = true;
@@ -430,45 +426,6 @@ impl Engine {
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Time> {
         self.deadline()
-    }
-
-    /// Takes a path out until [`restore_path`](Self::restore_path), whatever its state. Returns
-    /// whether there is such a path.
-    pub fn fail_path(&mut self, path: PathId, now: Time) -> bool {
-        self.set_by_hand(path, true, now)
-    }
-
-    /// Undoes [`fail_path`](Self::fail_path), and forgives what the path did before.
-    pub fn restore_path(&mut self, path: PathId, now: Time) -> bool {
-        self.set_by_hand(path, false, now)
-    }
-
-    fn set_by_hand(&mut self, path: PathId, out: bool, now: Time) -> bool {
-        let Some(place) = self.place(path) else { return false };
-        self.paths[place].by_hand = out;
-        if !out {
-            self.paths[place].strikes = Default::default();
-            self.look_now(place, now);
-        }
-        self.stale = true;
-        self.settle(now);
-        true
-    }
-
-    /// Uses only this path, or this group's paths, while one of them is live; `None` undoes it.
-    /// Returns whether there is such a path or group.
-    pub fn switch(&mut self, to: Option<Switch>, now: Time) -> bool {
-        let known = match to {
-            None => true,
-            Some(Switch::Path(path)) => self.place(path).is_some(),
-            Some(Switch::Group(group)) => self.unit.group(group).is_some(),
-        };
-        if known {
-            self.chosen_by_hand = to;
-            self.stale = true;
-            self.settle(now);
-        }
-        known
     }
 
     /// Asks the array to make a group optimized. The result comes as [`Event::ActivationEnded`].

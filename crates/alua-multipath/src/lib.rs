@@ -34,6 +34,7 @@
 //! | [`fence`], `fencing` | the rule of the stale write, and the steps that keep it |
 //! | [`order`] | overlapping writes |
 //! | `standing` | what each path is good for, and when that changes |
+//! | `by_hand` | what an administrator decided, and for how long that holds |
 //! | [`identity`] | who is behind a path, and how that is known |
 //! | `control` | the driver core's commands, probes, capacity, activation |
 //! | [`referrals`] | which blocks a group has, where that differs |
@@ -41,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod by_hand;
 mod completion;
 pub mod config;
 mod control;
@@ -64,8 +66,9 @@ pub use action::{
     Action, Control, ControlId, ControlKind, Event, FenceAnswer, FenceId, FenceKind, FenceStep,
     IoId, PathId, Send,
 };
+pub use by_hand::{Port, Switch};
 pub use config::{Activation, Config, Limits, NoPath};
-pub use engine::{AddPathError, Counters, Engine, Geometry, NewPath, Switch};
+pub use engine::{AddPathError, Counters, Engine, Geometry, NewPath};
 pub use explain::{PathView, UnitView};
 pub use path::{PathCounters, PathTraits};
 pub use request::{Operation, Request, RequestError, RequestId, SubmitError};
