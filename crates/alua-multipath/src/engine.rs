@@ -14,8 +14,8 @@ use alua_core::unit::{self, Group, LogicalUnit};
 
 use crate::action::{Action, ControlId, ControlName, Event, FenceAnswer, FenceId, IoId, PathId};
 use crate::by_hand::{ByHand, Port};
-use crate::config::{Activation, Config, EVENTS_MAX, PATHS_MAX};
-use crate::control::Activating;
+use crate::config::{Activation, Config, EVENTS_MAX, Limits, PATHS_MAX};
+use crate::control::{Activating, HELD_MAX};
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
 use crate::referrals::Referrals;
@@ -154,7 +154,10 @@ pub struct Engine {
     pub(crate) commands: Table<Command>,
     /// Through the chains of the paths.
     pub(crate) flights: Links,
+    /// At most [`actions_max`].
     pub(crate) actions: VecDeque<Action>,
+    /// Of those, completions.
+    pub(crate) completions: u32,
     pub(crate) events: VecDeque<Event>,
     pub(crate) outlook: Outlook,
     /// The best class that is live.
@@ -168,8 +171,8 @@ pub struct Engine {
     /// The last such look, and what the next one would have waited.
     pub(crate) polled: Option<(Time, u32)>,
     pub(crate) activating: Activating,
-    /// Commands of the driver core that wait until it is known who is behind their path. It has one
-    /// for reports or switches out at a time, and one idle probe.
+    /// Commands of the driver core that wait until it is known who is behind their path: at most
+    /// [`HELD_MAX`].
     pub(crate) held: Vec<(unit::Command, PathId)>,
     pub(crate) referrals: Referrals,
     /// A path is LBA-dependent, and the unit tells which blocks are whose.
@@ -191,6 +194,20 @@ pub struct Engine {
     /// The latest time that was given in.
     pub(crate) last_time: Time,
     pub(crate) counters: Counters,
+}
+
+/// The most actions that wait to be polled, where the shell polls them all after each input but
+/// [`Engine::submit`] and [`Engine::remove_path`], which may come at any time.
+///
+/// Twice the requests are the places of commands. A send holds the place of its command, which does
+/// not come back before it was sent; an ABORT TASK that nobody waits for is about a command that
+/// holds a place, and comes once for each in an input (see `tick`). A completion holds the place of
+/// its request until it is polled (see `submit`). An input takes one part of a read at most. The rest
+/// are, for each path, at most one fence step, one probe, two each of capacity (it is asked anew when
+/// told to be outdated), identity, and the core's own identity; for the unit, the core's report or
+/// switch and its idle probe, each once more where its path failed, and two readings of the referrals.
+const fn actions_max(limits: &Limits) -> usize {
+    limits.requests as usize * (2 + 2 + 1) + limits.paths as usize * 8 + 8
 }
 
 impl Engine {
@@ -221,7 +238,7 @@ impl Engine {
         let groups = vec![Group::default(); usize::from(limits.groups)].into_boxed_slice();
         let paths = vec![unit::Path::default(); usize::from(limits.paths)].into_boxed_slice();
         let places = usize::from(limits.paths);
-        let actions = places * 8 + limits.requests as usize * 2;
+        let actions = actions_max(&limits);
         Self {
             unit: LogicalUnit::new(name, managed, config.core, groups, paths),
             geometry,
@@ -243,6 +260,7 @@ impl Engine {
             commands: Table::new(commands),
             flights: Links::new(commands),
             actions: VecDeque::with_capacity(actions),
+            completions: 0,
             events: VecDeque::with_capacity(EVENTS_MAX),
             outlook: Outlook::Nothing,
             class: None,
@@ -251,7 +269,7 @@ impl Engine {
             poll: None,
             polled: None,
             activating: Activating::default(),
-            held: Vec::with_capacity(2),
+            held: Vec::with_capacity(HELD_MAX),
             referrals: Referrals::new(),
             by_lba: false,
             by_hand: ByHand::new(places),
@@ -336,6 +354,9 @@ impl Engine {
                 return Err(SubmitError::OutOfRange);
             }
         }
+        if self.completions + self.requests.len() as u32 >= self.config.limits.requests {
+            return Err(SubmitError::Full);
+        }
         let key = self.admit(request, now).ok_or(SubmitError::Full)?;
         self.counters.submitted += 1;
         self.settle(now);
@@ -414,7 +435,9 @@ impl Engine {
 
     /// The next thing to do; `None` when everything was handed out.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front()?;
+        self.completions -= u32::from(matches!(action, Action::Complete { .. }));
+        Some(action)
     }
 
     /// The next event; `None` when all were told.
@@ -540,7 +563,6 @@ impl Engine {
             self.stopped = Some(true);
             self.tell(Event::Stopped);
         }
-        debug_assert!(self.actions.len() <= self.actions.capacity(), "I14");
     }
 
     /// Whether nothing is to be settled: the state of nearly every request without faults.
@@ -592,6 +614,8 @@ impl Engine {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
+        debug_assert!(self.actions.len() < actions_max(&self.config.limits), "I14");
+        self.completions += u32::from(matches!(action, Action::Complete { .. }));
         self.actions.push_back(action);
     }
 

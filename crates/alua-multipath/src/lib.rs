@@ -20,8 +20,10 @@
 //! - **Nothing lost.** What is acknowledged stays: see [`fence`], and [`order`] under it.
 //! - **Buffers.** A request's data must stay until its completion; a command's buffer until the
 //!   command has come back, which may be later (I4).
-//! - **Bounds.** All memory is allocated in [`Engine::new`], by [`Limits`] (I14). A full engine
-//!   refuses requests.
+//! - **Bounds.** All memory is allocated in [`Engine::new`], by [`Limits`] (I14), where the shell
+//!   polls after each input; only [`Engine::submit`] and [`Engine::remove_path`] may come between.
+//!   One that does not loses nothing, and pays with memory. A full engine refuses requests: a
+//!   request takes up room until its completion was polled.
 //! - **Deterministic.** The same inputs give the same outputs. No clock, no random number, no hash.
 //!
 //! # Where to read
