@@ -60,6 +60,8 @@ pub(crate) struct Rig {
     pub(crate) told: Vec<Event>,
     /// Every control command that was sent.
     pub(crate) controls: Vec<Control>,
+    /// When SET TARGET PORT GROUPS was sent, in milliseconds.
+    pub(crate) stpgs_at: Vec<u64>,
     /// Those that nobody answers, and when their time is over.
     held: Vec<(Control, Time)>,
     /// The array takes SET TARGET PORT GROUPS.
@@ -106,6 +108,7 @@ impl Rig {
             done: Vec::new(),
             told: Vec::new(),
             controls: Vec::new(),
+            stpgs_at: Vec::new(),
             held: Vec::new(),
             takes_stpg: true,
             map: Vec::new(),
@@ -211,6 +214,9 @@ impl Rig {
                 Action::Send(send) => self.sent.push(send),
                 Action::Control(control) => {
                     self.controls.push(control);
+                    if is_stpg(&control) {
+                        self.stpgs_at.push(self.now.as_nanos() / 1_000_000);
+                    }
                     self.answer_control(control);
                 }
                 Action::Fence(step) => match self.fence {
@@ -346,11 +352,7 @@ impl Rig {
     }
 
     pub(crate) fn stpgs(&self) -> usize {
-        let is_stpg = |control: &&Control| {
-            matches!(control.kind, ControlKind::Core(command)
-                if matches!(command.kind, CommandKind::SetTargetPortGroups(_)))
-        };
-        self.controls.iter().filter(is_stpg).count()
+        self.controls.iter().filter(|control| is_stpg(control)).count()
     }
 
     /// Answers the oldest fence step.
@@ -360,6 +362,11 @@ impl Rig {
         self.pump();
         step.kind
     }
+}
+
+const fn is_stpg(control: &Control) -> bool {
+    matches!(control.kind, ControlKind::Core(command)
+        if matches!(command.kind, CommandKind::SetTargetPortGroups(_)))
 }
 
 /// What TEST UNIT READY says in a state.

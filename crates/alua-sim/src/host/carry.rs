@@ -24,6 +24,9 @@ impl Host {
         checks: &mut Checks,
     ) {
         self.listen(now, trace);
+        if let Some(count) = self.stpg_storm.take() {
+            checks.fail(Invariant::I9, now, format_args!("{count} STPG in a minute"));
+        }
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Send(send) => self.send(array, &send, now, trace, checks),
@@ -218,11 +221,6 @@ impl Host {
                 "reports in a second",
             );
         }
-        if stpg {
-            // One that was not started does not count for the driver core.
-            let most = usize::from(self.engine.config().core.stpg_per_minute) * 2;
-            checks.window(Invariant::I9, &mut self.stpgs, now, 60_000, most, "STPG in a minute");
-        }
         self.next_tag += 1;
         let tag = self.next_tag;
         let known = self.paths.iter().find(|known| known.id == control.path);
@@ -239,6 +237,9 @@ impl Host {
         let capacity = control.data_in_len() as usize;
         match array.submit(nexus, LUN, tag, cdb.as_bytes(), &list[..length], capacity) {
             Ok(()) => {
+                if stpg {
+                    self.stpgs.insert(tag, now);
+                }
                 self.controls.insert(
                     tag,
                     ControlOut {
