@@ -141,6 +141,10 @@ pub(crate) struct Host {
     stpgs: BTreeMap<u64, Time>,
     /// More of them came in a minute than may.
     stpg_storm: Option<usize>,
+    /// I/O commands that were sent.
+    choices: u64,
+    /// Of those, under service-time, down a worse path that was not faster.
+    trials: u64,
 }
 
 impl Host {
@@ -175,6 +179,8 @@ impl Host {
             strangers: Vec::new(),
             reports: VecDeque::new(),
             stpgs: BTreeMap::new(),
+            choices: 0,
+            trials: 0,
             stpg_storm: None,
         }
     }
