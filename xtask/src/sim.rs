@@ -27,15 +27,20 @@ fn simulate(args: &[&str]) -> Result<()> {
     run::run(run::cargo().args(cargo).args(args))
 }
 
-/// What a test run does: seeds that once failed, the first seeds, each of them twice, and the
+/// What a test run does: seeds that once failed and the first seeds, each of them twice, and the
 /// negative controls. Other seeds are for a search by hand: what it finds is mended, and its seed
 /// joins the regressions.
 pub(crate) fn test() -> Result<()> {
     for seed in regressions()? {
-        simulate(&["--seed", &seed])?;
+        simulate(&regression(&seed))?;
     }
     simulate(&["--seed-start", "0", "--seeds", &SEEDS.to_string(), "--twice"])?;
     simulate(&["--controls"])
+}
+
+/// How a seed runs that once failed: its two runs must be equal too.
+fn regression(seed: &str) -> [&str; 3] {
+    ["--seed", seed, "--twice"]
 }
 
 /// The seeds in the list, without the words behind them.
@@ -44,4 +49,16 @@ fn regressions() -> Result<Vec<String>> {
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regressions_run_twice() {
+        let seeds = regressions().unwrap();
+        assert!(seeds.len() > 30 && seeds.iter().all(|seed| seed.parse::<u64>().is_ok()));
+        assert_eq!(regression("5"), ["--seed", "5", "--twice"]);
+    }
 }

@@ -20,6 +20,10 @@ const ACTIVATE_AGAIN_FIRST_MS: u32 = 1_000;
 /// Where the doubling of that ends.
 const ACTIVATE_AGAIN_MAX_MS: u32 = 60_000;
 
+/// Commands of the driver core that wait at a time: it has one for reports or switches out, and one
+/// idle probe.
+pub(crate) const HELD_MAX: usize = 2;
+
 /// What the engine asks of the array.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Activating {
@@ -50,9 +54,12 @@ impl Engine {
                 self.send_core(place, command);
             } else if self.is_known(place, now) || !self.ask(place, now) {
                 self.send_core(place, command);
-            } else {
+            } else if self.held.len() < HELD_MAX {
                 self.held.push((command, self.paths[place].id(place)));
                 self.release_held(now);
+            } else {
+                // It never has so many out.
+                self.unit.handle_completion(command.id, &Outcome::NotSubmitted, at);
             }
         }
         while let Some(event) = self.unit.poll_event() {
@@ -287,7 +294,7 @@ impl Engine {
     fn watch_optimized(&mut self, now: Time) {
         let Activation::OptimizedLost { after_ms } = self.config.activation else { return };
         let lost = self.class.is_some_and(|class| !class.is_optimized())
-            && self.chosen_by_hand.is_none()
+            && self.by_hand.switched().is_none()
             && self.is_optimized_group_lost();
         if !lost {
             self.activating.lost_since = None;
@@ -375,12 +382,13 @@ impl Engine {
             self.core_dirty = true;
         }
         for place in 0..self.paths.len() {
+            // Before others are lost, so that none is aborted twice.
+            self.abort_lost_again(place, now);
             self.end_timeouts(place, now);
             self.knock_where_slow(place, now);
             self.probe(place, now);
             self.ask_capacity(place);
             self.end_ask(place, now);
-            self.abort_lost_again(place, now);
             let path = &mut self.paths[place];
             if path.strikes.until.is_some_and(|until| until <= now) {
                 path.strikes.until = None;

@@ -13,8 +13,9 @@ use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{self, Group, LogicalUnit};
 
 use crate::action::{Action, ControlId, ControlName, Event, FenceAnswer, FenceId, IoId, PathId};
-use crate::config::{Activation, Config, EVENTS_MAX, PATHS_MAX};
-use crate::control::Activating;
+use crate::by_hand::{ByHand, Port};
+use crate::config::{Activation, Config, EVENTS_MAX, Limits, PATHS_MAX};
+use crate::control::{Activating, HELD_MAX};
 use crate::order::Stripes;
 use crate::path::{Path, PathTraits};
 use crate::referrals::Referrals;
@@ -153,7 +154,10 @@ pub struct Engine {
     pub(crate) commands: Table<Command>,
     /// Through the chains of the paths.
     pub(crate) flights: Links,
+    /// At most [`actions_max`].
     pub(crate) actions: VecDeque<Action>,
+    /// Of those, completions.
+    pub(crate) completions: u32,
     pub(crate) events: VecDeque<Event>,
     pub(crate) outlook: Outlook,
     /// The best class that is live.
@@ -167,14 +171,13 @@ pub struct Engine {
     /// The last such look, and what the next one would have waited.
     pub(crate) polled: Option<(Time, u32)>,
     pub(crate) activating: Activating,
-    /// Commands of the driver core that wait until it is known who is behind their path. It has one
-    /// for reports or switches out at a time, and one idle probe.
+    /// Commands of the driver core that wait until it is known who is behind their path: at most
+    /// [`HELD_MAX`].
     pub(crate) held: Vec<(unit::Command, PathId)>,
     pub(crate) referrals: Referrals,
     /// A path is LBA-dependent, and the unit tells which blocks are whose.
     pub(crate) by_lba: bool,
-    /// The only path or group that is used while it works.
-    pub(crate) chosen_by_hand: Option<Switch>,
+    pub(crate) by_hand: ByHand,
     /// Unit attentions seen that tell of a reset, which may have cost a volatile cache.
     pub(crate) resets: u64,
     /// Standings have to be found anew.
@@ -193,13 +196,18 @@ pub struct Engine {
     pub(crate) counters: Counters,
 }
 
-/// What an administrator switched to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Switch {
-    /// One path.
-    Path(PathId),
-    /// The paths of one target port group.
-    Group(u16),
+/// The most actions that wait to be polled, where the shell polls them all after each input but
+/// [`Engine::submit`] and [`Engine::remove_path`], which may come at any time.
+///
+/// Twice the requests are the places of commands. A send holds the place of its command, which does
+/// not come back before it was sent; an ABORT TASK that nobody waits for is about a command that
+/// holds a place, and comes once for each in an input (see `tick`). A completion holds the place of
+/// its request until it is polled (see `submit`). An input takes one part of a read at most. The rest
+/// are, for each path, at most one fence step, one probe, two each of capacity (it is asked anew when
+/// told to be outdated), identity, and the core's own identity; for the unit, the core's report or
+/// switch and its idle probe, each once more where its path failed, and two readings of the referrals.
+const fn actions_max(limits: &Limits) -> usize {
+    limits.requests as usize * (2 + 2 + 1) + limits.paths as usize * 8 + 8
 }
 
 impl Engine {
@@ -230,7 +238,7 @@ impl Engine {
         let groups = vec![Group::default(); usize::from(limits.groups)].into_boxed_slice();
         let paths = vec![unit::Path::default(); usize::from(limits.paths)].into_boxed_slice();
         let places = usize::from(limits.paths);
-        let actions = places * 8 + limits.requests as usize * 2;
+        let actions = actions_max(&limits);
         Self {
             unit: LogicalUnit::new(name, managed, config.core, groups, paths),
             geometry,
@@ -252,6 +260,7 @@ impl Engine {
             commands: Table::new(commands),
             flights: Links::new(commands),
             actions: VecDeque::with_capacity(actions),
+            completions: 0,
             events: VecDeque::with_capacity(EVENTS_MAX),
             outlook: Outlook::Nothing,
             class: None,
@@ -260,10 +269,10 @@ impl Engine {
             poll: None,
             polled: None,
             activating: Activating::default(),
-            held: Vec::with_capacity(2),
+            held: Vec::with_capacity(HELD_MAX),
             referrals: Referrals::new(),
             by_lba: false,
-            chosen_by_hand: None,
+            by_hand: ByHand::new(places),
             resets: 0,
             stale: true,
             kick: false,
@@ -290,12 +299,15 @@ impl Engine {
         let place = place.ok_or(AddPathError::Full(self.config.limits.paths))?;
         let core = self.unit.add_path(new.identity, now.core()).map_err(AddPathError::Core)?;
         let generation = self.paths[place].generation.wrapping_add(1);
+        let port = self.unit.path(core).and_then(Port::of);
         self.paths[place] = Path {
             core: Some(core),
             traits: new.traits,
             blocks: new.geometry.blocks,
+            by_hand: self.by_hand.is_out(port),
             ..Path::free(generation)
         };
+        self.by_hand.joined(self.paths[place].id(place), port);
         self.verified(place, now);
         self.of_core[core.index()] = Some(place as u16);
         self.core_dirty = true;
@@ -310,6 +322,8 @@ impl Engine {
     pub fn remove_path(&mut self, path: PathId, nexus_ended: bool, now: Time) -> bool {
         let Some(place) = self.place(path) else { return false };
         let Some(core) = self.paths[place].core.take() else { return false };
+        let port = self.unit.path(core).and_then(Port::of);
+        self.by_hand.removed(path, port, self.paths[place].by_hand);
         self.unit.remove_path(core, now.core());
         self.of_core[core.index()] = None;
         self.core_dirty = true;
@@ -339,6 +353,9 @@ impl Engine {
             if end.is_none_or(|end| end > self.geometry.blocks) {
                 return Err(SubmitError::OutOfRange);
             }
+        }
+        if self.completions + self.requests.len() as u32 >= self.config.limits.requests {
+            return Err(SubmitError::Full);
         }
         let key = self.admit(request, now).ok_or(SubmitError::Full)?;
         self.counters.submitted += 1;
@@ -418,7 +435,9 @@ impl Engine {
 
     /// The next thing to do; `None` when everything was handed out.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front()?;
+        self.completions -= u32::from(matches!(action, Action::Complete { .. }));
+        Some(action)
     }
 
     /// The next event; `None` when all were told.
@@ -430,45 +449,6 @@ impl Engine {
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Time> {
         self.deadline()
-    }
-
-    /// Takes a path out until [`restore_path`](Self::restore_path), whatever its state. Returns
-    /// whether there is such a path.
-    pub fn fail_path(&mut self, path: PathId, now: Time) -> bool {
-        self.set_by_hand(path, true, now)
-    }
-
-    /// Undoes [`fail_path`](Self::fail_path), and forgives what the path did before.
-    pub fn restore_path(&mut self, path: PathId, now: Time) -> bool {
-        self.set_by_hand(path, false, now)
-    }
-
-    fn set_by_hand(&mut self, path: PathId, out: bool, now: Time) -> bool {
-        let Some(place) = self.place(path) else { return false };
-        self.paths[place].by_hand = out;
-        if !out {
-            self.paths[place].strikes = Default::default();
-            self.look_now(place, now);
-        }
-        self.stale = true;
-        self.settle(now);
-        true
-    }
-
-    /// Uses only this path, or this group's paths, while one of them is live; `None` undoes it.
-    /// Returns whether there is such a path or group.
-    pub fn switch(&mut self, to: Option<Switch>, now: Time) -> bool {
-        let known = match to {
-            None => true,
-            Some(Switch::Path(path)) => self.place(path).is_some(),
-            Some(Switch::Group(group)) => self.unit.group(group).is_some(),
-        };
-        if known {
-            self.chosen_by_hand = to;
-            self.stale = true;
-            self.settle(now);
-        }
-        known
     }
 
     /// Asks the array to make a group optimized. The result comes as [`Event::ActivationEnded`].
@@ -583,7 +563,6 @@ impl Engine {
             self.stopped = Some(true);
             self.tell(Event::Stopped);
         }
-        debug_assert!(self.actions.len() <= self.actions.capacity(), "I14");
     }
 
     /// Whether nothing is to be settled: the state of nearly every request without faults.
@@ -635,6 +614,8 @@ impl Engine {
     }
 
     pub(crate) fn act(&mut self, action: Action) {
+        debug_assert!(self.actions.len() < actions_max(&self.config.limits), "I14");
+        self.completions += u32::from(matches!(action, Action::Complete { .. }));
         self.actions.push_back(action);
     }
 

@@ -6,7 +6,8 @@ use alua_core::gate::{Hold, Refusal};
 use alua_core::select::{self, Class, Health, Out, Outlook, Standing, Why};
 
 use crate::action::PathId;
-use crate::engine::{Counters, Engine, Geometry, Switch};
+use crate::by_hand::{Port, Switch};
+use crate::engine::{Counters, Engine, Geometry};
 use crate::path::PathCounters;
 use crate::time::Time;
 
@@ -61,6 +62,9 @@ pub struct UnitView {
     pub outlook: Outlook,
     /// What was switched to by hand.
     pub switched: Option<Switch>,
+    /// That is a path which was removed, and this is its port: the next path through it takes its
+    /// place, and until then every other is deferred.
+    pub switched_gone: Option<Port>,
     /// Since when there is no path to wait for.
     pub no_path_since: Option<Time>,
     /// That is over: requests fail.
@@ -130,7 +134,8 @@ impl Engine {
         UnitView {
             geometry: self.geometry,
             outlook: self.outlook,
-            switched: self.chosen_by_hand,
+            switched: self.by_hand.switched(),
+            switched_gone: self.by_hand.gone(),
             no_path_since: self.nothing_since,
             gives_up: self.gives_up,
             pending: self.requests.len(),

@@ -7,7 +7,7 @@ use crate::action::{Action, Event, FenceAnswer, FenceId, FenceKind, FenceStep, I
 use crate::engine::{Command, Engine};
 use crate::fence::{Phase, proof};
 use crate::path::{Link, Round};
-use crate::table::Key;
+use crate::table::{Chain, Key};
 use crate::time::Time;
 
 /// From a round in which paths were asked who they lead to, to the next, in milliseconds.
@@ -58,9 +58,11 @@ impl Engine {
             return;
         }
         self.paths[place].abort_again = None;
-        for io in self.lost_of(place, |command| command.doubt.is_none() && !command.returned) {
-            self.abort_lost(place, io, now);
-        }
+        self.for_each_lost(place, |engine, io, command| {
+            if command.doubt.is_none() && !command.returned {
+                engine.abort_lost(place, io, now);
+            }
+        });
     }
 
     /// A command is not in doubt any more; its request goes on as the caller sees fit.
@@ -102,36 +104,42 @@ impl Engine {
     /// Every command of a path that was sent before `until` is over. One sent at that very time may
     /// have been sent behind the step.
     pub(crate) fn end_doubts(&mut self, place: usize, until: Time, by: &'static str, now: Time) {
-        for io in self.doubts_of(place) {
-            if self.commands.get(io).is_some_and(|command| command.sent < until) {
-                self.end_doubt(io, by, now);
+        self.for_each_lost(place, |engine, io, command| {
+            if command.doubt.is_some() && command.sent < until {
+                engine.end_doubt(io, by, now);
+            }
+        });
+    }
+
+    /// Does something with each command that was given up on a path, oldest first. It may take that
+    /// command out of the chain, and no other.
+    fn for_each_lost(&mut self, place: usize, mut act: impl FnMut(&mut Self, Key, Command)) {
+        let mut next = self.paths[place].lost.first();
+        while let Some(it) = next {
+            next = Chain::next(&self.flights, it);
+            let Some(io) = self.commands.key_at(it) else { continue };
+            if let Some(command) = self.commands.get(io).copied() {
+                act(self, io, command);
             }
         }
     }
 
     /// The commands in doubt on a path, oldest first.
-    fn doubts_of(&self, place: usize) -> Vec<Key> {
-        self.lost_of(place, |command| command.doubt.is_some())
-    }
-
-    /// Some of the commands that were given up on a path, oldest first.
-    fn lost_of(&self, place: usize, which: impl Fn(&Command) -> bool) -> Vec<Key> {
+    fn doubts_of(&self, place: usize) -> impl Iterator<Item = Key> {
         let lost = self.paths[place].lost.iter(&self.flights);
         lost.filter_map(|it| self.commands.key_at(it))
-            .filter(|&io| self.commands.get(io).is_some_and(&which))
-            .collect()
+            .filter(|&io| self.commands.get(io).is_some_and(|command| command.doubt.is_some()))
     }
 
     /// Ends what has been in doubt for so long that it counts as over.
     fn outwait(&mut self, place: usize, now: Time) {
         let wait = self.config.fence.wait_ms;
-        for io in self.doubts_of(place) {
-            let since = self.commands.get(io).and_then(|command| command.doubt);
-            if since.is_some_and(|since| since.after(wait) <= now) {
-                self.counters.doubts_outwaited += 1;
-                self.end_doubt(io, "the bounded wait", now);
+        self.for_each_lost(place, |engine, io, command| {
+            if command.doubt.is_some_and(|since| since.after(wait) <= now) {
+                engine.counters.doubts_outwaited += 1;
+                engine.end_doubt(io, "the bounded wait", now);
             }
-        }
+        });
     }
 
     /// Takes the steps that are due on every path.
@@ -174,14 +182,22 @@ impl Engine {
         }
     }
 
+    /// The command in doubt behind the one whose abort was tried last; the first, where that one is
+    /// over.
+    fn next_to_abort(&self, place: usize) -> Option<Key> {
+        let last = self.paths[place].round.aborted;
+        let mut rest = self.doubts_of(place).skip_while(|&io| Some(io) != last);
+        match rest.next() {
+            Some(_) => rest.next(),
+            None => self.doubts_of(place).next(),
+        }
+    }
+
     fn choose_step(&mut self, place: usize, now: Time) -> Option<FenceKind> {
         let path = &self.paths[place];
         let there = path.core.is_some();
         if there && path.traits.abort_task && path.link != Link::Down && !path.round.aborts_done {
-            let doubts = self.doubts_of(place);
-            let after = self.paths[place].round.aborted;
-            let from = after.and_then(|last| doubts.iter().position(|&io| io == last));
-            let next = doubts.get(from.map_or(0, |at| at + 1)).copied();
+            let next = self.next_to_abort(place);
             let round = &mut self.paths[place].round;
             round.aborted = next;
             round.aborts_done = next.is_none();

@@ -20,8 +20,10 @@
 //! - **Nothing lost.** What is acknowledged stays: see [`fence`], and [`order`] under it.
 //! - **Buffers.** A request's data must stay until its completion; a command's buffer until the
 //!   command has come back, which may be later (I4).
-//! - **Bounds.** All memory is allocated in [`Engine::new`], by [`Limits`] (I14). A full engine
-//!   refuses requests.
+//! - **Bounds.** All memory is allocated in [`Engine::new`], by [`Limits`] (I14), where the shell
+//!   polls after each input; only [`Engine::submit`] and [`Engine::remove_path`] may come between.
+//!   One that does not loses nothing, and pays with memory. A full engine refuses requests: a
+//!   request takes up room until its completion was polled.
 //! - **Deterministic.** The same inputs give the same outputs. No clock, no random number, no hash.
 //!
 //! # Where to read
@@ -34,6 +36,7 @@
 //! | [`fence`], `fencing` | the rule of the stale write, and the steps that keep it |
 //! | [`order`] | overlapping writes |
 //! | `standing` | what each path is good for, and when that changes |
+//! | `by_hand` | what an administrator decided, and for how long that holds |
 //! | [`identity`] | who is behind a path, and how that is known |
 //! | `control` | the driver core's commands, probes, capacity, activation |
 //! | [`referrals`] | which blocks a group has, where that differs |
@@ -41,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod by_hand;
 mod completion;
 pub mod config;
 mod control;
@@ -64,8 +68,9 @@ pub use action::{
     Action, Control, ControlId, ControlKind, Event, FenceAnswer, FenceId, FenceKind, FenceStep,
     IoId, PathId, Send,
 };
+pub use by_hand::{Port, Switch};
 pub use config::{Activation, Config, Limits, NoPath};
-pub use engine::{AddPathError, Counters, Engine, Geometry, NewPath, Switch};
+pub use engine::{AddPathError, Counters, Engine, Geometry, NewPath};
 pub use explain::{PathView, UnitView};
 pub use path::{PathCounters, PathTraits};
 pub use request::{Operation, Request, RequestError, RequestId, SubmitError};

@@ -22,7 +22,7 @@ use alua_core::unit::{Outcome, Transport};
 
 use crate::action::{Action, Control, ControlId, ControlKind, ControlName, Event, PathId};
 use crate::config::NoPath;
-use crate::engine::{Engine, Switch};
+use crate::engine::Engine;
 use crate::path::{Capacity, Link};
 use crate::sabotage::Sabotage;
 use crate::time::Time;
@@ -117,18 +117,6 @@ impl Engine {
                 Some(class) if held || other || unsteady => Some(class.deferred()),
                 class => class,
             };
-        }
-    }
-
-    /// Whether a path is what an administrator switched to; every path, where nobody did.
-    fn is_chosen_by_hand(&self, place: usize) -> bool {
-        match self.chosen_by_hand {
-            None => true,
-            Some(Switch::Path(path)) => self.paths[place].id(place) == path,
-            Some(Switch::Group(group)) => {
-                let core = self.paths[place].core.and_then(|core| self.unit.path(core));
-                core.is_some_and(|path| path.group() == Some(group))
-            }
         }
     }
 

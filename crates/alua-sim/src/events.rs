@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use alua_array::{Event, LostTasks, SenseCode, Transition};
 use alua_core::access::AccessState;
+use alua_core::select::{Health, Out, Standing};
 use alua_multipath::Switch;
 
 use crate::host::RIVAL_TAG;
@@ -113,6 +114,14 @@ impl World {
                     self.hosts[host].add_path(&mut self.array, port, now, &mut self.trace);
                     self.now = crate::world::from_array(self.array.now()).max(self.now);
                     self.act();
+                    if !self
+                        .undo
+                        .values()
+                        .any(|undo| matches!(undo, Undo::Restore(it) if *it == host))
+                    {
+                        // It was out when it was removed, and would be for ever.
+                        self.put_back(host);
+                    }
                     if !self.hosts[host].paths.iter().any(|path| path.port == port) {
                         self.find_again(host, port);
                     }
@@ -125,6 +134,18 @@ impl World {
                     }
                 }
             }
+            self.catch_up();
+        }
+    }
+
+    /// The administrator puts back what is out by hand.
+    fn put_back(&mut self, host: usize) {
+        let out = Standing::Out(Out::Health(Health::ByHand));
+        let engine = &mut self.hosts[host].engine;
+        let views = engine.paths().filter_map(|path| engine.view(path));
+        let paths: Vec<_> = views.filter(|it| it.standing == out).map(|it| it.id).collect();
+        for path in paths {
+            self.hosts[host].engine.restore_path(path, self.now);
             self.catch_up();
         }
     }

@@ -136,7 +136,15 @@ pub(crate) struct Host {
     /// Paths on which another unit answers.
     pub(crate) strangers: Vec<PathId>,
     reports: VecDeque<Time>,
-    stpgs: VecDeque<Time>,
+    /// SET TARGET PORT GROUPS by their tags, and when they were sent, but those of which it is known
+    /// that they had no effect.
+    stpgs: BTreeMap<u64, Time>,
+    /// More of them came in a minute than may.
+    stpg_storm: Option<usize>,
+    /// I/O commands that were sent.
+    choices: u64,
+    /// Of those, under service-time, down a worse path that was not faster.
+    trials: u64,
 }
 
 impl Host {
@@ -170,7 +178,10 @@ impl Host {
             ended: VecDeque::new(),
             strangers: Vec::new(),
             reports: VecDeque::new(),
-            stpgs: VecDeque::new(),
+            stpgs: BTreeMap::new(),
+            choices: 0,
+            trials: 0,
+            stpg_storm: None,
         }
     }
 
@@ -308,6 +319,7 @@ impl Host {
                 let Some(control) = self.controls.remove(&tag) else { return };
                 self.abort_control(array, control.nexus, tag, now);
                 trace.note(now, &self.name, "ctl-back", format_args!("{:?} timed out", control.id));
+                self.stpg_ended(tag, true);
                 self.engine.handle_control(control.id, &unit::Outcome::TimedOut, now);
             }
             Later::AbortControl(nexus, tag) => self.abort_control(array, nexus, tag, now),
@@ -401,6 +413,7 @@ impl Host {
             // One that met a unit attention is sent once more: as many as there are attentions.
             self.reports.pop_back();
         }
+        self.stpg_ended(tag, may_have_effect(outcome));
         let outcome = match outcome {
             Outcome::Transport(TransportError::NoConnect) => unit::Outcome::NotSubmitted,
             Outcome::Transport(_) => unit::Outcome::TransportFailed,
@@ -411,6 +424,23 @@ impl Host {
             },
         };
         self.engine.handle_control(control.id, &outcome, now);
+    }
+
+    /// I9: counts a SET TARGET PORT GROUPS that may have had an effect, in the minute before it was
+    /// sent. The driver core's clock has milliseconds.
+    fn stpg_ended(&mut self, tag: u64, effect: bool) {
+        if !effect {
+            self.stpgs.remove(&tag);
+            return;
+        }
+        let Some(&sent) = self.stpgs.get(&tag) else { return };
+        let millis = |at: Time| at.as_nanos() / 1_000_000;
+        let minute = |at: Time| at <= sent && millis(at) + 60_000 > millis(sent);
+        let count = self.stpgs.values().filter(|&&at| minute(at)).count();
+        let limit = usize::from(self.engine.config().core.stpg_per_minute);
+        if count >= 2 * limit {
+            self.stpg_storm = Some(count);
+        }
     }
 
     /// The client's number of a changing command, and whether its request is complete.
@@ -443,6 +473,17 @@ fn inquiry(array: &mut Array, nexus: NexusId, page: u8) -> Vec<u8> {
     let second = std::time::Duration::from_secs(1);
     let done = array.execute(nexus, LUN, CONTROL, &cdb, &[], 4096, second);
     done.ok().flatten().map(|done| done.outcome.data().to_vec()).unwrap_or_default()
+}
+
+/// Whether a SET TARGET PORT GROUPS may have been carried out.
+fn may_have_effect(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Transport(TransportError::NoConnect) => false,
+        Outcome::Transport(_) => true,
+        Outcome::Answered { status, .. } => {
+            !matches!(status, Status::Busy | Status::TaskSetFull) && !is_attention(outcome)
+        }
+    }
 }
 
 fn is_attention(outcome: &Outcome) -> bool {

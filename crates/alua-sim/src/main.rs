@@ -32,7 +32,7 @@ struct Args {
     /// How many seeds
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// Run each seed twice and compare the traces
+    /// Run each seed twice and compare the traces; also with --seed
     #[arg(long)]
     twice: bool,
     /// Run the negative controls: an engine that is broken on purpose has to be caught
@@ -95,6 +95,7 @@ fn one(seed: u64, args: &Args) -> ExitCode {
     let how = Sabotage::ALL.into_iter().find(|how| Some(how.invariant()) == args.broken);
     let options = Options::new(seed);
     let options = how.map_or(options.clone(), |how| options.broken(how));
+    let again = args.twice.then(|| run(options.clone(), false).digest);
     let report = match &args.timeline {
         None => run(options, args.trace),
         Some(file) => match drawn(options, args, file) {
@@ -122,7 +123,11 @@ fn one(seed: u64, args: &Args) -> ExitCode {
     for violation in &report.violations {
         println!("{violation}");
     }
-    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let differs = again.is_some_and(|again| again != report.digest);
+    if differs {
+        println!("two runs of this seed differ");
+    }
+    if report.violations.is_empty() && !differs { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a seed and draws it.

@@ -191,6 +191,7 @@ impl Options {
         let array = array(seed, random);
         let hosts = if random.percent(25) { 2 } else { 1 };
         let mut engines: Vec<EngineConfig> = (0..hosts).map(|_| engine(random)).collect();
+        give_up_at_once(seed, &mut engines);
         let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(35)).collect();
         let kinds = if kinds.is_empty() { vec![Kind::Switch] } else { kinds };
         let faults = random.between(12, 40);
@@ -295,6 +296,17 @@ fn array(seed: u64, random: &mut Random) -> ArrayConfig {
     });
     config.faults = faults(random);
     config
+}
+
+/// Lets the hosts of some seeds fail requests at once when no path is left. From a stream of its own,
+/// so that everything else is drawn as without it.
+fn give_up_at_once(seed: u64, engines: &mut [EngineConfig]) {
+    let mut random = Random::new(seed, 8);
+    for engine in engines {
+        if random.percent(15) {
+            engine.no_path = NoPath::Fail;
+        }
+    }
 }
 
 /// Divides the unit's blocks among the groups, in some seeds; whether it did.
@@ -455,4 +467,19 @@ fn engine(random: &mut Random) -> EngineConfig {
     config.limits.commands_per_path = random.pick(&[2, 8, 64]);
     config.limits.blocks_per_request = 1_024;
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_have_no_path_is_drawn() {
+        let engines = (0..100).flat_map(|seed| Options::new(seed).engines);
+        let drawn: Vec<NoPath> = engines.map(|engine| engine.no_path).collect();
+        for wanted in [NoPath::Fail, NoPath::Wait(3_000), NoPath::Wait(20_000), NoPath::Forever] {
+            let count = drawn.iter().filter(|&&it| it == wanted).count();
+            assert!(count > 5, "{wanted:?}: {count} of {}", drawn.len());
+        }
+    }
 }

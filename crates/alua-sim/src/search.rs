@@ -149,3 +149,28 @@ pub fn negative_control(how: Sabotage, start: u64, most: u64) -> Option<(u64, u6
         Some((seed, turn + 1, caught))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use alua_core::select::Policy;
+
+    use super::*;
+    use crate::check::Invariant;
+
+    /// The wrong choice is seen under every policy, service-time too, which may leave the best class.
+    #[test]
+    fn the_worst_path_is_seen_under_every_policy() {
+        for policy in Policy::ALL {
+            let seeds = (0..120).map(Options::new).filter(|options| !options.by_lba);
+            let seeds = seeds.filter(|it| it.engines.iter().all(|it| it.policy == policy));
+            let caught = seeds.take(12).map(|options| {
+                let report = run(options.broken(Sabotage::WorstFirst), false);
+                report.violations.iter().any(|found| found.invariant == Invariant::I11)
+            });
+            let caught: Vec<bool> = caught.collect();
+            let count = caught.iter().filter(|&&it| it).count();
+            println!("{policy}: {count} of {}", caught.len());
+            assert!(caught.len() >= 6 && count * 3 > caught.len() * 2, "{policy}: {count}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use alua_core::select::{Outlook, Standing};
 use alua_device::{PathSnapshot, Snapshot};
-use alua_multipath::Switch;
+use alua_multipath::{Port, Switch};
 use serde::{Deserialize, Serialize};
 
 use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, padded, paint};
@@ -112,7 +112,7 @@ impl DeviceStatus {
             Switch::Group(group) => format!("group {group}"),
             Switch::Path(path) => {
                 let known = snapshot.paths.iter().find(|other| other.view.id == path);
-                known.map_or_else(|| "a path that is gone".to_owned(), |it| it.label.clone())
+                known.map_or_else(|| gone(unit.switched_gone), |it| it.label.clone())
             }
         });
         Self {
@@ -207,6 +207,18 @@ impl DeviceStatus {
     }
 }
 
+/// A path that was switched to and is not there.
+fn gone(port: Option<Port>) -> String {
+    let group = |group: u16| format!(" of group {group}");
+    match port {
+        Some(Port { group: id, relative }) => format!(
+            "the path through port {relative}{}, which is gone: until it is back, others are used",
+            id.map(group).unwrap_or_default()
+        ),
+        None => "a path that is gone".to_owned(),
+    }
+}
+
 impl PathStatus {
     fn of(path: &PathSnapshot, snapshot: &Snapshot) -> Self {
         let view = &path.view;
@@ -262,5 +274,19 @@ impl PathStatus {
             self.commands.sent,
             self.commands.lost,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_to_a_path_that_is_gone_says_what_it_waits_for() {
+        let port = Port { group: Some(2), relative: 5 };
+        let text = gone(Some(port));
+        assert!(text.starts_with("the path through port 5 of group 2, which is gone"), "{text}");
+        let text = gone(Some(Port { group: None, ..port }));
+        assert!(text.starts_with("the path through port 5, which is gone"), "{text}");
     }
 }

@@ -44,8 +44,9 @@ pub struct Config {
     pub optimize: bool,
     /// SET TARGET PORT GROUPS commands allowed in any 60 s (one that was not started, or met BUSY or
     /// a unit attention, does not count), so that two hosts cannot pull a unit back and forth. Where
-    /// no path is live, and for a device handler where the group is not, more are sent, but 60 s
-    /// divided by this apart. At most [`STPG_WINDOW`]. Default 8.
+    /// no path is live, and for a device handler where the group is not, one more is sent 60 s
+    /// divided by this after the last, and so on: twice this less one in any 60 s. More than
+    /// [`STPG_WINDOW`] counts as that. Default 8.
     pub stpg_per_minute: u8,
     /// Sends TEST UNIT READY to one path after another, one path per this time, for transports
     /// that deliver unit attentions only with a command. Default off.

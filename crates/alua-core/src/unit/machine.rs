@@ -325,6 +325,7 @@ impl Parts<'_> {
         }
         lose(&mut self.state.probe, id);
         if !self.paths.iter().any(|path| path.used) {
+            self.count_stpg(now);
             self.stop(ActivationError::NoPath);
             self.forget_groups();
         } else if let Some(flight) = lose(&mut self.state.control, id) {
@@ -360,6 +361,7 @@ impl Parts<'_> {
         for path in self.paths.iter_mut() {
             path.evidence = None;
         }
+        self.count_stpg(now);
         self.stop(ActivationError::AluaOff);
     }
 
@@ -368,6 +370,13 @@ impl Parts<'_> {
         self.state.identity = None;
         self.state.probe = None;
         self.stop(ActivationError::ShutDown);
+    }
+
+    /// Counts a SET TARGET PORT GROUPS whose outcome nobody will hear.
+    fn count_stpg(&mut self, now: Time) {
+        if self.state.control.is_some_and(|flight| flight.role == Role::Stpg) {
+            self.state.activations.count_sent(now);
+        }
     }
 
     /// Ends the refresh and every activation, and forgets the command of theirs that is in flight.

@@ -441,6 +441,32 @@ fn reg_27_stpg_is_limited_per_minute() {
     assert_eq!(stpgs(&host), 9);
 }
 
+/// What became of it nobody hears: it may have had an effect.
+#[test]
+fn reg_27_an_stpg_under_way_when_the_last_path_goes_counts() {
+    let config = Config { stpg_per_minute: 1, ..Config::default() };
+    let known = [(1, AO), (2, AN)];
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 2], &known);
+    let id = host.switch(2);
+    let first = host.expect_next();
+    host.answer(&first, &report(&known));
+    assert_eq!(kind(&host.expect_next()), "STPG");
+    for path in paths {
+        assert!(host.unit.remove_path(path, host.now));
+    }
+    host.drain();
+    assert_eq!(host.result(id), Err(ActivationError::NoPath));
+    for group in [1, 2] {
+        host.add(Some(group));
+    }
+    host.run(|_| report(&known));
+    let id = host.switch(2);
+    host.run(|command| if kind(command) == "STPG" { GOOD } else { report(&known) });
+    let result = host.result(id);
+    assert!(matches!(result, Err(ActivationError::RateLimited { .. })), "{result:?}");
+    assert_eq!(stpgs(&host), 1);
+}
+
 /// A host that has no live path would stand still for the rest of the minute.
 #[test]
 fn reg_27_where_no_path_is_live_the_limit_only_spaces() {

@@ -4,6 +4,7 @@
 mod explicit;
 mod fences;
 mod identity;
+mod memory;
 mod paths;
 mod referrals;
 mod rig;

@@ -165,3 +165,34 @@ fn a_path_taken_out_by_hand_stays_out_until_it_is_put_back() {
     rig.pass(1_000);
     assert!(rig.view(0).used);
 }
+
+/// A rescan: the path goes, and joins again as another one.
+fn found_again(rig: &mut Rig, place: usize, port: u16) {
+    let old = rig.id(place);
+    assert!(rig.engine.remove_path(old, true, rig.now()));
+    rig.pass(1_000);
+    let new = rig.add(1, 1, port, PathTraits::default()).unwrap();
+    let line = rig.lines.pop().unwrap();
+    assert!(new != old && line.id == new, "it is another path");
+    rig.lines[place] = line;
+    rig.pass(1_000);
+}
+
+#[test]
+fn a_path_taken_out_by_hand_is_still_out_when_it_is_found_again() {
+    let mut rig = Rig::plain(Config::default());
+    let path = rig.id(0);
+    assert!(rig.engine.fail_path(path, rig.now()));
+    for _ in 0..3 {
+        found_again(&mut rig, 0, 1);
+        assert_eq!(rig.view(0).reason(), "it was taken out by hand");
+        assert!((0..4).all(|_| rig.goes_after_ask() != 0));
+    }
+    // Another one is none of its business.
+    found_again(&mut rig, 1, 2);
+    assert!(rig.view(1).used);
+    let path = rig.id(0);
+    assert!(rig.engine.restore_path(path, rig.now()));
+    found_again(&mut rig, 0, 1);
+    assert!(rig.view(0).used, "that was undone");
+}

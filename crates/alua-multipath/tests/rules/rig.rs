@@ -16,6 +16,8 @@ use alua_multipath::{
     RequestError, RequestId, Send, Time,
 };
 
+use crate::memory::counted;
+
 pub(crate) use AccessState::{
     ActiveNonOptimized as AN, ActiveOptimized as AO, Standby as SBY, Transitioning as TRN,
 };
@@ -23,6 +25,13 @@ pub(crate) use AccessState::{
 pub(crate) const GEOMETRY: Geometry = Geometry { blocks: 1 << 20, block_size: 512 };
 pub(crate) const READ: Operation = Operation::Read;
 pub(crate) const WRITE: Operation = Operation::Write { fua: false };
+
+/// An input of the engine, which allocates nothing (I14).
+pub(crate) fn frugal<T>(input: impl FnOnce() -> T) -> T {
+    let (result, allocations) = counted(input);
+    assert_eq!(allocations, 0, "the engine allocates after it was set up");
+    result
+}
 
 /// One path, and what is behind it.
 pub(crate) struct Line {
@@ -51,6 +60,8 @@ pub(crate) struct Rig {
     pub(crate) told: Vec<Event>,
     /// Every control command that was sent.
     pub(crate) controls: Vec<Control>,
+    /// When SET TARGET PORT GROUPS was sent, in milliseconds.
+    pub(crate) stpgs_at: Vec<u64>,
     /// Those that nobody answers, and when their time is over.
     held: Vec<(Control, Time)>,
     /// The array takes SET TARGET PORT GROUPS.
@@ -97,6 +108,7 @@ impl Rig {
             done: Vec::new(),
             told: Vec::new(),
             controls: Vec::new(),
+            stpgs_at: Vec::new(),
             held: Vec::new(),
             takes_stpg: true,
             map: Vec::new(),
@@ -131,8 +143,8 @@ impl Rig {
             group: Some(group),
             relative_port: Some(port),
         };
-        let id =
-            self.engine.add_path(NewPath { identity, geometry: GEOMETRY, traits }, self.now)?;
+        let new = NewPath { identity, geometry: GEOMETRY, traits };
+        let id = frugal(|| self.engine.add_path(new, self.now))?;
         self.lines.push(Line { id, group, port, answers: true, unit });
         self.pump();
         Ok(id)
@@ -160,7 +172,8 @@ impl Rig {
     /// The array tells, through one path, that access states have changed (2A/06).
     pub(crate) fn tell_changed(&mut self, place: usize) {
         let sense = Sense::parse(&sense(6, 0x2a, 0x06)).unwrap();
-        self.engine.handle_sense(self.id(place), &sense, self.now);
+        let id = self.id(place);
+        frugal(|| self.engine.handle_sense(id, &sense, self.now));
     }
 
     pub(crate) const fn now(&self) -> Time {
@@ -183,9 +196,9 @@ impl Rig {
             let over: Vec<Control> =
                 self.held.extract_if(.., |(_, over)| *over <= next).map(|(it, _)| it).collect();
             for control in over {
-                self.engine.handle_control(control.id, &Outcome::TimedOut, next);
+                frugal(|| self.engine.handle_control(control.id, &Outcome::TimedOut, next));
             }
-            self.engine.handle_time(next);
+            frugal(|| self.engine.handle_time(next));
             self.pump();
             self.engine.check();
             if next == end {
@@ -196,15 +209,18 @@ impl Rig {
 
     /// Carries out what the engine wants.
     pub(crate) fn pump(&mut self) {
-        while let Some(action) = self.engine.poll_action() {
+        while let Some(action) = frugal(|| self.engine.poll_action()) {
             match action {
                 Action::Send(send) => self.sent.push(send),
                 Action::Control(control) => {
                     self.controls.push(control);
+                    if is_stpg(&control) {
+                        self.stpgs_at.push(self.now.as_nanos() / 1_000_000);
+                    }
                     self.answer_control(control);
                 }
                 Action::Fence(step) => match self.fence {
-                    Some(answer) => self.engine.handle_fence(step.id, answer, self.now),
+                    Some(answer) => frugal(|| self.engine.handle_fence(step.id, answer, self.now)),
                     None => self.steps.push(step),
                 },
                 Action::Take { id, offset, .. } => self.taken.push((id, offset)),
@@ -254,7 +270,7 @@ impl Rig {
             ControlKind::Referrals { .. } => data.clone_from(&self.map),
         }
         let outcome = Outcome::Answered { status, sense: &said, data: &data };
-        self.engine.handle_control(control.id, &outcome, self.now);
+        frugal(|| self.engine.handle_control(control.id, &outcome, self.now));
     }
 
     /// Every line answers, and what was held is answered now.
@@ -287,7 +303,7 @@ impl Rig {
 
     pub(crate) fn submit(&mut self, operation: Operation, lba: u64) -> RequestId {
         let request = Request { operation, lba, blocks: 8 };
-        let id = self.engine.submit(request, self.now).unwrap();
+        let id = frugal(|| self.engine.submit(request, self.now)).unwrap();
         self.pump();
         id
     }
@@ -317,7 +333,7 @@ impl Rig {
     }
 
     pub(crate) fn back_io(&mut self, io: IoId, outcome: &IoOutcome<'_>) {
-        self.engine.handle_io(io, outcome, self.now);
+        frugal(|| self.engine.handle_io(io, outcome, self.now));
         self.pump();
         self.engine.check();
     }
@@ -336,20 +352,21 @@ impl Rig {
     }
 
     pub(crate) fn stpgs(&self) -> usize {
-        let is_stpg = |control: &&Control| {
-            matches!(control.kind, ControlKind::Core(command)
-                if matches!(command.kind, CommandKind::SetTargetPortGroups(_)))
-        };
-        self.controls.iter().filter(is_stpg).count()
+        self.controls.iter().filter(|control| is_stpg(control)).count()
     }
 
     /// Answers the oldest fence step.
     pub(crate) fn take_step(&mut self, answer: FenceAnswer) -> FenceKind {
         let step = self.steps.remove(0);
-        self.engine.handle_fence(step.id, answer, self.now);
+        frugal(|| self.engine.handle_fence(step.id, answer, self.now));
         self.pump();
         step.kind
     }
+}
+
+const fn is_stpg(control: &Control) -> bool {
+    matches!(control.kind, ControlKind::Core(command)
+        if matches!(command.kind, CommandKind::SetTargetPortGroups(_)))
 }
 
 /// What TEST UNIT READY says in a state.

@@ -1,7 +1,7 @@
 //! Which path carries a request.
 
 use alua_core::select::{Policy, Preference};
-use alua_multipath::{Config, PathTraits, Switch};
+use alua_multipath::{Config, PathTraits, Port, Switch};
 
 use crate::rig::{AO, READ, Rig, SBY};
 
@@ -203,6 +203,35 @@ fn a_manual_switch_sticks_until_it_is_undone() {
     }
     rig.pass(100);
     assert!(rig.goes_after_ask() >= 2);
+    rig.engine.switch(None, rig.now());
+    assert!(rig.goes_after_ask() < 2);
+}
+
+/// The path that was switched to goes, others are used meanwhile, and it is used again when it joins
+/// as another one.
+#[test]
+fn a_manual_switch_sticks_while_its_path_is_gone() {
+    let mut rig = Rig::plain(Config::default());
+    let chosen = rig.id(2);
+    assert!(rig.engine.switch(Some(Switch::Path(chosen)), rig.now()));
+    for _ in 0..3 {
+        let old = rig.id(2);
+        assert!(rig.engine.remove_path(old, true, rig.now()));
+        rig.pass(60_000);
+        rig.lines.remove(2);
+        let unit = rig.engine.view_unit();
+        assert_eq!(unit.switched, Some(Switch::Path(old)));
+        assert_eq!(unit.switched_gone, Some(Port { group: Some(2), relative: 3 }));
+        assert!(rig.goes_after_ask() < 2, "something is better than nothing");
+        assert!((0..3).all(|place| rig.view(place).deferred));
+        let new = rig.add(1, 2, 3, PathTraits::default()).unwrap();
+        let line = rig.lines.pop().unwrap();
+        rig.lines.insert(2, line);
+        rig.pass(100);
+        assert_eq!(rig.engine.view_unit().switched, Some(Switch::Path(new)));
+        assert_eq!(rig.engine.view_unit().switched_gone, None);
+        assert!((0..4).all(|_| rig.goes_after_ask() == 2));
+    }
     rig.engine.switch(None, rig.now());
     assert!(rig.goes_after_ask() < 2);
 }

@@ -2,17 +2,25 @@
 
 use alua_array::{Array, FunctionResult, TransportError};
 use alua_core::access::AccessState;
-use alua_core::select::{Health, Out as Why, Policy, Standing};
+use alua_core::select::{
+    Health, OUTRUN_DEN, OUTRUN_FLOOR_NS, OUTRUN_NUM, Out as Why, Policy, Standing,
+};
 use alua_core::unit::{self, CommandKind};
 use alua_multipath::{
     Action, Control, ControlKind, Event, FenceAnswer, FenceKind, FenceStep, IoId, Operation,
-    PathId, Request, RequestError, RequestId, Send, Time, sbc,
+    PathId, PathView, Request, RequestError, RequestId, Send, Time, sbc,
 };
 
 use super::{Alive, ControlOut, Ended, Host, Later, Out};
 use crate::check::{Checks, Invariant};
 use crate::options::{BLOCK, GHOST_MS, LUN};
 use crate::trace::Trace;
+
+/// Under service-time a worse path may be used in one choice of so many without being faster; the
+/// engine tries one in 64, and not each choice is a command.
+const TRIALS_PART: u64 = 32;
+/// And so often from the start.
+const TRIALS_FREE: u64 = 2;
 
 impl Host {
     /// Carries out what the engine wants.
@@ -24,6 +32,9 @@ impl Host {
         checks: &mut Checks,
     ) {
         self.listen(now, trace);
+        if let Some(count) = self.stpg_storm.take() {
+            checks.fail(Invariant::I9, now, format_args!("{count} STPG in a minute"));
+        }
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::Send(send) => self.send(array, &send, now, trace, checks),
@@ -114,7 +125,8 @@ impl Host {
     }
 
     /// I11 and I14, by the states that the engine itself knows.
-    fn check_choice(&self, path: PathId, first: bool, now: Time, checks: &mut Checks) {
+    fn check_choice(&mut self, path: PathId, first: bool, now: Time, checks: &mut Checks) {
+        self.choices += 1;
         let Some(chosen) = self.engine.view(path) else { return };
         let config = self.engine.config();
         let limit = config.limits.commands_per_path;
@@ -134,20 +146,47 @@ impl Host {
         }
         // An LBA-dependent path may be optimized for these blocks, or not.
         let by_lba = |state| state == Some(AccessState::LbaDependent);
-        if !first || config.policy == Policy::ServiceTime || by_lba(chosen.state) {
+        if !first || by_lba(chosen.state) {
             return;
         }
-        for other in self.engine.paths().filter_map(|other| self.engine.view(other)) {
-            let Standing::Live(theirs) = other.standing else { continue };
-            if by_lba(other.state) {
+        let by_time = config.policy == Policy::ServiceTime;
+        let mut views = self.engine.paths().filter_map(|other| self.engine.view(other));
+        if by_time && views.any(|other| by_lba(other.state)) {
+            // What it leaves may be the best class for these blocks alone.
+            return;
+        }
+        let mut worse = false;
+        let others = || {
+            let views = self.engine.paths().filter_map(|other| self.engine.view(other));
+            views.filter(|other| !by_lba(other.state)).filter_map(|other| match other.standing {
+                Standing::Live(theirs) => Some((theirs, other)),
+                _ => None,
+            })
+        };
+        // Once it leaves the best class, service-time looks at the time alone.
+        let best = others().filter(|(_, it)| !it.deferred).map(|(theirs, _)| theirs).min();
+        let compared = |theirs| !by_time || chosen.deferred || Some(theirs) == best;
+        for (theirs, other) in others().filter(|&(theirs, _)| compared(theirs)) {
+            let free = !other.deferred && !other.asked && other.in_flight < limit;
+            let better = free && (theirs < class || chosen.deferred);
+            if !better {
                 continue;
             }
-            let free = !other.deferred && !other.asked && other.in_flight < limit;
-            let better = theirs < class && free;
-            if better && !chosen.deferred {
-                let id = other.id;
-                checks.fail(Invariant::I11, now, format_args!("{path} is used, {id} is better"));
+            if by_time && !chosen.deferred && is_slow(&other) {
+                worse |= !may_outrun(&chosen, &other);
+                continue;
             }
+            let id = other.id;
+            checks.fail(Invariant::I11, now, format_args!("{path} is used, {id} is better"));
+        }
+        // A worse path is tried now and then, so that its time is known.
+        self.trials += u64::from(worse);
+        if self.trials > TRIALS_FREE + self.choices / TRIALS_PART {
+            checks.fail(
+                Invariant::I11,
+                now,
+                format_args!("{path} is used, better ones are not measurably slower"),
+            );
         }
     }
 
@@ -218,11 +257,6 @@ impl Host {
                 "reports in a second",
             );
         }
-        if stpg {
-            // One that was not started does not count for the driver core.
-            let most = usize::from(self.engine.config().core.stpg_per_minute) * 2;
-            checks.window(Invariant::I9, &mut self.stpgs, now, 60_000, most, "STPG in a minute");
-        }
         self.next_tag += 1;
         let tag = self.next_tag;
         let known = self.paths.iter().find(|known| known.id == control.path);
@@ -239,6 +273,9 @@ impl Host {
         let capacity = control.data_in_len() as usize;
         match array.submit(nexus, LUN, tag, cdb.as_bytes(), &list[..length], capacity) {
             Ok(()) => {
+                if stpg {
+                    self.stpgs.insert(tag, now);
+                }
                 self.controls.insert(
                     tag,
                     ControlOut {
@@ -362,6 +399,22 @@ impl Host {
         };
         self.ended.push_back(Ended { client, result, data });
     }
+}
+
+/// Whether a path takes so long that service-time may look at worse ones. What is in flight now is
+/// no less than when the choice was made.
+fn is_slow(better: &PathView) -> bool {
+    expected_ns(better) >= OUTRUN_FLOOR_NS
+}
+
+/// Whether service-time may prefer a path of a worse class to a better one.
+fn may_outrun(worse: &PathView, better: &PathView) -> bool {
+    let least = u64::from(worse.service_ns);
+    least > 0 && least * OUTRUN_DEN < expected_ns(better) * OUTRUN_NUM
+}
+
+fn expected_ns(path: &PathView) -> u64 {
+    (u64::from(path.in_flight) + 1) * u64::from(path.service_ns)
 }
 
 fn kind(control: &Control) -> String {

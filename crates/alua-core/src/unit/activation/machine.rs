@@ -244,7 +244,7 @@ impl Parts<'_> {
         let verify = Phase::Verifying { pass: self.state.refresh.pass.wrapping_add(1) };
         run.trouble = None;
         if may_have_executed(outcome) {
-            self.state.activations.sent.enter(now);
+            self.state.activations.count_sent(now);
         }
         run.phase = match *outcome {
             Outcome::NotSubmitted => self.resend_stpg(&mut run, Trouble::NotSubmitted, later),

@@ -20,8 +20,8 @@
 //! - What the target answers to STPG is never the result: the report after it is.
 //! - In any 60 s at most `stpg_per_minute` commands are sent that may have had an effect, but for
 //!   forced requests. Where no path is live, or a device handler is asked for a group that is not,
-//!   I/O would stand still for the rest of that time: then more are sent, as far apart as the
-//!   limit has them on average.
+//!   I/O would stand still for the rest of that time: then one more is sent 60 s divided by the
+//!   limit after the last, and so on, so that there are fewer than twice the limit in any 60 s.
 
 mod machine;
 mod queue;

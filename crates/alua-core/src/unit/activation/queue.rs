@@ -130,6 +130,11 @@ impl Activations {
         }
     }
 
+    /// Counts a command that may have had an effect towards the limit.
+    pub(in crate::unit) fn count_sent(&mut self, now: Time) {
+        self.sent.enter(now);
+    }
+
     /// The activation that is served: the one that was requested first.
     pub(super) fn front(&self) -> Option<Run> {
         self.slots
@@ -177,10 +182,15 @@ impl Activations {
     }
 
     /// When the next command may be sent beyond the limit: they are as far apart then as the limit
-    /// has them on average.
+    /// has them on average, so that in any minute there are fewer than twice as many. For of those in
+    /// a minute, take the last that was sent within the limit: up to it there are no more than the
+    /// limit, and behind it fewer than the limit, for so many do not fit when they are so far apart.
     pub(super) fn spaced(&self, limit: u8) -> Option<Time> {
-        let apart = u32::from(WINDOW_MS).checked_div(limit.into())?;
-        Some(self.sent.last?.after(apart))
+        let limit = usize::from(limit).min(STPG_WINDOW);
+        // Rounded up.
+        let minute = usize::from(WINDOW_MS).saturating_add(limit).saturating_sub(1);
+        let apart = minute.checked_div(limit)?;
+        Some(self.sent.last?.after(u32::try_from(apart).ok()?))
     }
 }
 
@@ -227,6 +237,36 @@ mod tests {
         assert_eq!(queue.limited_until(2, at(80)), None);
         assert_eq!(queue.limited_until(1, at(134)), Some(at(135)));
         assert_eq!(queue.limited_until(1, at(135)), None);
+    }
+
+    /// Whoever sends whenever it may, with or without pauses, never sends twice the limit in a
+    /// minute, and may send one less.
+    #[test]
+    fn beyond_the_limit_there_are_fewer_than_twice_as_many_in_any_minute() {
+        let minute = u64::from(WINDOW_MS);
+        for limit in (1..=20).chain([255]) {
+            for pause in [0, 1, 13, 7_000, 30_011, 61_000] {
+                let mut queue = Activations::default();
+                let mut now = Time::ZERO;
+                let mut sent = [0; 100];
+                for (turn, at) in sent.iter_mut().enumerate() {
+                    if turn % 23 == 22 {
+                        now = now.after(pause);
+                    }
+                    if queue.limited_until(limit, now).is_some() {
+                        now = now.max(queue.spaced(limit).unwrap_or(now));
+                    }
+                    queue.sent.enter(now);
+                    *at = now.as_millis();
+                }
+                let in_minute =
+                    |last: u64| sent.iter().filter(|&&at| at <= last && at + minute > last).count();
+                let most = sent.iter().map(|&last| in_minute(last)).max();
+                let bound = Some(2 * usize::from(limit).min(STPG_WINDOW) - 1);
+                assert!(most <= bound, "limit {limit}, pause {pause}: {most:?}");
+                assert!(most == bound || pause > 0, "limit {limit}: {most:?}");
+            }
+        }
     }
 
     #[test]
