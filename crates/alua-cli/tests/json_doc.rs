@@ -244,7 +244,7 @@ fn watch(checker: &mut Checker) {
 
 /// A running device, and what is said of it.
 fn running(checker: &mut Checker) {
-    let up = Up::start(&["--json"]);
+    let up = Up::start(&["--json", "--activate", "optimized-lost"]);
     let mut ask = |heading: &str, arguments: &[&str]| {
         let output = up.ask(arguments);
         let value: Value = serde_json::from_slice(&output.stdout)
