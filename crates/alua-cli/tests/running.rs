@@ -215,6 +215,7 @@ fn explain_tells_what_the_running_device_says() {
     known(&up);
     up.ask(&["path", "fail", "sde"]);
     let text = stdout(&up.ask(&["explain", "sde", "--array", "demo"]));
+    assert!(text.starts_with("alua up: process "), "what the device says comes first: {text}");
     assert!(text.contains("this path is not used: it was taken out by hand"), "{text}");
     let text = stdout(&up.ask(&["explain", "sda", "--array", "demo"]));
     assert!(text.contains("this path is used: it is one of the best paths"), "{text}");

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use alua_core::select::{Outlook, Standing};
+use alua_core::select::{Health, Out, Outlook, Standing};
 use alua_device::{PathSnapshot, Snapshot};
 use alua_multipath::{Activation, Config, NoPath, Switch};
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,8 @@ pub(crate) struct PathStatus {
     pub(crate) used: bool,
     #[serde(default)]
     pub(crate) outruns: bool,
+    #[serde(default)]
+    pub(crate) failed: bool,
     pub(crate) reason: String,
     pub(crate) strikes: u8,
     pub(crate) out_for_ms: Option<u64>,
@@ -300,6 +302,7 @@ impl PathStatus {
             .to_owned(),
             used: view.used,
             outruns: view.outruns,
+            failed: view.standing == Standing::Out(Out::Health(Health::Failed)),
             reason: view.reason().to_owned(),
             strikes: view.strikes,
             out_for_ms: view.out_until.map(|until| until.since(snapshot.at) / 1_000_000),
