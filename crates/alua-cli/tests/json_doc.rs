@@ -146,6 +146,7 @@ const DUMPS: &[(&str, &str, &str)] = &[
 
 /// Fields that only real disks fill.
 const LINUX_ONLY: &[(&str, &str)] = &[
+    ("running-device", "lacks"),
     ("unit", "maps"),
     ("kernel", "device_handler"),
     ("kernel", "access_state"),

@@ -72,6 +72,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
         unit: opened.unit.clone(),
         source: opened.source,
         places: places.clone(),
+        lacks: exports.iter().filter_map(|export| export.lacks()).map(str::to_owned).collect(),
         settings: Settings::of(&config(args)),
         policy: args.policy.name(),
     };

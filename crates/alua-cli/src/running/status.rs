@@ -39,6 +39,8 @@ pub(crate) struct DeviceStatus {
     pub(crate) policy: String,
     #[serde(default)]
     pub(crate) settings: Option<Settings>,
+    #[serde(default)]
+    pub(crate) lacks: Vec<String>,
     pub(crate) outlook: String,
     pub(crate) switched_to: Option<String>,
     pub(crate) no_path_ms: Option<u64>,
@@ -174,6 +176,7 @@ pub(crate) struct Facts {
     pub(crate) places: Vec<String>,
     pub(crate) policy: &'static str,
     pub(crate) settings: Settings,
+    pub(crate) lacks: Vec<String>,
 }
 
 impl DeviceStatus {
@@ -197,6 +200,7 @@ impl DeviceStatus {
             block_bytes: unit.geometry.block_size,
             policy: facts.policy.to_owned(),
             settings: Some(facts.settings.clone()),
+            lacks: facts.lacks.clone(),
             outlook: match unit.outlook {
                 Outlook::Live => "live",
                 Outlook::Waits(_) => "waits",
@@ -248,6 +252,9 @@ impl DeviceStatus {
             writeln!(out, "  {}; process {}, up for {}", self.policy, self.pid, span(self.up_ms));
         if let Some(settings) = &self.settings {
             settings.text(&mut out);
+        }
+        for lacks in &self.lacks {
+            let _ = writeln!(out, "  {}", paint(WAIT, lacks));
         }
         let requests = &self.requests;
         let _ = writeln!(
