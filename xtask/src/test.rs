@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::{lab, panic_check, run, sim};
@@ -40,6 +40,11 @@ const STEPS: &[Step] = &[
         name: "examples",
         help: "run the example alone with `cargo run -p PACKAGE --example NAME`",
         run: examples,
+    },
+    Step {
+        name: "demo",
+        help: "run it alone with `cargo run -- demo`; its last lines say what went wrong",
+        run: demo,
     },
     Step {
         name: "fuzz targets build",
@@ -150,6 +155,21 @@ fn examples() -> Result<()> {
     for (package, example) in all {
         println!("--> example {example} of {package}");
         run::run(run::cargo().args(["run", "--quiet", "-p", &package, "--example", &example]))?;
+    }
+    Ok(())
+}
+
+/// Runs the demo to its end, with the program that the tests built: it must end with 0 and say yes
+/// twice, of the requests and of the bytes.
+fn demo() -> Result<()> {
+    let mut command = run::cargo();
+    command.args(["run", "--quiet", "-p", "alua-cli", "--bin", "alua", "--", "demo"]);
+    let said = run::capture(&mut command)?;
+    let yes: Vec<&str> = said.lines().filter(|line| line.starts_with("  yes  ")).collect();
+    println!("{}", yes.join("\n"));
+    let all = |part: &str| yes.iter().any(|line| line.ends_with(part));
+    if yes.len() != 2 || !all(" requests, 0 errors") || !all(" MiB read back, 0 wrong bytes") {
+        bail!("the demo ended with 0 and did not say yes twice:\n{}", said.trim_end());
     }
     Ok(())
 }

@@ -263,6 +263,12 @@ impl Session {
 }
 
 impl Closed {
+    /// The path is one that a running device holds as failed.
+    pub(crate) fn spared() -> Self {
+        let why = "`alua up` holds it as failed, so it was not asked";
+        Self { health: "failed".to_owned(), why: why.to_owned() }
+    }
+
     fn of(trouble: Option<&Trouble>) -> Self {
         let health = match trouble {
             Some(Trouble::State(state)) => state.to_string(),

@@ -6,7 +6,11 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{code, run, stderr, stdout};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+
+use common::{Up, code, run, stderr, stdout};
+use serde_json::Value;
 
 /// Page 83h: an NAA 6 name for the unit, relative port and group for the port.
 fn page_83h(port: u8, group: u8) -> Vec<u8> {
@@ -68,7 +72,7 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     let (sys, dev) = (sys.to_str().unwrap(), dev.to_str().unwrap());
     let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
     let units = listing["units"].as_array().unwrap();
     assert_eq!(units.len(), 1);
     assert_eq!(units[0]["name"], "naa.6001405a0102030405060708090a0b0c");
@@ -86,7 +90,7 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     assert_eq!(paths[1]["health"], "transport-offline");
     for path in paths {
         assert_eq!((&path["usable"], &path["gate"]), (&false.into(), &"refuse".into()));
-        assert_eq!(path["state"], serde_json::Value::Null);
+        assert_eq!(path["state"], Value::Null);
         assert_eq!(path["kernel"]["access_state"], "active/optimized");
         assert_eq!(path["kernel"]["device_handler"], "alua");
         assert_eq!(path["kernel"]["preferred"], true);
@@ -112,6 +116,78 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
 
     let output = run(&["activate", "sda", "--group", "2", "--sysfs", sys, "--dev", dev]);
     assert_eq!(code(&output), 35, "{}", stderr(&output));
+}
+
+/// A control socket in `folder` that answers every question with this status.
+fn running(folder: &Path, status: &Value) {
+    let sockets = folder.join("alua");
+    fs::create_dir_all(&sockets).unwrap();
+    let listener = UnixListener::bind(sockets.join("disk0.sock")).unwrap();
+    let answer = format!("{}\n", serde_json::json!({ "status": status }));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn explain_asks_the_running_device_first_and_not_the_path_that_it_holds_as_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sys, dev) = (directory.path().join("sys"), directory.path().join("dev"));
+    fs::create_dir_all(&dev).unwrap();
+    device(&sys, 2, "sda", "running\n");
+    device(&sys, 3, "sdb", "running\n");
+    // What a device says of its paths, as one that serves disks would.
+    let up = Up::start(&[]);
+    let output = up.ask(&["status", "--json"]);
+    let mut status = serde_json::from_slice::<Value>(&output.stdout).unwrap()["devices"][0].take();
+    assert_eq!(up.end().0, 0);
+    status["source"] = "linux".into();
+    status["unit"] = "naa.6001405a0102030405060708090a0b0c".into();
+    let paths = status["paths"].as_array_mut().unwrap();
+    paths.truncate(2);
+    for (path, device, failed) in [(0, "sda", true), (1, "sdb", false)] {
+        paths[path]["device"] = device.into();
+        paths[path]["failed"] = failed.into();
+        paths[path]["used"] = (!failed).into();
+        let reason = if failed { "its transport failed" } else { "it is one of the best paths" };
+        paths[path]["reason"] = reason.into();
+    }
+    running(directory.path(), &status);
+    let (sys, dev) = (sys.to_str().unwrap(), dev.to_str().unwrap());
+    let explain = |device: &str, more: &[&str]| {
+        let arguments = [&["explain", device, "--sysfs", sys, "--dev", dev], more].concat();
+        let mut command = common::alua(&arguments);
+        command.env("XDG_RUNTIME_DIR", directory.path()).output().unwrap()
+    };
+    for name in ["sda", "2:0:0:0"] {
+        let output = explain(name, &[]);
+        let said = stdout(&output);
+        let first = said.lines().next().unwrap_or_else(|| panic!("{output:?}"));
+        assert!(first.starts_with("alua up: process "), "{said}");
+        assert!(first.ends_with("this path is not used: its transport failed"), "{said}");
+        assert!(said.contains("`alua up` holds it as failed, so it was not asked"), "{said}");
+        assert!(!said.contains("no such device node"), "it was opened: {said}");
+        assert_eq!(code(&output), 35, "{said}");
+    }
+    let output = explain("sda", &["--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["asked_now"], Value::Null);
+    assert_eq!((&told["path"]["health"], &told["rule"]["id"]), (&"failed".into(), &"C09".into()));
+    assert_eq!(told["served_by"]["reason"], "its transport failed");
+    assert_eq!(told["exit_code"], 35);
+    // The other is asked, after what the device says of it: it has no node here.
+    let output = explain("sdb", &[]);
+    let said = stdout(&output);
+    assert!(
+        said.lines().next().unwrap().ends_with("is used: it is one of the best paths"),
+        "{said}"
+    );
+    assert!(said.contains("no such device node"), "{said}");
+    assert_eq!(code(&output), 56, "{said}");
 }
 
 #[test]

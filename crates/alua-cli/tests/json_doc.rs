@@ -146,6 +146,7 @@ const DUMPS: &[(&str, &str, &str)] = &[
 
 /// Fields that only real disks fill.
 const LINUX_ONLY: &[(&str, &str)] = &[
+    ("running-device", "lacks"),
     ("unit", "maps"),
     ("kernel", "device_handler"),
     ("kernel", "access_state"),
@@ -244,7 +245,7 @@ fn watch(checker: &mut Checker) {
 
 /// A running device, and what is said of it.
 fn running(checker: &mut Checker) {
-    let up = Up::start(&["--json"]);
+    let up = Up::start(&["--json", "--activate", "optimized-lost"]);
     let mut ask = |heading: &str, arguments: &[&str]| {
         let output = up.ask(arguments);
         let value: Value = serde_json::from_slice(&output.stdout)

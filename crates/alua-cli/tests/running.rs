@@ -124,11 +124,98 @@ fn paths_are_chosen_taken_out_and_put_back() {
 }
 
 #[test]
+fn the_settings_are_shown_as_they_were_given() {
+    let up = Up::start(&[
+        "--preference=ignore",
+        "--failback=30",
+        "--activate=optimized-lost=5",
+        "--stpg-per-minute=3",
+        "--no-path=forever",
+        "--io-timeout=7",
+        "--no-reset",
+        "--fence-wait=90",
+    ]);
+    let settings = serde_json::json!({
+        "preference": "ignore",
+        "failback_ms": 30_000,
+        "activate": "optimized-lost",
+        "optimized_lost_ms": 5_000,
+        "stpg_per_minute": 3,
+        "no_path_limit_ms": null,
+        "io_timeout_ms": 7_000,
+        "reset": false,
+        "fence_wait_ms": 90_000,
+    });
+    assert_eq!(status(&up)["settings"], settings);
+    let text = stdout(&up.ask(&["status"]));
+    for says in [
+        "preference ignore; failback 30 s; no path forever; command timeout 7 s",
+        "activate optimized-lost (5 s), 3 STPG per minute; reset never; fence wait 90 s",
+    ] {
+        assert!(text.contains(says), "{text}");
+    }
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn io_goes_back_by_hand_where_it_must_not_by_itself() {
+    let up = Up::start(&["--failback", "never"]);
+    known(&up);
+    let ok = |arguments: &[&str]| assert_eq!(code(&up.ask(arguments)), 0, "{arguments:?}");
+    ok(&["path", "fail", "sda"]);
+    ok(&["path", "fail", "sde"]);
+    until("the other group is used", &up, |status| path(status, "sdi")["used"] == true);
+    ok(&["path", "restore", "sda"]);
+    until("sda is live", &up, |status| path(status, "sda")["standing"] == "live");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let shown = status(&up);
+    assert_eq!(
+        (&path(&shown, "sda")["used"], &path(&shown, "sdi")["used"]),
+        (&false.into(), &true.into())
+    );
+    ok(&["switch", UNIT, "--group", "1"]);
+    until("sda is used", &up, |status| path(status, "sda")["used"] == true);
+    ok(&["switch", UNIT, "--undo"]);
+    let shown = status(&up);
+    assert_eq!(
+        (&path(&shown, "sda")["used"], &path(&shown, "sdi")["used"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn what_pref_counts_for_is_as_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script.toml");
+    // Group 1 is the preferred one of the demo array.
+    let events = "[[event]]\nat = \"0s\"\ndo = \"set-state\"\ngroup = 1\n\
+                  state = \"active/non-optimized\"\n\
+                  [[event]]\nat = \"0s\"\ndo = \"set-state\"\ngroup = 2\n\
+                  state = \"active/optimized\"\n";
+    std::fs::write(&script, events).unwrap();
+    let script = script.to_str().unwrap();
+    for (preference, used, spare) in
+        [("within-state", "sdi", "sda"), ("above-state", "sda", "sdi"), ("ignore", "sdi", "sda")]
+    {
+        let up = Up::start(&["--script", script, "--preference", preference]);
+        until(preference, &up, |status| {
+            path(status, "sda")["state"] == "active/non-optimized"
+                && path(status, used)["used"] == true
+                && path(status, spare)["used"] == false
+        });
+        assert_eq!(path(&status(&up), "sda")["preferred"], true);
+        assert_eq!(up.end().0, 0);
+    }
+}
+
+#[test]
 fn explain_tells_what_the_running_device_says() {
     let up = Up::start(&[]);
     known(&up);
     up.ask(&["path", "fail", "sde"]);
     let text = stdout(&up.ask(&["explain", "sde", "--array", "demo"]));
+    assert!(text.starts_with("alua up: process "), "what the device says comes first: {text}");
     assert!(text.contains("this path is not used: it was taken out by hand"), "{text}");
     let text = stdout(&up.ask(&["explain", "sda", "--array", "demo"]));
     assert!(text.contains("this path is used: it is one of the best paths"), "{text}");

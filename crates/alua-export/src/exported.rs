@@ -12,6 +12,11 @@ pub trait Exported: Send {
     /// What it has done so far.
     fn totals(&self) -> Totals;
 
+    /// What it cannot do here that it could elsewhere, in words, if there is anything.
+    fn lacks(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Offers it no more: takes no new requests, lets what is in flight end, for `limit` at most,
     /// and removes what was made for it (a socket's file, a block device).
     ///
@@ -75,6 +80,10 @@ impl Exported for crate::ublk::Device {
 
     fn totals(&self) -> Totals {
         self.statistics()
+    }
+
+    fn lacks(&self) -> Option<&'static str> {
+        Self::lacks(self)
     }
 
     fn shut_down(self: Box<Self>, limit: Duration) -> Result<Totals, EndError> {

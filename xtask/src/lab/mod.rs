@@ -66,11 +66,15 @@ pub(crate) fn run(lab: &Lab) -> Result<()> {
 /// lab's programs can: the code behind the feature `ublk` is linted and tested here.
 pub(crate) fn run_all() -> Result<()> {
     needs::for_programs()?;
-    let packages = ["-p", "alua-export", "-p", "alua-lab", "--features", "alua-lab/ublk"];
+    let packages = ["-p", "alua-export", "-p", "alua-lab", "-p", "alua-cli"];
     let mut lints = run::cargo();
-    lints.arg("clippy").args(packages).args(["--all-targets", "--quiet", "--", "-D", "warnings"]);
+    lints.arg("clippy").args(packages).args(["--features", "alua-lab/ublk,alua-cli/ublk"]);
+    lints.args(["--all-targets", "--quiet", "--", "-D", "warnings"]);
     run::run(&mut lints)?;
     run::run(run::cargo().args(["test", "-p", "alua-export", "--features", "ublk", "ublk"]))?;
+    // The command itself, and its devices that run; the rest of its tests has nothing of ublk.
+    let part = ["--bin", "alua", "--test", "running"];
+    run::run(run::cargo().args(["test", "-p", "alua-cli", "--features", "ublk"]).args(part))?;
     scenarios::run(&[])
 }
 

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use alua_core::select::Policy;
+use alua_core::select::{Policy, Preference};
+use alua_core::unit::STPG_WINDOW;
 use alua_export::nbd::server::Address;
-use alua_multipath::NoPath;
+use alua_multipath::{Activation, NoPath};
 use clap::{Args, Subcommand};
 
 #[derive(Clone, Debug, Args)]
@@ -33,13 +34,51 @@ pub(crate) struct Up {
     /// What becomes of requests when no path is left: fail (at once), so many seconds, forever
     #[arg(long, value_name = "fail|SECS|forever", value_parser = no_path, default_value = "60")]
     pub(crate) no_path: NoPath,
-    /// Never ask the array for another access state (SET TARGET PORT GROUPS)
-    #[arg(long)]
+    /// What the array's PREF bit counts for: ignore (nothing), within-state (between paths in the
+    /// same state, the preferred go first), above-state (a preferred path goes before every other,
+    /// a non-optimized one before an optimized one too)
+    #[arg(long, value_name = "WHAT", value_parser = preference, default_value = "within-state")]
+    pub(crate) preference: Preference,
+    /// Seconds, up to 86400, that a better path must be live before I/O goes back to it from a
+    /// worse one that works; never: `alua switch` brings it back by hand
+    #[arg(long, value_name = "SECS|never", value_parser = failback, default_value = "0")]
+    pub(crate) failback: Failback,
+    /// When the array is asked for another access state (SET TARGET PORT GROUPS): never,
+    /// nothing-live (when requests wait and no path is live), optimized-lost (also when every path
+    /// to the optimized group has failed for so many seconds, up to 3600; 10 without a number)
+    #[arg(
+        long,
+        value_name = "never|nothing-live|optimized-lost[=SECS]",
+        value_parser = activate,
+        default_value = "nothing-live"
+    )]
+    pub(crate) activate: Activation,
+    /// The same as --activate never
+    #[arg(long, conflicts_with = "activate")]
     pub(crate) no_activate: bool,
+    /// SET TARGET PORT GROUPS in any minute, at most. Where no path is live more are sent, spaced by
+    /// a minute divided by this
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=STPG_WINDOW as i64),
+        default_value = "8"
+    )]
+    pub(crate) stpg_per_minute: u8,
     /// Never send LOGICAL UNIT RESET to end commands that nobody answered: writes of unknown
     /// outcome then wait until they count as over
     #[arg(long)]
     pub(crate) no_reset: bool,
+    /// Seconds after which a command that nobody answered counts as over, where nothing proves it. A
+    /// write of unknown outcome waits that long. Shorter than the array really holds a lost command,
+    /// old data may overwrite new
+    #[arg(
+        long,
+        value_name = "SECS",
+        value_parser = clap::value_parser!(u32).range(1..=3_600),
+        default_value = "60"
+    )]
+    pub(crate) fence_wait: u32,
     /// Give each command to a disk this many seconds
     #[arg(
         long,
@@ -52,6 +91,28 @@ pub(crate) struct Up {
     pub(crate) read_only: bool,
     #[command(flatten)]
     pub(crate) control: Control,
+}
+
+/// How long a better path must be live before I/O goes back to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failback {
+    /// So many milliseconds.
+    After(u32),
+    /// Not by itself.
+    Never,
+}
+
+impl Failback {
+    /// What stands for never: the longest time that the engine can count, seven weeks.
+    pub(crate) const NEVER_MS: u32 = u32::MAX;
+
+    /// As the engine wants it, in milliseconds.
+    pub(crate) const fn millis(self) -> u32 {
+        match self {
+            Self::After(millis) => millis,
+            Self::Never => Self::NEVER_MS,
+        }
+    }
 }
 
 /// Where running devices are asked.
@@ -145,9 +206,91 @@ fn no_path(text: &str) -> Result<NoPath, String> {
     }
 }
 
+/// The values of `--preference`, in the order of the help.
+const PREFERENCES: [(&str, Preference); 3] = [
+    ("ignore", Preference::Ignore),
+    ("within-state", Preference::WithinState),
+    ("above-state", Preference::AboveState),
+];
+
+fn preference(text: &str) -> Result<Preference, String> {
+    let names = PREFERENCES.map(|(name, _)| name).join(", ");
+    let known = PREFERENCES.into_iter().find(|(name, _)| *name == text);
+    known.map(|(_, preference)| preference).ok_or_else(|| format!("must be one of {names}"))
+}
+
+/// How `--preference` calls it.
+pub(crate) fn preference_name(preference: Preference) -> &'static str {
+    let known = PREFERENCES.into_iter().find(|(_, other)| *other == preference);
+    known.map_or("", |(name, _)| name)
+}
+
+/// Whole seconds up to `most`, in milliseconds.
+fn seconds(text: &str, most: u32) -> Option<u32> {
+    let seconds: u32 = text.parse().ok().filter(|seconds| *seconds <= most)?;
+    seconds.checked_mul(1_000)
+}
+
+fn failback(text: &str) -> Result<Failback, String> {
+    const MOST: u32 = 86_400;
+    if text == "never" {
+        return Ok(Failback::Never);
+    }
+    let after = seconds(text, MOST).map(Failback::After);
+    after.ok_or_else(|| format!("must be never, or seconds from 0 to {MOST}"))
+}
+
+/// How long the optimized group must be lost, where no time is given.
+const OPTIMIZED_LOST_MS: u32 = 10_000;
+
+fn activate(text: &str) -> Result<Activation, String> {
+    const MOST: u32 = 3_600;
+    let wrong = || {
+        format!(
+            "must be never, nothing-live, or optimized-lost[=SECS] with seconds from 0 to {MOST}"
+        )
+    };
+    match text.split_once('=') {
+        None if text == "never" => Ok(Activation::Never),
+        None if text == "nothing-live" => Ok(Activation::NothingLive),
+        None if text == "optimized-lost" => {
+            Ok(Activation::OptimizedLost { after_ms: OPTIMIZED_LOST_MS })
+        }
+        Some(("optimized-lost", time)) => {
+            let after_ms = seconds(time, MOST).ok_or_else(wrong)?;
+            Ok(Activation::OptimizedLost { after_ms })
+        }
+        _ => Err(wrong()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_preference_failback_or_activation_is_refused() {
+        for (name, value) in PREFERENCES {
+            assert_eq!(preference(name), Ok(value));
+            assert_eq!(preference_name(value), name);
+        }
+        assert!(preference("above").is_err());
+        assert_eq!(failback("0"), Ok(Failback::After(0)));
+        assert_eq!(failback("86400"), Ok(Failback::After(86_400_000)));
+        assert_eq!(failback("never"), Ok(Failback::Never));
+        for wrong in ["86401", "-1", "1.5", "", "manual"] {
+            assert!(failback(wrong).is_err(), "{wrong}");
+        }
+        let lost = |after_ms| Ok(Activation::OptimizedLost { after_ms });
+        assert_eq!(activate("never"), Ok(Activation::Never));
+        assert_eq!(activate("nothing-live"), Ok(Activation::NothingLive));
+        assert_eq!(activate("optimized-lost"), lost(10_000));
+        assert_eq!(activate("optimized-lost=0"), lost(0));
+        assert_eq!(activate("optimized-lost=3600"), lost(3_600_000));
+        for wrong in ["optimized-lost=", "optimized-lost=3601", "never=1", "nothing-live=2", ""] {
+            assert!(activate(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_no_address_policy_or_time_is_refused() {

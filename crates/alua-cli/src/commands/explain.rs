@@ -56,21 +56,36 @@ struct ServedBy {
 }
 
 impl ServedBy {
-    /// The running device of this unit with this path, if there is one. That none can be asked is
-    /// no reason not to explain.
-    fn find(source: &str, unit: &str, device: &str) -> Option<Self> {
+    /// The running device with this path, if there is one, and of `unit`, where that is known. That
+    /// none can be asked is no reason not to explain.
+    fn find(source: &str, unit: Option<&str>, device: &str) -> Option<(Self, DeviceStatus)> {
         let running = client::running(None).unwrap_or_default();
-        let ours = |status: &DeviceStatus| status.source == source && status.unit == unit;
+        let ours = |status: &DeviceStatus| {
+            let fits = unit.is_none_or(|unit| status.unit == unit);
+            status.source == source && fits && status.path(device).is_some()
+        };
         let status = running.into_iter().map(|running| running.status).find(ours)?;
         let path = status.path(device)?;
-        Some(Self {
+        let served = Self {
             places: status.places.clone(),
             pid: status.pid,
             used: path.used,
             outruns: path.outruns,
             standing: path.standing.clone(),
             reason: path.reason.clone(),
-        })
+        };
+        Some((served, status))
+    }
+
+    /// For people.
+    fn text(&self) -> String {
+        let (style, word) = if self.used { (GOOD, "used") } else { (WAIT, "not used") };
+        let (pid, places) = (self.pid, self.places.join(" and "));
+        format!(
+            "alua up: process {pid} serves the unit as {places}; this path is {}: {}\n\n",
+            paint(style, word),
+            self.reason
+        )
     }
 }
 
@@ -87,15 +102,42 @@ struct AskedNow {
 }
 
 pub(crate) fn run(global: &Global, args: &Explain) -> Result<Exit, Error> {
-    let world = World::open(&global.choice())?;
+    let mut world = World::open(&global.choice())?;
     let named = world.resolve(&args.device)?;
+    let source = world.source();
+    // A device that runs knows its paths and answers at once; while a path hangs, whatever is sent
+    // down it takes as long as its transport needs to give up. On a model, where nothing takes any
+    // time, the names of the devices say nothing until the unit is known.
+    let mut served = None;
+    if !world.is_model()
+        && let Some((by, status)) = ServedBy::find(source, None, &world.device_name(&args.device))
+    {
+        tell(global, &by)?;
+        let failed = status.paths.iter().filter(|path| path.failed);
+        let failed = failed.filter_map(|path| world.resolve(&path.device).ok()).flatten();
+        world.spare(failed.collect());
+        served = Some(by);
+    }
     let mut found = world.units(Scope::One(&args.device))?;
     let missing = || Error::NoSuchUnit { query: args.device.clone() };
     let session = found.units.first_mut().ok_or_else(missing)?;
     let index = session.path_of(&named).ok_or_else(missing)?;
-    let explanation = explain(&world, session, index, &found.problems)?;
+    if world.is_model()
+        && let Some(device) = session.device_names().nth(index)
+        && let Some((by, _)) = ServedBy::find(source, Some(&session.title()), &device)
+    {
+        tell(global, &by)?;
+        served = Some(by);
+    }
+    let mut explanation = explain(&world, session, index, &found.problems)?;
+    explanation.served_by = served;
     print(&if global.json { json::text(&explanation)? } else { explanation.text() })?;
     Ok(explanation.exit)
+}
+
+/// What a running device says comes first; a program reads it in the one document.
+fn tell(global: &Global, served: &ServedBy) -> Result<(), Error> {
+    if global.json { Ok(()) } else { print(&served.text()) }
 }
 
 /// Reads the states, asks the path itself, and puts together what is known of it.
@@ -145,7 +187,7 @@ pub(crate) fn explain(
         alua_off: session.managed().err().map(|off| off.to_string()),
         rule: rule_of_path(gate, cause, &path),
         to_do: steps,
-        served_by: ServedBy::find(world.source(), &session.title(), &path.device),
+        served_by: None,
         path,
         asked_now,
         alternatives,
@@ -204,8 +246,10 @@ fn exit_of(
     if permission {
         return Exit::Permission;
     }
-    if !matches!(line, Some(Ok(_))) {
-        return Exit::DeviceGone;
+    match line {
+        Some(Ok(_)) => {}
+        Some(Err(closed)) if closed.health == "failed" => return Exit::Transport,
+        _ => return Exit::DeviceGone,
     }
     match (gate, asked) {
         (Gate::Refuse(Refusal::State(state)), _) => Exit::of_state(state),
@@ -239,17 +283,6 @@ impl Explanation {
         let _ = writeln!(out, "  rule      {} ({})", self.rule.text, self.rule.id);
         for (index, step) in self.to_do.iter().enumerate() {
             let _ = writeln!(out, "  {}  {step}", if index == 0 { "to do   " } else { "        " });
-        }
-        if let Some(served) = &self.served_by {
-            let (style, word) = if served.used { (GOOD, "used") } else { (WAIT, "not used") };
-            let places = served.places.join(" and ");
-            let _ = writeln!(
-                out,
-                "  alua up   process {} serves the unit as {places}; this path is {}: {}",
-                served.pid,
-                paint(style, word),
-                served.reason
-            );
         }
         self.others(&mut out);
         out

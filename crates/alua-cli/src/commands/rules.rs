@@ -24,7 +24,8 @@ fn rule(id: &'static str, text: impl Into<String>) -> Rule {
 
 /// The rule that decides about a path.
 pub(crate) fn rule_of_path(gate: Gate, cause: Cause, path: &PathView) -> Rule {
-    if gate == Gate::Pass && path.health == "failed" {
+    let open = matches!(gate, Gate::Pass | Gate::Refuse(Refusal::NoPath));
+    if open && path.health == "failed" {
         return rule("C09", "where the transport of a path fails, another path is used");
     }
     rule_of_gate(gate, cause)

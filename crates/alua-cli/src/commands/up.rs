@@ -27,7 +27,7 @@ use crate::render::json;
 use crate::render::style::{FAINT, paint};
 use crate::running::control::{self, socket_of};
 use crate::running::notify;
-use crate::running::status::Facts;
+use crate::running::status::{Facts, Settings};
 use crate::target::model::script_of;
 use crate::target::{Scope, World, model};
 
@@ -72,6 +72,8 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
         unit: opened.unit.clone(),
         source: opened.source,
         places: places.clone(),
+        lacks: exports.iter().filter_map(|export| export.lacks()).map(str::to_owned).collect(),
+        settings: Settings::of(&config(args)),
         policy: args.policy.name(),
     };
     let socket = args.control.control.clone().unwrap_or_else(|| socket_of(&opened.unit));
@@ -152,14 +154,20 @@ fn say(start: Instant, text: &str) {
 }
 
 fn config(args: &Up) -> Config {
-    let mut config = Config { policy: args.policy, no_path: args.no_path, ..Config::default() };
-    if args.no_activate {
-        config.activation = Activation::Never;
-    }
+    let mut config = Config {
+        policy: args.policy,
+        preference: args.preference,
+        no_path: args.no_path,
+        failback_ms: args.failback.millis(),
+        activation: if args.no_activate { Activation::Never } else { args.activate },
+        ..Config::default()
+    };
     if let Some(seconds) = args.io_timeout {
         config.io_timeout_ms = seconds.saturating_mul(1_000);
     }
     config.fence.reset_unit = !args.no_reset;
+    config.fence.wait_ms = args.fence_wait.saturating_mul(1_000);
+    config.core.stpg_per_minute = args.stpg_per_minute;
     config.core.idle_probe_ms = Some(IDLE_PROBE_MS);
     config
 }
@@ -320,4 +328,83 @@ fn export_ublk(args: &Up, _device: Arc<dyn BlockDevice>) -> Result<Box<dyn Expor
     let _ = (args.ublk_id, args.recover);
     Err("this `alua` was built without ublk: build it with --features ublk, or use --nbd"
         .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use alua_core::select::{Policy, Preference};
+    use alua_multipath::NoPath;
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::running::Failback;
+    use crate::cli::{Cli, Command};
+
+    fn args(options: &[&str]) -> Result<Up, clap::Error> {
+        let line = ["alua", "up", "data0"].iter().chain(options);
+        match Cli::try_parse_from(line)?.command {
+            Command::Up(up) => Ok(up),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_engine_gets_what_the_options_say() {
+        let options = [
+            "--policy=affinity",
+            "--preference=above-state",
+            "--failback=30",
+            "--activate=optimized-lost=5",
+            "--stpg-per-minute=3",
+            "--fence-wait=90",
+            "--no-path=forever",
+            "--no-reset",
+            "--io-timeout=7",
+        ];
+        let config = config(&args(&options).unwrap());
+        assert_eq!(config.policy, Policy::Affinity);
+        assert_eq!(config.preference, Preference::AboveState);
+        assert_eq!(config.failback_ms, 30_000);
+        assert_eq!(config.activation, Activation::OptimizedLost { after_ms: 5_000 });
+        assert_eq!(config.core.stpg_per_minute, 3);
+        assert_eq!((config.fence.wait_ms, config.fence.reset_unit), (90_000, false));
+        assert_eq!(config.no_path, NoPath::Forever);
+        assert_eq!(config.io_timeout_ms, 7_000);
+    }
+
+    #[test]
+    fn without_options_the_engine_keeps_its_own_choices_but_for_the_policy() {
+        let (ours, own) = (config(&args(&[]).unwrap()), Config::default());
+        assert_eq!(ours.policy, Policy::ServiceTime);
+        assert_eq!(
+            (ours.preference, ours.no_path, ours.failback_ms, ours.activation),
+            (own.preference, own.no_path, own.failback_ms, own.activation)
+        );
+        assert_eq!(ours.core.stpg_per_minute, own.core.stpg_per_minute);
+        assert_eq!(ours.fence.wait_ms, own.fence.wait_ms);
+        assert_eq!(ours.fence.reset_unit, own.fence.reset_unit);
+        assert_eq!(ours.io_timeout_ms, own.io_timeout_ms);
+    }
+
+    #[test]
+    fn both_spellings_of_never_are_known_and_ranges_are_checked() {
+        for options in [&["--no-activate"][..], &["--activate", "never"]] {
+            assert_eq!(config(&args(options).unwrap()).activation, Activation::Never);
+        }
+        assert_eq!(
+            config(&args(&["--failback", "never"]).unwrap()).failback_ms,
+            Failback::NEVER_MS
+        );
+        for wrong in [
+            &["--no-activate", "--activate", "nothing-live"][..],
+            &["--stpg-per-minute", "0"],
+            &["--stpg-per-minute", "17"],
+            &["--fence-wait", "0"],
+            &["--fence-wait", "3601"],
+            &["--failback", "86401"],
+            &["--preference", "always"],
+        ] {
+            assert!(args(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

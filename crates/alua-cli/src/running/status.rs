@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
-use alua_core::select::{Outlook, Standing};
+use alua_core::select::{Health, Out, Outlook, Standing};
 use alua_device::{PathSnapshot, Snapshot};
-use alua_multipath::{Port, Switch};
+use alua_multipath::{Activation, Config, NoPath, Port, Switch};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::running::{Failback, preference_name};
 use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, padded, paint};
 use crate::render::table::{size, span};
 use crate::view::{SCHEMA, SchemaVersion};
@@ -36,12 +37,82 @@ pub(crate) struct DeviceStatus {
     pub(crate) size_bytes: u64,
     pub(crate) block_bytes: u32,
     pub(crate) policy: String,
+    #[serde(default)]
+    pub(crate) settings: Option<Settings>,
+    #[serde(default)]
+    pub(crate) lacks: Vec<String>,
     pub(crate) outlook: String,
     pub(crate) switched_to: Option<String>,
     pub(crate) no_path_ms: Option<u64>,
     pub(crate) gives_up: bool,
     pub(crate) requests: Requests,
     pub(crate) paths: Vec<PathStatus>,
+}
+
+/// What a device was told by the options of its `alua up`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) preference: String,
+    pub(crate) failback_ms: Option<u32>,
+    pub(crate) activate: String,
+    pub(crate) optimized_lost_ms: Option<u32>,
+    pub(crate) stpg_per_minute: u8,
+    pub(crate) no_path_limit_ms: Option<u32>,
+    pub(crate) io_timeout_ms: u32,
+    pub(crate) reset: bool,
+    pub(crate) fence_wait_ms: u32,
+}
+
+impl Settings {
+    /// What the engine was given.
+    pub(crate) fn of(config: &Config) -> Self {
+        let (activate, optimized_lost_ms) = match config.activation {
+            Activation::Never => ("never", None),
+            Activation::NothingLive => ("nothing-live", None),
+            Activation::OptimizedLost { after_ms } => ("optimized-lost", Some(after_ms)),
+        };
+        Self {
+            preference: preference_name(config.preference).to_owned(),
+            failback_ms: Some(config.failback_ms).filter(|millis| *millis != Failback::NEVER_MS),
+            activate: activate.to_owned(),
+            optimized_lost_ms,
+            stpg_per_minute: config.core.stpg_per_minute,
+            no_path_limit_ms: match config.no_path {
+                NoPath::Fail => Some(0),
+                NoPath::Wait(millis) => Some(millis),
+                NoPath::Forever => None,
+            },
+            io_timeout_ms: config.io_timeout_ms,
+            reset: config.fence.reset_unit,
+            fence_wait_ms: config.fence.wait_ms,
+        }
+    }
+
+    /// For people: as the options call it.
+    fn text(&self, out: &mut String) {
+        let time = |millis: Option<u32>, none: &str| {
+            millis.map_or_else(|| none.to_owned(), |millis| format!("{} s", millis / 1_000))
+        };
+        let lost = self
+            .optimized_lost_ms
+            .map_or_else(String::new, |millis| format!(" ({} s)", millis / 1_000));
+        let _ = writeln!(
+            out,
+            "  preference {}; failback {}; no path {}; command timeout {} s",
+            self.preference,
+            time(self.failback_ms, "never"),
+            time(self.no_path_limit_ms, "forever"),
+            self.io_timeout_ms / 1_000,
+        );
+        let _ = writeln!(
+            out,
+            "  activate {}{lost}, {} STPG per minute; reset {}; fence wait {} s",
+            self.activate,
+            self.stpg_per_minute,
+            if self.reset { "allowed" } else { "never" },
+            self.fence_wait_ms / 1_000,
+        );
+    }
 }
 
 /// The requests of a device.
@@ -74,6 +145,8 @@ pub(crate) struct PathStatus {
     pub(crate) used: bool,
     #[serde(default)]
     pub(crate) outruns: bool,
+    #[serde(default)]
+    pub(crate) failed: bool,
     pub(crate) reason: String,
     pub(crate) strikes: u8,
     pub(crate) out_for_ms: Option<u64>,
@@ -102,6 +175,8 @@ pub(crate) struct Facts {
     pub(crate) source: &'static str,
     pub(crate) places: Vec<String>,
     pub(crate) policy: &'static str,
+    pub(crate) settings: Settings,
+    pub(crate) lacks: Vec<String>,
 }
 
 impl DeviceStatus {
@@ -124,6 +199,8 @@ impl DeviceStatus {
             size_bytes: unit.geometry.blocks.saturating_mul(unit.geometry.block_size.into()),
             block_bytes: unit.geometry.block_size,
             policy: facts.policy.to_owned(),
+            settings: Some(facts.settings.clone()),
+            lacks: facts.lacks.clone(),
             outlook: match unit.outlook {
                 Outlook::Live => "live",
                 Outlook::Waits(_) => "waits",
@@ -173,6 +250,12 @@ impl DeviceStatus {
             writeln!(out, "{}  {}  {}", paint(STRONG, &self.unit), size(self.size_bytes), served);
         let _ =
             writeln!(out, "  {}; process {}, up for {}", self.policy, self.pid, span(self.up_ms));
+        if let Some(settings) = &self.settings {
+            settings.text(&mut out);
+        }
+        for lacks in &self.lacks {
+            let _ = writeln!(out, "  {}", paint(WAIT, lacks));
+        }
         let requests = &self.requests;
         let _ = writeln!(
             out,
@@ -238,6 +321,7 @@ impl PathStatus {
             .to_owned(),
             used: view.used,
             outruns: view.outruns,
+            failed: view.standing == Standing::Out(Out::Health(Health::Failed)),
             reason: view.reason().to_owned(),
             strikes: view.strikes,
             out_for_ms: view.out_until.map(|until| until.since(snapshot.at) / 1_000_000),

@@ -16,7 +16,7 @@ use alua_host::hctl::Hctl;
 use alua_host::transport::Transport;
 
 use crate::error::Error;
-use crate::session::Session;
+use crate::session::{Closed, Session};
 
 pub(crate) mod linux;
 pub(crate) mod model;
@@ -24,7 +24,7 @@ pub(crate) mod trace;
 
 use linux::Linux;
 use model::{Model, Shared};
-use trace::{Monitor, TracedOpener};
+use trace::{Monitor, SparingOpener, TracedOpener};
 
 /// A path's transport.
 pub(crate) type Line = Box<dyn Transport + Send>;
@@ -58,6 +58,8 @@ pub(crate) struct World {
     timeout_ms: Option<u32>,
     /// When the command's own work begins, on a model's clock.
     begin: Time,
+    /// Devices to which nothing is sent.
+    spared: Vec<Hctl>,
 }
 
 enum Side {
@@ -158,7 +160,16 @@ impl World {
             options.command_timeout_ms = limit;
         }
         let begin = Time::from_millis(choice.at_ms.unwrap_or(0));
-        Self { side, clock, monitor, opener, options, timeout_ms: choice.timeout_ms, begin }
+        let (timeout_ms, spared) = (choice.timeout_ms, Vec::new());
+        Self { side, clock, monitor, opener, options, timeout_ms, begin, spared }
+    }
+
+    /// From now on nothing is sent to these devices: a running device holds them as failed, and to
+    /// ask them may take as long as their transport takes to give up.
+    pub(crate) fn spare(&mut self, devices: Vec<Hctl>) {
+        let inner = Arc::clone(&self.opener);
+        self.opener = Arc::new(SparingOpener { inner, spared: devices.clone() });
+        self.spared = devices;
     }
 
     /// `linux` or `array`.
@@ -255,7 +266,17 @@ impl World {
         let mut units = Vec::new();
         for unit in inventory.units {
             let clock = self.clock.clone();
-            units.push(Session::open(unit, &*self.opener, clock, self.config()));
+            let mut session = Session::open(unit, &*self.opener, clock, self.config());
+            for hctl in &self.spared {
+                let Some(index) = session.path_of(&[*hctl]) else { continue };
+                if let Some(line) = session.lines.get_mut(index) {
+                    *line = Err(Closed::spared());
+                }
+                // That it was not opened is what was wanted.
+                let name = session.facts.paths.get(index).map(|path| path.device.short_name());
+                problems.retain(|problem| Some(&problem.device) != name.as_ref());
+            }
+            units.push(session);
         }
         (units, problems)
     }
@@ -323,7 +344,7 @@ impl World {
     }
 
     /// How people call the device that `query` names.
-    fn device_name(&self, query: &str) -> String {
+    pub(crate) fn device_name(&self, query: &str) -> String {
         let facts = match &self.side {
             Side::Linux(linux) => linux.device(query).ok(),
             Side::Model(model) => model.device(query).ok().cloned(),

@@ -10,6 +10,7 @@ use alua_core::spc::cdb::opcode;
 use alua_core::time::Time;
 use alua_host::discovery::Opener;
 use alua_host::driver::Clock;
+use alua_host::hctl::Hctl;
 use alua_host::sg::OpenError;
 use alua_host::sysfs::ScsiDevice;
 use alua_host::transport::{
@@ -229,6 +230,22 @@ impl Opener for TracedOpener {
         let inner = self.inner.open(device)?;
         let monitor = std::sync::Arc::clone(&self.monitor);
         Ok(Box::new(Traced { device: device.short_name(), inner, monitor }))
+    }
+}
+
+/// Opens devices, but for some.
+pub(crate) struct SparingOpener {
+    pub(crate) inner: std::sync::Arc<dyn Opener>,
+    pub(crate) spared: Vec<Hctl>,
+}
+
+impl Opener for SparingOpener {
+    fn open(&self, device: &ScsiDevice) -> Result<Box<dyn Transport + Send>, OpenError> {
+        if self.spared.contains(&device.hctl) {
+            let path = std::path::PathBuf::from(device.short_name());
+            return Err(OpenError::Missing { path });
+        }
+        self.inner.open(device)
     }
 }
 

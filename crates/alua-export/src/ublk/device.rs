@@ -59,6 +59,25 @@ impl Features {
     }
 }
 
+/// What a device that was added with these flags does not survive, in words; `None` where it outlives
+/// its server and loses nothing.
+fn lacks(flags: u64) -> Option<&'static str> {
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    if !has(sys::UBLK_F_USER_RECOVERY) {
+        Some(
+            "this kernel's ublk driver has no UBLK_F_USER_RECOVERY: if this process dies, the device \
+             goes with it, and what is in flight fails",
+        )
+    } else if !has(sys::UBLK_F_USER_RECOVERY_REISSUE) {
+        Some(
+            "this kernel's ublk driver has no UBLK_F_USER_RECOVERY_REISSUE: if this process dies, \
+             the device can be taken over, but what is in flight fails",
+        )
+    } else {
+        None
+    }
+}
+
 /// Why a device cannot be added, recovered or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum UblkError {
@@ -192,6 +211,7 @@ pub(super) struct Shared {
 /// Dropping it without [`Device::shut_down`] leaves it to be served until the process ends.
 pub struct Device {
     id: u32,
+    lacks: Option<&'static str>,
     shared: Arc<Shared>,
     thread: JoinHandle<Result<(), UblkError>>,
 }
@@ -272,6 +292,7 @@ impl Device {
         recovered: Option<Recovered>,
     ) -> Result<Self, UblkError> {
         let counters = Counters::default();
+        let lacks = lacks(plan.flags);
         let shared = Arc::new(Shared { device, geometry, recovered, counters });
         let (sender, started) = mpsc::channel();
         let for_thread = Arc::clone(&shared);
@@ -288,7 +309,10 @@ impl Device {
                     without_scheduler(id);
                 }
                 tracing::info!(id, recovered = recovered.is_some(), "ublk device is served");
-                Ok(Self { id, shared, thread })
+                if let Some(lacks) = lacks {
+                    tracing::warn!("/dev/ublkb{id}: {lacks}");
+                }
+                Ok(Self { id, lacks, shared, thread })
             }
             Err(mpsc::RecvTimeoutError::Timeout) => Err(UblkError::Timeout("start the device")),
             Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
@@ -312,6 +336,13 @@ impl Device {
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/ublkb{}", self.id))
+    }
+
+    /// What it does not survive if its server dies, in words; `None` where the kernel keeps the
+    /// device and all of its requests for the next server.
+    #[must_use]
+    pub const fn lacks(&self) -> Option<&'static str> {
+        self.lacks
     }
 
     /// What it has done so far.
@@ -538,6 +569,11 @@ mod tests {
         );
         assert_eq!(Features::of(u64::MAX).wanted(), all);
         assert_eq!(Features::of(0).wanted(), 0);
+        assert_eq!(lacks(Features::of(u64::MAX).wanted()), None);
+        let said = |bits: u32| lacks(Features::of(bits.into()).wanted()).unwrap();
+        assert!(said(sys::UBLK_F_USER_RECOVERY).contains("no UBLK_F_USER_RECOVERY_REISSUE:"));
+        assert!(said(sys::UBLK_F_USER_COPY).contains("no UBLK_F_USER_RECOVERY:"));
+        assert!(said(sys::UBLK_F_USER_RECOVERY_REISSUE).contains("no UBLK_F_USER_RECOVERY:"));
         // Re-issue means nothing without recovery.
         assert_eq!(Features::of(u64::from(sys::UBLK_F_USER_RECOVERY_REISSUE)).wanted(), 0);
     }

@@ -16,19 +16,17 @@ use alua_device::Device;
 use alua_device::model::{ModelArray, Serve};
 use alua_export::block::BlockDevice;
 use alua_export::nbd::server::{Address, Config, Export, Server};
-use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::load::{self, Done, Found, Shared};
 use super::picture::{LOOK, Picture};
+use super::verdict::Verdict;
 use crate::cli::Global;
 use crate::commands::print;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::render::json;
-use crate::render::style::{BAD, FAINT, GOOD, STRONG, paint};
-use crate::view::{SCHEMA, SchemaVersion};
+use crate::render::style::{FAINT, GOOD, STRONG, paint};
 
 /// The unit of the built-in array that is served.
 const UNIT: &str = "data0";
@@ -37,18 +35,18 @@ const WORKERS: u64 = 8;
 /// From one picture of the live table to the next.
 const FRAME: Duration = Duration::from_millis(200);
 /// When the load ends.
-const END: Duration = Duration::from_millis(15_000);
+pub(super) const END: Duration = Duration::from_millis(15_000);
 /// How long everything may take to come to its end.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Something that happens to the array.
-struct Act {
-    at_ms: u64,
-    text: &'static str,
-    events: Vec<Event>,
+pub(super) struct Act {
+    pub(super) at_ms: u64,
+    pub(super) text: &'static str,
+    pub(super) events: Vec<Event>,
 }
 
-fn plot() -> Vec<Act> {
+pub(super) fn plot() -> Vec<Act> {
     let act = |at_ms, text, events| Act { at_ms, text, events };
     let takes = |millis| Some(Transition::Takes(Duration::from_millis(millis)));
     let unit = || Some(UNIT.to_owned());
@@ -92,27 +90,6 @@ fn plot() -> Vec<Act> {
             vec![state(2, AccessState::Standby), state(1, AccessState::ActiveOptimized)],
         ),
     ]
-}
-
-/// One time between two events, for people and programs.
-#[derive(Debug, Serialize)]
-struct Phase {
-    event: &'static str,
-    at_ms: u64,
-    requests: usize,
-    p999_us: u64,
-    worst_us: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Trial {
-    schema_version: SchemaVersion,
-    phases: Vec<Phase>,
-    requests: usize,
-    errors: usize,
-    compared_bytes: u64,
-    wrong_bytes: u64,
-    exit_code: u8,
 }
 
 pub(super) fn run(global: &Global, timeline: Option<&Path>) -> Result<Exit, Error> {
@@ -173,7 +150,7 @@ pub(super) fn run(global: &Global, timeline: Option<&Path>) -> Result<Exit, Erro
     }
     let begun = |act: &&Act| Duration::from_millis(act.at_ms) < end;
     let plot: Vec<&Act> = plot.iter().take_while(begun).collect();
-    judge(global, &plot, &found, &done, end, errors)
+    Verdict::of(&plot, &found, &done, end, errors).tell(global)
 }
 
 /// Set by the first SIGINT or SIGTERM: the demo ends early and leaves nothing behind. The second one
@@ -235,105 +212,6 @@ impl Stage<'_> {
         self.show.end();
         Ok(())
     }
-}
-
-/// Whether it was as it must be.
-fn judge(
-    global: &Global,
-    plot: &[&Act],
-    found: &[Found],
-    done: &[Done],
-    end: Duration,
-    mut wrong: Vec<String>,
-) -> Result<Exit, Error> {
-    let errors = done.iter().filter(|it| it.failed).count();
-    let wrong_bytes: u64 = found.iter().map(|it| it.wrong).sum();
-    let compared_bytes: u64 = found.iter().map(|it| it.compared).sum();
-    if wrong_bytes > 0 {
-        wrong.push(format!("{wrong_bytes} bytes were not what was written"));
-    }
-    if errors > 0 {
-        wrong.push(format!("{errors} requests failed"));
-    }
-    if compared_bytes == 0 {
-        wrong.push("nothing was read back".to_owned());
-    }
-    if end < END {
-        let ended = format!("interrupted after {:.1} s of {}", end.as_secs_f64(), END.as_secs());
-        wrong.push(ended);
-    }
-    let phases = phases(plot, done);
-    for phase in phases.iter().filter(|phase| phase.requests == 0) {
-        wrong.push(format!("no request ended after: {}", phase.event));
-    }
-    let exit = if wrong.is_empty() { Exit::Good } else { Exit::Expectation };
-    let requests = done.len();
-    if global.json {
-        let exit_code = exit.code();
-        let trial = Trial {
-            schema_version: SCHEMA,
-            phases,
-            requests,
-            errors,
-            compared_bytes,
-            wrong_bytes,
-            exit_code,
-        };
-        print(&json::text(&trial)?)?;
-        return Ok(exit);
-    }
-    let mut out = format!(
-        "\n{:<40} {:>9} {:>11} {:>11}\n",
-        "from this event to the next", "requests", "p99.9 ms", "worst ms"
-    );
-    for phase in &phases {
-        out.push_str(&format!(
-            "{:<40} {:>9} {:>11.1} {:>11.1}\n",
-            phase.event,
-            phase.requests,
-            phase.p999_us as f64 / 1e3,
-            phase.worst_us as f64 / 1e3
-        ));
-    }
-    let mark = |good: bool| if good { paint(GOOD, "yes") } else { paint(BAD, "NO ") };
-    let mebibytes = compared_bytes as f64 / f64::from(1 << 20);
-    out.push_str(&format!(
-        "\n  {}  {requests} requests, {errors} errors\n  {}  {mebibytes:.1} MiB read back, \
-         {wrong_bytes} wrong bytes\n",
-        mark(errors == 0),
-        mark(wrong_bytes == 0 && compared_bytes > 0),
-    ));
-    print(&out)?;
-    if wrong.is_empty() { Ok(exit) } else { Err(Error::Expectation(wrong)) }
-}
-
-/// The requests that ended between each event and the next.
-fn phases(plot: &[&Act], done: &[Done]) -> Vec<Phase> {
-    let first = Act { at_ms: 0, text: "reads and writes, nothing happens", events: Vec::new() };
-    let acts: Vec<&Act> = std::iter::once(&first).chain(plot.iter().copied()).collect();
-    acts.iter()
-        .enumerate()
-        .map(|(at, act)| {
-            let from = Duration::from_millis(act.at_ms);
-            let to =
-                acts.get(at + 1).map_or(Duration::MAX, |next| Duration::from_millis(next.at_ms));
-            // A request that an event held up belongs to that event.
-            let ended = |it: &&Done| (from..to).contains(&(it.begun + it.took));
-            let mut took: Vec<Duration> = done.iter().filter(ended).map(|it| it.took).collect();
-            took.sort_unstable();
-            let micros = |it: Option<&Duration>| {
-                it.map_or(0, |it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX))
-            };
-            let p999 = took.get((took.len() * 999 / 1000).min(took.len().saturating_sub(1)));
-            Phase {
-                event: act.text,
-                at_ms: act.at_ms,
-                requests: took.len(),
-                p999_us: micros(p999),
-                worst_us: micros(took.last()),
-            }
-        })
-        .collect()
 }
 
 /// What a person sees meanwhile.
@@ -448,21 +326,6 @@ impl Drop for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn done(begun_ms: u64, took_ms: u64) -> Done {
-        let millis = Duration::from_millis;
-        Done { begun: millis(begun_ms), took: millis(took_ms), failed: false }
-    }
-
-    #[test]
-    fn a_request_that_an_event_held_up_counts_for_that_event() {
-        let plot = plot();
-        let plot: Vec<&Act> = plot.iter().collect();
-        let phases = phases(&plot, &[done(10, 1), done(990, 2_100), done(5_000, 1)]);
-        let counts: Vec<usize> = phases.iter().map(|phase| phase.requests).collect();
-        assert_eq!(counts, [1, 1, 1, 0, 0, 0, 0, 0]);
-        assert_eq!(phases[1].worst_us, 2_100_000);
-    }
 
     #[test]
     fn the_plot_is_in_order_and_ends_before_the_load() {

@@ -5,6 +5,7 @@ mod device;
 mod load;
 mod picture;
 mod tour;
+mod verdict;
 
 use std::path::Path;
 
