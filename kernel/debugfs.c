@@ -59,11 +59,11 @@ static void alua_show_unit(struct seq_file *file, struct alua_unit *unit)
 	if (view.failure.kind)
 		alua_cause_text(unit, &view.failure, text, sizeof(text));
 	seq_printf(file,
-		   "unit name=%s tpgs=%s busy=%u limit_ms=%u extended=%s report_age_ms=%lld deadline_ms=%lld rtpg=%u stpg=%u tur=%u vpd=%u coalesced=%u old_news=%u failures=%u bytes=%zu why=\"%s\"\n",
+		   "unit name=%s tpgs=%s busy=%u limit_ms=%u extended=%s report_age_ms=%lld deadline_ms=%lld rtpg=%u stpg=%u tur=%u vpd=%u coalesced=%u old_news=%u failures=%u retries=%u bytes=%zu why=\"%s\"\n",
 		   unit->label, modes[view.tpgs & 3], view.busy, view.transition_limit_ms,
 		   headers[min_t(int, view.extended_header, 2)], view.report_age_ms,
 		   view.deadline_ms, view.rtpg, view.stpg, view.tur, view.identity_reads,
-		   view.coalesced, view.old_news, view.refresh_failures,
+		   view.coalesced, view.old_news, view.refresh_failures, view.retries,
 		   alua_rs_unit_bytes(unit->groups_max, unit->paths_max) + sizeof(*unit), text);
 	alua_show_groups(file, unit);
 	alua_show_paths(file, unit);
