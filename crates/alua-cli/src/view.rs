@@ -283,8 +283,8 @@ impl PathView {
                 device_handler: path.device.device_handler.clone(),
                 access_state: path.device.access_state.as_ref().map(ToString::to_string),
                 preferred: path.device.preferred_path,
-                gate: path.device.handler_view.as_ref().map(|view| view.gate.clone()),
-                cause: path.device.handler_view.as_ref().map(|view| view.why.clone()),
+                gate: path.device.handler_view.as_ref().map(|view| view.path.gate.clone()),
+                cause: path.device.handler_view.as_ref().map(|view| view.path.why.clone()),
             },
             findings: findings(session, path),
         })
