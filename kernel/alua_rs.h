@@ -148,7 +148,7 @@ struct alua_unit_view {
 	u8 busy;
 	u8 extended_header;
 	u8 name_kind;
-	u16 places[2];
+	u32 retries;
 };
 
 struct alua_group_view {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * /sys/kernel/debug/alua/units: every unit with its counters, groups and paths, one line each,
- * words of the form name=value. The last word of a line, why="...", is for people.
+ * words of the form name=value. A blank in a value is written \040, as in /proc/mounts, so that a
+ * line can be split at blanks; but the last word of a line, why="...", is a sentence for people.
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -58,12 +59,15 @@ static void alua_show_unit(struct seq_file *file, struct alua_unit *unit)
 	alua_rs_unit_view(unit->core, alua_now(), &view);
 	if (view.failure.kind)
 		alua_cause_text(unit, &view.failure, text, sizeof(text));
+	seq_puts(file, "unit name=");
+	/* Already with escapes for all but printable characters, as the log has it. */
+	seq_escape(file, unit->label, " ");
 	seq_printf(file,
-		   "unit name=%s tpgs=%s busy=%u limit_ms=%u extended=%s report_age_ms=%lld deadline_ms=%lld rtpg=%u stpg=%u tur=%u vpd=%u coalesced=%u old_news=%u failures=%u bytes=%zu why=\"%s\"\n",
-		   unit->label, modes[view.tpgs & 3], view.busy, view.transition_limit_ms,
+		   " tpgs=%s busy=%u limit_ms=%u extended=%s report_age_ms=%lld deadline_ms=%lld rtpg=%u stpg=%u tur=%u vpd=%u coalesced=%u old_news=%u failures=%u retries=%u bytes=%zu why=\"%s\"\n",
+		   modes[view.tpgs & 3], view.busy, view.transition_limit_ms,
 		   headers[min_t(int, view.extended_header, 2)], view.report_age_ms,
 		   view.deadline_ms, view.rtpg, view.stpg, view.tur, view.identity_reads,
-		   view.coalesced, view.old_news, view.refresh_failures,
+		   view.coalesced, view.old_news, view.refresh_failures, view.retries,
 		   alua_rs_unit_bytes(unit->groups_max, unit->paths_max) + sizeof(*unit), text);
 	alua_show_groups(file, unit);
 	alua_show_paths(file, unit);

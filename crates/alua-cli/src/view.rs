@@ -13,6 +13,10 @@ use serde::Serialize;
 
 use crate::session::Session;
 
+mod handler;
+
+pub(crate) use handler::HandlerView;
+
 /// The version of the schema: the first number changes when something is taken away or changes its
 /// meaning, the second when something is added.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -22,7 +26,7 @@ pub(crate) struct SchemaVersion {
 }
 
 /// The version of this program's schema.
-pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 1 };
+pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 2 };
 
 /// `list` and `show`.
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +63,7 @@ pub(crate) struct UnitView {
     pub(crate) refresh_error: Option<String>,
     pub(crate) maps: Vec<String>,
     pub(crate) commands: Commands,
+    pub(crate) handler: Option<HandlerView>,
     pub(crate) groups: Vec<GroupView>,
     pub(crate) paths: Vec<PathView>,
 }
@@ -191,6 +196,7 @@ impl UnitView {
                 tur: counters.tur,
                 identity_reads: counters.identity_reads,
             },
+            handler: HandlerView::of(facts),
             groups,
             paths: (0..facts.paths.len())
                 .filter_map(|index| PathView::of(session, index, now))
@@ -283,8 +289,8 @@ impl PathView {
                 device_handler: path.device.device_handler.clone(),
                 access_state: path.device.access_state.as_ref().map(ToString::to_string),
                 preferred: path.device.preferred_path,
-                gate: path.device.handler_view.as_ref().map(|view| view.gate.clone()),
-                cause: path.device.handler_view.as_ref().map(|view| view.why.clone()),
+                gate: path.device.handler_view.as_ref().map(|view| view.path.gate.clone()),
+                cause: path.device.handler_view.as_ref().map(|view| view.path.why.clone()),
             },
             findings: findings(session, path),
         })

@@ -4,71 +4,25 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
+use common::fake_sys::{HANDLER, device, tell};
 use common::{Up, code, run, stderr, stdout};
 use serde_json::Value;
-
-/// Page 83h: an NAA 6 name for the unit, relative port and group for the port.
-fn page_83h(port: u8, group: u8) -> Vec<u8> {
-    let mut page = vec![0x00, 0x83, 0, 36, 0x01, 0x03, 0, 16];
-    page.extend([0x60, 0x01, 0x40, 0x5a, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-    page.extend([0x01, 0x14, 0, 4, 0, 0, 0, port, 0x01, 0x15, 0, 4, 0, 0, 0, group]);
-    page
-}
-
-fn inquiry() -> Vec<u8> {
-    let mut data = vec![0, 0, 6, 0x12, 31, 0x30, 0x10, 2];
-    data.extend(b"LIO-ORG disk0           4.0 ");
-    data
-}
-
-fn device(sys: &Path, host: u32, name: &str, state: &str) {
-    let directory = sys.join(format!("devices/host{host}/target{host}:0:0/{host}:0:0:0"));
-    let block = directory.join("block").join(name);
-    fs::create_dir_all(block.join("queue")).unwrap();
-    for (file, text) in [
-        ("type", "0\n"),
-        ("vendor", "LIO-ORG \n"),
-        ("model", "disk0           \n"),
-        ("rev", "4.0 \n"),
-        ("state", state),
-        ("dh_state", "alua\n"),
-        ("access_state", "active/optimized\n"),
-        ("preferred_path", "1\n"),
-    ] {
-        fs::write(directory.join(file), text).unwrap();
-    }
-    let port = u8::try_from(host).unwrap();
-    fs::write(directory.join("inquiry"), inquiry()).unwrap();
-    fs::write(directory.join("vpd_pg83"), page_83h(port, port)).unwrap();
-    fs::write(block.join("size"), "2097152\n").unwrap();
-    fs::write(block.join("queue/logical_block_size"), "512\n").unwrap();
-    std::os::unix::fs::symlink("../..", block.join("device")).unwrap();
-    for (class, entry, target) in [
-        ("bus/scsi/devices", directory.file_name().unwrap().to_str().unwrap(), &directory),
-        ("class/block", name, &block),
-    ] {
-        let class = sys.join(class);
-        fs::create_dir_all(&class).unwrap();
-        std::os::unix::fs::symlink(target, class.join(entry)).unwrap();
-    }
-}
+use serde_json::Value::Null;
 
 #[test]
 fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     let directory = tempfile::tempdir().unwrap();
     let (sys, dev) = (directory.path().join("sys"), directory.path().join("dev"));
     fs::create_dir_all(&dev).unwrap();
-    device(&sys, 2, "sda", "running\n");
-    device(&sys, 3, "sdb", "transport-offline\n");
-    fs::create_dir_all(sys.join("kernel/debug/alua")).unwrap();
+    device(&sys, "2:0:0:0", [2, 2], "sda", "running\n");
+    device(&sys, "3:0:0:0", [3, 3], "sdb", "transport-offline\n");
     let told = "unit name=naa.6001 why=\"\"\n  path device=2:0:0:0 group=2 state=standby gate=refuse \
                 why=\"2:0:0:0 answered sense 2h 04/0B\"\n";
-    fs::write(sys.join("kernel/debug/alua/units"), told).unwrap();
+    tell(&sys, told);
     let (sys, dev) = (sys.to_str().unwrap(), dev.to_str().unwrap());
     let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -81,6 +35,9 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     assert_eq!(kernel(0)["gate"], "refuse");
     assert_eq!(kernel(0)["cause"], "2:0:0:0 answered sense 2h 04/0B");
     assert!(kernel(1)["gate"].is_null());
+    let handler = &units[0]["handler"];
+    assert_eq!((&handler["name"], &handler["counters"]["rtpg"]), (&"naa.6001".into(), &Null));
+    assert_eq!(handler["paths"].as_array().unwrap().len(), 1);
     assert_eq!(units[0]["tpgs"], "implicit and explicit");
     assert_eq!(units[0]["size_bytes"], 1 << 30);
     let paths = units[0]["paths"].as_array().unwrap();
@@ -90,7 +47,7 @@ fn the_kernels_copies_stand_in_for_devices_without_nodes() {
     assert_eq!(paths[1]["health"], "transport-offline");
     for path in paths {
         assert_eq!((&path["usable"], &path["gate"]), (&false.into(), &"refuse".into()));
-        assert_eq!(path["state"], Value::Null);
+        assert_eq!(path["state"], Null);
         assert_eq!(path["kernel"]["access_state"], "active/optimized");
         assert_eq!(path["kernel"]["device_handler"], "alua");
         assert_eq!(path["kernel"]["preferred"], true);
@@ -138,8 +95,8 @@ fn explain_asks_the_running_device_first_and_not_the_path_that_it_holds_as_faile
     let directory = tempfile::tempdir().unwrap();
     let (sys, dev) = (directory.path().join("sys"), directory.path().join("dev"));
     fs::create_dir_all(&dev).unwrap();
-    device(&sys, 2, "sda", "running\n");
-    device(&sys, 3, "sdb", "running\n");
+    device(&sys, "2:0:0:0", [2, 2], "sda", "running\n");
+    device(&sys, "3:0:0:0", [3, 3], "sdb", "running\n");
     // What a device says of its paths, as one that serves disks would.
     let up = Up::start(&[]);
     let output = up.ask(&["status", "--json"]);
@@ -188,6 +145,57 @@ fn explain_asks_the_running_device_first_and_not_the_path_that_it_holds_as_faile
     );
     assert!(said.contains("no such device node"), "{said}");
     assert_eq!(code(&output), 56, "{said}");
+}
+
+#[test]
+fn what_the_kernels_handler_holds_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sys, dev) = (directory.path().join("sys"), directory.path().join("dev"));
+    fs::create_dir_all(&dev).unwrap();
+    device(&sys, "0:0:1:0", [1, 1], "sda", "running\n");
+    device(&sys, "1:0:1:0", [2, 1], "sdb", "running\n");
+    device(&sys, "2:0:1:0", [3, 2], "sdc", "running\n");
+    device(&sys, "3:0:1:0", [4, 2], "sdd", "running\n");
+    tell(&sys, HANDLER);
+    let (sys, dev) = (sys.to_str().unwrap(), dev.to_str().unwrap());
+    let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
+    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let handler = &listing["units"][0]["handler"];
+    assert_eq!(handler["transition_time_ms"], 60_000, "{handler}");
+    assert_eq!((&handler["refresh_error"], &handler["busy"]), (&Null, &true.into()));
+    let counters = &handler["counters"];
+    assert_eq!((&counters["rtpg"], &counters["coalesced"]), (&1.into(), &1.into()));
+    assert_eq!((&counters["retries"], &handler["deadline_ms"]), (&0.into(), &507.into()));
+    let states = |of: &str| -> Vec<String> {
+        let all = handler[of].as_array().unwrap().iter();
+        all.map(|one| one["state"].as_str().unwrap_or("unknown").to_owned()).collect()
+    };
+    assert_eq!(states("groups"), ["transitioning", "transitioning"]);
+    assert_eq!(states("paths"), ["transitioning"; 4]);
+    assert_eq!(handler["groups"][0]["deadline_ms"], 58_506);
+    assert_eq!(handler["groups"][1]["cause"], "3:0:1:0 answered sense 2h 04/0A");
+    for path in handler["paths"].as_array().unwrap() {
+        assert_eq!((&path["gate"], &path["identity"]), (&"pass".into(), &"verified".into()));
+    }
+
+    let explained = stdout(&run(&["explain", "sdc", "--sysfs", sys, "--dev", dev]));
+    let told = "
+  kernel    device handler alua holds active/optimized
+            its gate: pass; the path is transitioning: 3:0:1:0 answered sense 2h 04/0A
+            group 2 is transitioning: 3:0:1:0 answered sense 2h 04/0A; 58.5 s left for the transition
+            its next deadline: in 507 ms
+            it sent: 1 RTPG, 0 STPG, 0 TEST UNIT READY, 0 INQUIRY; 0 of them were retries
+            triggers: 1 coalesced, 0 old news; refreshes that failed: 0
+";
+    assert!(explained.contains(told), "{explained}");
+
+    // Another handler has no such file; a user without the right does not see it.
+    fs::remove_file(directory.path().join("sys/kernel/debug/alua/units")).unwrap();
+    let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
+    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(listing["units"][0]["handler"].is_null());
+    let explained = stdout(&run(&["explain", "sdc", "--sysfs", sys, "--dev", dev]));
+    assert!(explained.contains("device handler alua holds") && !explained.contains("its gate"));
 }
 
 #[test]

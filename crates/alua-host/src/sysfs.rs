@@ -19,7 +19,9 @@ mod handler;
 mod nexus;
 
 pub use device::{BlockDevice, DeviceState, Holder, KernelAccessState, ScsiDevice};
-pub use handler::HandlerView;
+pub use handler::{
+    HandlerCounters, HandlerGroup, HandlerPath, HandlerUnit, HandlerView, handler_units,
+};
 pub use nexus::{Nexus, TargetEnd};
 
 /// sysfs and `/dev`.

@@ -270,8 +270,8 @@ pub struct AluaUnitView {
     pub extended_header: u8,
     /// Kind of the name: 0 none, 1 t10, 2 eui, 3 naa, 4 scsi name, 5 uuid.
     pub name_kind: u8,
-    /// Places for groups and for paths.
-    pub places: [u16; 2],
+    /// Commands among those sent that repeat one which brought nothing to go by.
+    pub retries: u32,
 }
 
 /// `struct alua_group_view`: a group, for debugfs.

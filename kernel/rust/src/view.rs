@@ -16,7 +16,7 @@ fn millis(span: u64) -> i64 {
 }
 
 impl Unit {
-    /// The unit itself. Its places are filled in by the glue, which knows them.
+    /// The unit itself.
     pub fn view(&mut self, now: Time) -> AluaUnitView {
         let counters = *self.core.counters();
         AluaUnitView {
@@ -46,7 +46,7 @@ impl Unit {
                 Some(NameKind::ScsiName) => 4,
                 Some(NameKind::Uuid) => 5,
             },
-            places: [0; 2],
+            retries: counters.retries,
         }
     }
 

@@ -288,6 +288,24 @@ fn b08_reg_06_the_extended_header_is_given_up_on_any_illegal_request() {
 }
 
 #[test]
+fn b03_the_view_counts_commands_that_were_sent_again() {
+    const BUSY: i32 = 0x08;
+    let (mut glue, first, _) = two_paths();
+    assert_eq!((glue.unit_view().rtpg, glue.unit_view().retries), (1, 0));
+    glue.sense(first, 6, 0x2a, 0x06);
+    let mut left = 2_u8;
+    let mut answer = well(&[(1, 0x80), (2, 0x02)]);
+    glue.run(|command| match left.checked_sub(1) {
+        Some(rest) => {
+            left = rest;
+            (BUSY, vec![], vec![])
+        }
+        None => answer(command),
+    });
+    assert_eq!(glue.unit_view().retries, 2);
+}
+
+#[test]
 fn b02_b22_hostile_reports_end_in_a_failure_with_its_cause() {
     let (mut glue, first, _) = two_paths();
     glue.sense(first, 6, 0x2a, 0x06);

@@ -24,7 +24,7 @@ use crate::running::status::DeviceStatus;
 use crate::session::{Closed, Session};
 use crate::target::trace::hex;
 use crate::target::{Problem, Scope, World};
-use crate::view::{PathView, SCHEMA, SchemaVersion, SenseView};
+use crate::view::{HandlerView, PathView, SCHEMA, SchemaVersion, SenseView};
 
 /// Everything that can be said about one path.
 #[derive(Debug, Serialize)]
@@ -38,6 +38,7 @@ pub(crate) struct Explanation {
     rule: Rule,
     to_do: Vec<String>,
     alternatives: Vec<PathView>,
+    handler: Option<HandlerView>,
     served_by: Option<ServedBy>,
     exit_code: u8,
     #[serde(skip)]
@@ -187,6 +188,7 @@ pub(crate) fn explain(
         alua_off: session.managed().err().map(|off| off.to_string()),
         rule: rule_of_path(gate, cause, &path),
         to_do: steps,
+        handler: HandlerView::of(&session.facts),
         served_by: None,
         path,
         asked_now,
@@ -334,13 +336,60 @@ impl Explanation {
         if let Some(handler) = &path.kernel.device_handler {
             let state = path.kernel.access_state.as_deref().unwrap_or("no state");
             let _ = writeln!(out, "  kernel    device handler {handler} holds {state}");
-            if let (Some(gate), Some(cause)) = (&path.kernel.gate, &path.kernel.cause) {
-                let _ = writeln!(out, "            its gate: {gate}; {cause}");
-            }
+            self.handler(out);
         }
         for finding in &path.findings {
             let _ = writeln!(out, "  note      {finding}");
         }
+    }
+
+    /// What the kernel's handler holds, where it tells.
+    fn handler(&self, out: &mut String) {
+        let Some(unit) = &self.handler else { return };
+        let Some(path) = unit.path(&self.path.hctl) else { return };
+        let mut line = |text: &str| {
+            let _ = writeln!(out, "            {text}");
+        };
+        let state = |state: &Option<String>| state.clone().unwrap_or("not known".to_owned());
+        line(&format!(
+            "its gate: {}; the path is {}: {}",
+            path.gate,
+            state(&path.state),
+            path.cause
+        ));
+        if let Some(group) = path.group.and_then(|id| unit.group(id)) {
+            let end = match (group.transition.as_deref(), group.deadline_ms) {
+                (Some("running"), Some(left)) => {
+                    format!("; {} left for the transition", span(left))
+                }
+                (Some("expired"), _) => "; its transition outlived its limit".to_owned(),
+                _ => String::new(),
+            };
+            line(&format!("group {} is {}: {}{end}", group.id, state(&group.state), group.cause));
+        }
+        if let Some(error) = &unit.refresh_error {
+            line(&format!("its last reading of the states failed: {error}"));
+        }
+        line(&match unit.deadline_ms {
+            Some(left) => format!("its next deadline: in {}", span(left)),
+            None => "its next deadline: none, it waits for news".to_owned(),
+        });
+        let count = |count: Option<u64>| count.map_or("?".to_owned(), |count| count.to_string());
+        let all = &unit.counters;
+        line(&format!(
+            "it sent: {} RTPG, {} STPG, {} TEST UNIT READY, {} INQUIRY; {} of them were retries",
+            count(all.rtpg),
+            count(all.stpg),
+            count(all.tur),
+            count(all.identity_reads),
+            count(all.retries)
+        ));
+        line(&format!(
+            "triggers: {} coalesced, {} old news; refreshes that failed: {}",
+            count(all.coalesced),
+            count(all.old_news),
+            count(all.refresh_failures)
+        ));
     }
 
     fn others(&self, out: &mut String) {

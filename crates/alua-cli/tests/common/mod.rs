@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub(crate) mod fake_sys;
 pub(crate) mod target;
 
 use std::process::Output;

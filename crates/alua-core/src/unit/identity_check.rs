@@ -66,13 +66,17 @@ impl Parts<'_> {
         }
         // The longest due first, so that no path that never answers stands before the others; one
         // whose transport failed after all of them.
-        let (id, _) = (0..self.paths.len())
+        let (id, path) = (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
             .filter(|(_, path)| due(path.identity).is_some_and(|due| due <= now))
             .min_by_key(|(_, path)| {
                 (matches!(path.transport, Transport::Failed { .. }), due(path.identity))
             })?;
-        Some(self.state.send(id, CommandKind::ReadIdentification, Role::Identity, now))
+        let again = match path.identity {
+            IdentityCheck::InDoubt { reads, unanswered, .. } => reads > 0 || unanswered > 0,
+            _ => false,
+        };
+        Some(self.state.send(id, CommandKind::ReadIdentification, Role::Identity, again, now))
     }
 
     pub(super) fn complete_identity(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {

@@ -65,6 +65,9 @@ pub struct Counters {
     pub old_news: u32,
     /// Refreshes that ended without a report.
     pub refresh_failures: u32,
+    /// Commands among these that repeat the one before, on the same path or another, because that
+    /// one brought nothing to go by: not submitted, BUSY, a unit attention, no answer, or refused.
+    pub retries: u32,
 }
 
 /// A command in flight.
@@ -137,12 +140,13 @@ impl State {
             .take()
     }
 
-    /// Makes a command and enters it as in flight.
+    /// Makes a command and enters it as in flight. `again`: it repeats one that brought nothing.
     pub(super) fn send(
         &mut self,
         path: PathId,
         kind: CommandKind,
         role: Role,
+        again: bool,
         now: Time,
     ) -> Command {
         let id = CommandId(self.next_command);
@@ -161,6 +165,9 @@ impl State {
             CommandKind::ReadIdentification => &mut counters.identity_reads,
         };
         count(counter);
+        if again {
+            count(&mut counters.retries);
+        }
         Command { id, path, kind, timeout_ms: self.config.command_timeout_ms }
     }
 }

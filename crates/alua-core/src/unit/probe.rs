@@ -27,7 +27,7 @@ impl Parts<'_> {
             .filter_map(|index| self.path_at(index))
             .find(|(_, path)| path.is_trusted())?;
         self.state.probe_next = u16::try_from(id.index()).ok()?.wrapping_add(1);
-        Some(self.state.send(id, CommandKind::TestUnitReady, Role::Probe, now))
+        Some(self.state.send(id, CommandKind::TestUnitReady, Role::Probe, false, now))
     }
 
     /// What a probe meets is handled like what any other command meets.

@@ -110,6 +110,43 @@ fn b03_b05_busy_and_task_set_full_are_the_same() {
 }
 
 #[test]
+fn b03_b05_b06_what_repeats_a_command_that_brought_nothing_is_counted() {
+    let retries = |host: &Host| (host.sent.len(), host.unit.counters().retries);
+    for nothing in [
+        Answer::NotSubmitted,
+        Answer::Status(Status::Busy),
+        Answer::Check(ATTENTION, 0x29, 0x00),
+        Answer::Failed,
+        Answer::TimedOut,
+        Answer::Check(SenseKey::HardwareError, 0x44, 0x00),
+    ] {
+        let (mut host, _) = two_groups(Config::default());
+        let mut first = true;
+        host.unit.refresh(host.now);
+        host.run_for(20_000, |command| {
+            let reports = kind(command) != "INQUIRY" && !std::mem::take(&mut first);
+            if reports { report(&[(1, AO), (2, AN)]) } else { nothing.clone() }
+        });
+        assert_eq!(host.unit.counters().retries, 1, "{nothing:?}: {:?}", host.kinds());
+    }
+    // One refresh after the other, and what asks otherwise, are no retries.
+    let (mut host, _) = two_groups(Config::default());
+    host.unit.refresh(host.now);
+    let first = host.expect_next();
+    host.answer(&first, &Answer::Check(ILLEGAL, 0x24, 0x00));
+    host.run_for(1_000, |_| report(&[(1, AO), (2, AN)]));
+    host.unit.refresh(host.now);
+    host.run_for(1_000, |_| report(&[(1, AO), (2, AN)]));
+    assert_eq!(retries(&host), (3, 0), "{:?}", host.kinds());
+    host.unit.refresh(host.now);
+    let long = Answer::Good(vec![0, 0, 0x20, 0, 0, 0, 0, 0]);
+    let first = host.expect_next();
+    host.answer(&first, &long);
+    host.run_for(1_000, |_| report(&[(1, AO), (2, AN)]));
+    assert_eq!(retries(&host), (5, 0), "{:?}", host.kinds());
+}
+
+#[test]
 fn b06_c09_reg_09_a_failed_transport_moves_on_to_another_path() {
     for answer in [Answer::Failed, Answer::TimedOut] {
         let (mut host, paths) = two_groups(Config::default());

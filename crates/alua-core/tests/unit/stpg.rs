@@ -156,6 +156,7 @@ fn d09_not_submitted_and_busy_are_sent_again_later() {
         let id = host.switch(2);
         obedient(&mut host, false, &answer);
         assert_eq!(host.kinds(), ["RTPG", "STPG", "STPG", "RTPG"], "{answer:?}");
+        assert_eq!(host.unit.counters().retries, 1, "{answer:?}");
         assert_eq!(host.result(id), Ok(Activated::Reached));
 
         let (mut host, _) = two_groups();

@@ -38,7 +38,7 @@ pub struct ScsiDevice {
     pub preferred_path: Option<bool>,
     /// The attached device handler (`dh_state`); `None` when it is detached.
     pub device_handler: Option<String>,
-    /// What the handler tells of the path besides; `None` where it tells nothing more.
+    /// What the handler tells of the path and its unit besides; `None` where it tells nothing more.
     pub handler_view: Option<HandlerView>,
     /// The kernel's copy of standard INQUIRY data.
     pub inquiry: Option<Vec<u8>>,

@@ -7,9 +7,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use alua_array::Command;
+use alua_host::sysfs::{HandlerView, Sysfs, handler_units};
 use anyhow::{Result, anyhow};
 
-use super::super::{Run, disk, millis, until};
+use super::super::{Handler, Run, disk, millis, until};
 use super::{Model, two_controllers};
 use crate::sysfs::{need_disk, rescan, write};
 
@@ -75,6 +76,50 @@ pub(super) fn attach(run: &mut Run) -> Result<()> {
         format!("{preferred:?}"),
     );
     run.figure("attach of 4 paths: RTPG", model.sent(0, Command::ReportTargetPortGroups).into());
+    if run.handler == Handler::Stock {
+        return model.take_down();
+    }
+    view(run, &model);
+    model.take_down()?;
+    blank_in_name(run)
+}
+
+/// The handler's file in debugfs.
+fn debugfs() -> String {
+    std::fs::read_to_string("/sys/kernel/debug/alua/units").unwrap_or_default()
+}
+
+/// The handler's file in debugfs, as `alua` reads it, says what sysfs and the array say.
+fn view(run: &mut Run, model: &Model) {
+    let view = |hctl: &str| Sysfs::default().device(hctl.parse().ok()?)?.handler_view;
+    let whole = |view: HandlerView| {
+        let sent = model.sent(0, Command::ReportTargetPortGroups);
+        view.path.gate == "pass"
+            && view.unit.groups.len() == 2
+            && view.unit.paths.len() == 4
+            && view.unit.counters.rtpg == Some(sent.into())
+            && view.unit.counters.retries.is_some()
+            && view.unit.paths.iter().all(|path| {
+                path.state.as_ref() == Some(&disk::access(&path.device.to_string()))
+                    && path.why.starts_with("reported through ")
+            })
+    };
+    let holds = || model.of(0).all(|path| view(&path.hctl).is_some_and(whole));
+    let time = until(SOON, holds);
+    let what = "debugfs lists the unit with 2 groups and 4 paths, and alua reads it";
+    run.check("F19", what, time.is_some(), debugfs().trim());
+}
+
+/// A name with a blank does not end a word of the handler's file.
+fn blank_in_name(run: &mut Run) -> Result<()> {
+    let name = "iqn.2026-03.test.invalid:one disk";
+    let model = two_controllers("", &format!("scsi_name = \"{name}\"\n"))?;
+    let named = || {
+        let unit = handler_units(&debugfs()).into_iter().next();
+        unit.is_some_and(|unit| unit.name == format!("name.{name}") && unit.paths.len() == 4)
+    };
+    let time = until(SOON, named);
+    run.check("F19", "debugfs keeps a name with a blank whole", time.is_some(), debugfs().trim());
     model.take_down()
 }
 

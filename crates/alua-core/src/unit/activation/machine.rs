@@ -187,10 +187,13 @@ impl Parts<'_> {
             self.advance_activations(now);
             return None;
         };
+        // One that was not carried out counts as a resend, or as an attempt.
+        let again = run.attempts > 0 || run.resends > 0;
         run.phase = Phase::Sent;
         run.attempts = run.attempts.saturating_add(1);
         self.state.activations.put(run);
-        Some(self.state.send(path, CommandKind::SetTargetPortGroups(wanted), Role::Stpg, now))
+        let kind = CommandKind::SetTargetPortGroups(wanted);
+        Some(self.state.send(path, kind, Role::Stpg, again, now))
     }
 
     fn targets_to_send(&self, run: &Run) -> StpgTargets {

@@ -120,7 +120,7 @@ impl Parts<'_> {
         let refused = sense.key == SenseKey::IllegalRequest;
         if refused && !self.state.refresh.extended_refused {
             self.state.refresh.extended_refused = true;
-            self.go_on(Step::Report(path), now);
+            self.ask_otherwise(path, now);
         } else if is_transition(sense) {
             self.enter_transition(path, sense, now);
             self.try_next_path(path, now);
@@ -192,7 +192,15 @@ impl Parts<'_> {
         }
         pass.growths = pass.growths.saturating_add(1);
         self.state.refresh.report_bytes = needed;
+        self.ask_otherwise(path, now);
+    }
+
+    /// A report again, by another command: with another header, or into a longer buffer.
+    fn ask_otherwise(&mut self, path: PathId, now: Time) {
         self.go_on(Step::Report(path), now);
+        if let Some(pass) = self.state.refresh.pass_mut() {
+            pass.asked = None;
+        }
     }
 
     /// The command was not started: the same step again later, on another path when that does not

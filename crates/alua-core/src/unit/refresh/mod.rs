@@ -104,7 +104,17 @@ struct Pass {
     in_transition: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
+    /// What the last command asked; the same again repeats it.
+    asked: Option<Asked>,
     last_error: RefreshError,
+}
+
+/// What a command of a pass asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    News,
+    Ready,
+    Report,
 }
 
 /// A command of a pass.
@@ -122,6 +132,14 @@ impl Step {
     const fn path(self) -> PathId {
         let (Self::CheckNews(path) | Self::TestReady(path) | Self::Report(path)) = self;
         path
+    }
+
+    const fn asks(self) -> Asked {
+        match self {
+            Self::CheckNews(_) => Asked::News,
+            Self::TestReady(_) => Asked::Ready,
+            Self::Report(_) => Asked::Report,
+        }
     }
 }
 
@@ -402,7 +420,12 @@ impl Parts<'_> {
                 // What was told before a report is sent, the report shows.
                 self.state.refresh.again.take_if(|trigger| !trigger.urgent);
             }
-            return Some(self.state.send(path, kind, Role::Refresh(pass.step), now));
+            let asks = Some(pass.step.asks());
+            if let Some(pass) = self.state.refresh.pass_mut() {
+                pass.asked = asks;
+            }
+            let (role, again) = (Role::Refresh(pass.step), pass.asked == asks);
+            return Some(self.state.send(path, kind, role, again, now));
         }
         None
     }

@@ -53,6 +53,7 @@ impl Parts<'_> {
             resends: 0,
             in_transition: false,
             all_refuse: true,
+            asked: None,
             last_error: RefreshError::NoPath,
         });
     }
