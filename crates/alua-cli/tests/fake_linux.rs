@@ -132,7 +132,7 @@ fn explain_asks_the_running_device_first_and_not_the_path_that_it_holds_as_faile
     }
     let output = explain("sda", &["--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["asked_now"], Value::Null);
+    assert_eq!(told["asked_now"], Null);
     assert_eq!((&told["path"]["health"], &told["rule"]["id"]), (&"failed".into(), &"C09".into()));
     assert_eq!(told["served_by"]["reason"], "its transport failed");
     assert_eq!(told["exit_code"], 35);
@@ -159,7 +159,7 @@ fn what_the_kernels_handler_holds_is_shown() {
     tell(&sys, HANDLER);
     let (sys, dev) = (sys.to_str().unwrap(), dev.to_str().unwrap());
     let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
-    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
     let handler = &listing["units"][0]["handler"];
     assert_eq!(handler["transition_time_ms"], 60_000, "{handler}");
     assert_eq!((&handler["refresh_error"], &handler["busy"]), (&Null, &true.into()));
@@ -192,7 +192,7 @@ fn what_the_kernels_handler_holds_is_shown() {
     // Another handler has no such file; a user without the right does not see it.
     fs::remove_file(directory.path().join("sys/kernel/debug/alua/units")).unwrap();
     let output = run(&["list", "--sysfs", sys, "--dev", dev, "--json"]);
-    let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(listing["units"][0]["handler"].is_null());
     let explained = stdout(&run(&["explain", "sdc", "--sysfs", sys, "--dev", dev]));
     assert!(explained.contains("device handler alua holds") && !explained.contains("its gate"));
