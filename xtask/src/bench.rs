@@ -208,11 +208,15 @@ fn scale_rows(units: u32) -> Result<Vec<Row>> {
     Ok(said.lines().map(row).collect())
 }
 
-/// What is measured of the engine: the work, its name, and the goals for instructions and time.
-const ENGINE: [(&str, &str, &str, &str); 3] = [
+/// What is measured of the engine: the work, its name, and the goals for instructions and time. By
+/// queue-depth, the engine's default, and by service-time, that of `alua up`.
+const ENGINE: [(&str, &str, &str, &str); 6] = [
     ("read", "read", "1000", ""),
     ("write", "write, with its place in the order of writes", "1000", ""),
     ("select", "the choice alone, and the load taken in", "", "20"),
+    ("read-service-time", "read, service-time", "1000", ""),
+    ("write-service-time", "write, service-time", "1000", ""),
+    ("select-service-time", "the choice alone, service-time", "", "20"),
 ];
 
 fn engine_rows() -> Result<Vec<Row>> {
@@ -227,9 +231,8 @@ fn engine_rows() -> Result<Vec<Row>> {
             command.args([work, &count.to_string()]);
             command
         })?;
-        let mut line = times.lines().filter_map(|line| line.strip_prefix(work)).map(str::trim);
+        let line = times.lines().find_map(|line| line.strip_prefix(work)?.strip_prefix(' '));
         let (ns, allocations) = line
-            .next()
             .and_then(|line| line.split_once(' '))
             .with_context(|| format!("alua-bench-engine told no time of {work}"))?;
         add("instructions", counted.to_string(), instructions);

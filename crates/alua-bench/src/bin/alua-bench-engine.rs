@@ -7,6 +7,9 @@
 //! |---|---|
 //! | `read`, `write` | one request of 4 KiB from submission to completion, eight paths in two groups |
 //! | `select` | the choice among eight paths alone, and the load of the chosen one taken in |
+//!
+//! By the engine's default, queue-depth, and with `-service-time` behind the name by that, the default
+//! of `alua up`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -65,16 +68,16 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Result<Self> {
+    fn new(policy: Policy) -> Result<Self> {
         let managed = tpgs::evaluate(0, Tpgs::Implicit);
         let geometry = Geometry { blocks: 1 << 30, block_size: 512 };
-        let mut bench =
-            Self { engine: Engine::new(Config::default(), None, managed, geometry), now: 0 };
+        let config = || Config { policy, ..Config::default() };
+        let mut bench = Self { engine: Engine::new(config(), None, managed, geometry), now: 0 };
         // Paths without a name would be eight units: they share one.
         let page = [0, 0x83, 0, 12, 1, 3, 0, 8, 0x50, 0, 0, 0, 0, 0, 0, 1];
         let page = alua_core::spc::designator::DeviceIdentification::new(&page)?;
         let identity = alua_core::identity::Identity::from_page(&page)?;
-        bench.engine = Engine::new(Config::default(), identity.name, managed, geometry);
+        bench.engine = Engine::new(config(), identity.name, managed, geometry);
         for port in 1..=PATHS {
             let identity = unit::NewPath {
                 name: identity.name.as_ref(),
@@ -168,7 +171,7 @@ fn report() -> Result<Vec<u8>> {
     Ok(buffer[..length].to_vec())
 }
 
-fn select(count: u64) -> u64 {
+fn select(policy: Policy, count: u64) -> u64 {
     let path = |place: usize| Candidate {
         class: Some(class(place < 4, false, Preference::Ignore)),
         room: true,
@@ -177,7 +180,6 @@ fn select(count: u64) -> u64 {
         distance: 0,
     };
     let mut paths: [Candidate; PATHS as usize] = std::array::from_fn(path);
-    let policy = Policy::QueueDepth;
     let mut ranks = paths.map(|path| Rank::of(&path, policy));
     let mut after = 0;
     for turn in 0..count {
@@ -190,24 +192,54 @@ fn select(count: u64) -> u64 {
     after as u64
 }
 
+/// What is measured, and the policies with what each adds to the name of a work.
+const WORKS: [&str; 3] = ["read", "write", "select"];
+const POLICIES: [(&str, Policy); 2] =
+    [("", Policy::QueueDepth), ("-service-time", Policy::ServiceTime)];
+
+/// The work of that name, and the policy.
+fn named(name: &str) -> Result<(&'static str, Policy)> {
+    for work in WORKS {
+        for (suffix, policy) in POLICIES {
+            if name.strip_prefix(work) == Some(suffix) {
+                return Ok((work, policy));
+            }
+        }
+    }
+    bail!("no such work: {name}")
+}
+
+/// The request of a work; none for the choice alone.
+fn operation(work: &str) -> Option<Operation> {
+    match work {
+        "read" => Some(Operation::Read),
+        "write" => Some(Operation::Write { fua: false }),
+        _ => None,
+    }
+}
+
 fn work(name: &str, count: u64) -> Result<u64> {
-    let write = Operation::Write { fua: false };
-    match name {
-        "read" => Bench::new()?.serve(Operation::Read, count),
-        "write" => Bench::new()?.serve(write, count),
-        "select" => Ok(select(count)),
-        _ => bail!("no such work: {name}"),
+    let (work, policy) = named(name)?;
+    match operation(work) {
+        Some(operation) => Bench::new(policy)?.serve(operation, count),
+        None => Ok(select(policy, count)),
     }
 }
 
 fn times() -> Result<()> {
-    for (name, operation) in [("read", Operation::Read), ("write", Operation::Write { fua: false })]
-    {
-        let mut bench = Bench::new()?;
-        bench.serve(operation, ROUND)?;
-        time(name, || bench.serve(operation, ROUND))?;
+    for (suffix, policy) in POLICIES {
+        for work in WORKS {
+            let name = format!("{work}{suffix}");
+            if let Some(operation) = operation(work) {
+                let mut bench = Bench::new(policy)?;
+                bench.serve(operation, ROUND)?;
+                time(&name, || bench.serve(operation, ROUND))?;
+            } else {
+                time(&name, || Ok(select(policy, ROUND)))?;
+            }
+        }
     }
-    time("select", || Ok(select(ROUND)))
+    Ok(())
 }
 
 /// Prints the line of one work, of which `round` does [`ROUND`].
@@ -232,6 +264,6 @@ fn main() -> Result<()> {
             println!("{}", work(name, count.parse().context("COUNT is a number")?)?);
             Ok(())
         }
-        _ => bail!("usage: alua-bench-engine read|write|select COUNT | time"),
+        _ => bail!("usage: alua-bench-engine (read|write|select)[-service-time] COUNT | time"),
     }
 }
