@@ -3,7 +3,7 @@
 //! - Parsers: instructions and nanoseconds per report, ours beside other implementations.
 //! - Scale: 4,096 logical units of eight paths on the model array.
 //! - Engine: what one request costs in native multipath.
-//! - Export: NBD, beside nbdkit. Only when it is asked for: it needs the lab's image.
+//! - Export: NBD, beside nbdkit, also through the engine on the model array. Only when it is asked for: it needs the lab's image.
 //! - iSCSI: the target, beside tgt. Only when it is asked for.
 //!
 //! Figures from real units come from the lab: `docs/figures.md` names the command.
@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// Logical units of the scale part
     #[arg(long, default_value_t = 4096)]
     units: u32,
+    /// Turns of each server in the export part
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
+    /// Seconds of a turn in the export part
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +58,8 @@ enum Part {
     Scale,
     /// One request of native multipath, without faults
     Engine,
-    /// NBD in memory beside nbdkit, with the programs of the lab's image
+    /// NBD in memory and through the engine on the model array, beside nbdkit, with the programs of
+    /// the lab's image
     Export,
     /// The iSCSI target beside tgt, over loopback
     Iscsi,
@@ -71,9 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return iscsi::show();
     }
     if args.only == Some(Part::Export) {
-        let rows = export::rows()?;
+        let length = export::Length { rounds: args.rounds.into(), seconds: args.seconds };
+        let rows = export::rows(length)?;
         machine();
-        println!("| | ours | nbdkit | ratio (range) | CPU us a request, ours / nbdkit |");
+        println!("| {} |", export::HEAD.join(" | "));
         for row in rows {
             println!("| {} |", row.join(" | "));
         }

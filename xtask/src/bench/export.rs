@@ -1,5 +1,6 @@
-//! NBD: our server on a device in memory beside nbdkit's memory plugin, with the same client, fio's
-//! nbd engine, in turns. nbdkit and fio come out of the lab's image.
+//! NBD: our server on a device in memory beside nbdkit's memory plugin, and `alua up` with the engine and
+//! the model array in its process, with the same client, fio's nbd engine, in turns. nbdkit and fio come
+//! out of the lab's image.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,12 +11,8 @@ use serde_json::Value;
 use super::server::{Server, sorted};
 use crate::{lab, run};
 
-/// The size of both devices.
+/// The size of the devices; that of the model array is larger, and this much of it is used.
 const MIB: u32 = 512;
-/// How often each server has its turn.
-const ROUNDS: usize = 5;
-/// How long a turn is, in seconds.
-const SECONDS: u32 = 3;
 
 /// A load: its name, fio's `rw`, block size, depth, and whether bytes or requests are counted.
 struct Load {
@@ -64,9 +61,29 @@ const LOADS: [Load; 5] = [
     },
 ];
 
-/// One row: the load, ours, nbdkit's, the ratio with its range over the rounds, and the servers'
-/// CPU time for each request in microseconds.
-pub(super) type Row = [String; 5];
+/// How long it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Length {
+    /// How often each server has its turn; the figures are the medians.
+    pub(super) rounds: usize,
+    /// How long a turn is, in seconds.
+    pub(super) seconds: u32,
+}
+
+/// What stands above the rows.
+pub(super) const HEAD: [&str; 7] = [
+    "",
+    "ours",
+    "nbdkit",
+    "ratio (range)",
+    "alua up, model array",
+    "ratio to nbdkit (range)",
+    "CPU us a request, ours / nbdkit / alua up",
+];
+
+/// A row: the load, the rates of each server, the ratio of ours and of `alua up` to nbdkit's with the
+/// range over the rounds, and the servers' CPU time for each request in microseconds.
+pub(super) type Row = [String; HEAD.len()];
 
 /// What a turn came to.
 #[derive(Clone, Copy)]
@@ -78,70 +95,95 @@ struct Turn {
 }
 
 /// Measures every load.
-pub(super) fn rows() -> Result<Vec<Row>> {
-    let mut build = run::cargo();
-    run::run(build.args(["build", "--quiet", "--release", "-p", "alua-lab", "--bins"]))?;
+pub(super) fn rows(length: Length) -> Result<Vec<Row>> {
+    for package in ["alua-lab", "alua-cli"] {
+        let mut build = run::cargo();
+        run::run(build.args(["build", "--quiet", "--release", "-p", package, "--bins"]))?;
+    }
     let folder = std::env::temp_dir().join(format!("bench-export-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let rows = measure(&folder);
+    let rows = measure(&folder, length);
     // It holds sockets only.
     let _ = std::fs::remove_dir_all(&folder);
     rows
 }
 
-fn measure(folder: &Path) -> Result<Vec<Row>> {
-    let (ours, theirs) = (folder.join("ours"), folder.join("nbdkit"));
-    let mut server = super::program("alua-lab-export");
-    server.args(["nbd", "--memory", &MIB.to_string(), "--socket"]).arg(&ours);
-    let our_server = Server::start(&mut server, || ours.exists())?;
+/// The servers, in the order of their columns.
+const OURS: usize = 0;
+const NBDKIT: usize = 1;
+const UP: usize = 2;
+
+fn measure(folder: &Path, length: Length) -> Result<Vec<Row>> {
     let tree = lab::tree()?;
+    let sockets = ["ours", "nbdkit", "up"].map(|name| folder.join(name));
+    let mut ours = super::program("alua-lab-export");
+    ours.args(["nbd", "--memory", &MIB.to_string(), "--socket"]).arg(&sockets[OURS]);
     let plugin = "usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-memory-plugin.so";
-    let mut server = lab::program(&tree, "nbdkit");
-    server.arg("-f").arg("-U").arg(&theirs).arg(tree.join(plugin)).arg(format!("size={MIB}M"));
-    let their_server = Server::start(&mut server, || theirs.exists())?;
-    let turn_of_ours = |load| turn(&tree, &our_server, &ours, load);
-    let turn_of_theirs = |load| turn(&tree, &their_server, &theirs, load);
+    let mut nbdkit = lab::program(&tree, "nbdkit");
+    nbdkit.arg("-f").arg("-U").arg(&sockets[NBDKIT]).arg(tree.join(plugin));
+    nbdkit.arg(format!("size={MIB}M"));
+    let mut up = super::program("alua");
+    up.args(["up", "data0", "--array", "demo", "--nbd"]);
+    up.arg(format!("unix:{}", sockets[UP].display()));
+    up.arg("--control").arg(folder.join("control"));
+    let mut servers = Vec::new();
+    for (mut command, socket) in [ours, nbdkit, up].into_iter().zip(&sockets) {
+        servers.push((Server::start(&mut command, || socket.exists())?, socket));
+    }
     let mut rows = Vec::new();
     for load in &LOADS {
-        let mut rounds: Vec<(Turn, Turn)> = Vec::new();
-        for round in 0..ROUNDS {
-            // Whoever comes second may find a warmer machine: they take turns in that too.
-            rounds.push(if round % 2 == 0 {
-                let first = turn_of_ours(load)?;
-                (first, turn_of_theirs(load)?)
-            } else {
-                let first = turn_of_theirs(load)?;
-                (turn_of_ours(load)?, first)
-            });
+        // For each server its turns, in the order of the rounds.
+        let mut turns: [Vec<Turn>; 3] = Default::default();
+        for round in 0..length.rounds {
+            // Whoever comes later may find a warmer machine: they take turns in that too.
+            for place in 0..servers.len() {
+                let at = (round + place) % servers.len();
+                let (server, socket) = &servers[at];
+                turns[at].push(turn(&tree, server, socket, load, length.seconds)?);
+            }
         }
-        let ratios = sorted(rounds.iter().map(|(ours, theirs)| ours.rate / theirs.rate));
-        let median = |of: fn(&(Turn, Turn)) -> f64| sorted(rounds.iter().map(of))[ROUNDS / 2];
-        rows.push([
-            load.name.to_owned(),
-            format!("{:.0}", median(|(ours, _)| ours.rate)),
-            format!("{:.0}", median(|(_, theirs)| theirs.rate)),
-            format!("{:.2} ({:.2} to {:.2})", ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]),
-            format!("{:.1} / {:.1}", median(|(ours, _)| ours.cpu), median(|(_, it)| it.cpu)),
-        ]);
+        rows.push(row(load, &turns));
     }
     Ok(rows)
 }
 
+/// The row of a load, of the turns of each server.
+fn row(load: &Load, turns: &[Vec<Turn>; 3]) -> Row {
+    let middle = |values: Vec<f64>| values[values.len() / 2];
+    let rate = |of: usize| format!("{:.0}", middle(sorted(turns[of].iter().map(|it| it.rate))));
+    let cpu = |of: usize| format!("{:.1}", middle(sorted(turns[of].iter().map(|it| it.cpu))));
+    let ratio = |of: usize| {
+        let pairs = turns[of].iter().zip(&turns[NBDKIT]);
+        let ratios = sorted(pairs.map(|(it, nbdkit)| it.rate / nbdkit.rate));
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        format!("{:.2} ({low:.2} to {high:.2})", middle(ratios))
+    };
+    [
+        load.name.to_owned(),
+        rate(OURS),
+        rate(NBDKIT),
+        ratio(OURS),
+        rate(UP),
+        ratio(UP),
+        format!("{} / {} / {}", cpu(OURS), cpu(NBDKIT), cpu(UP)),
+    ]
+}
+
 /// One turn of a server.
-fn turn(tree: &Path, server: &Server, socket: &Path, load: &Load) -> Result<Turn> {
+fn turn(tree: &Path, server: &Server, socket: &Path, load: &Load, seconds: u32) -> Result<Turn> {
     let before = server.cpu()?;
-    let (rate, requests) = fio(tree, socket, load)?;
+    let (rate, requests) = fio(tree, socket, load, seconds)?;
     Ok(Turn { rate, cpu: (server.cpu()? - before) * 1e6 / requests })
 }
 
 /// What fio measures on a server: the rate, and how many requests there were.
-fn fio(tree: &Path, socket: &Path, load: &Load) -> Result<(f64, f64)> {
+fn fio(tree: &Path, socket: &Path, load: &Load, seconds: u32) -> Result<(f64, f64)> {
     let mut fio = lab::program(tree, "fio");
     fio.args(["--name=load", "--ioengine=nbd", "--time_based", "--output-format=json"]);
     fio.arg(format!("--uri=nbd+unix:///?socket={}", socket.display()));
     fio.args([format!("--rw={}", load.rw), format!("--bs={}", load.block)]);
     fio.args([format!("--iodepth={}", load.depth), format!("--size={MIB}m")]);
-    fio.arg(format!("--runtime={SECONDS}"));
+    fio.arg(format!("--runtime={seconds}"));
     let said = run::capture(fio.stdin(Stdio::null()))?;
     // fio says more than its JSON.
     let json = said.find('{').map_or("", |start| &said[start..]);
