@@ -1,7 +1,7 @@
 //! What a run is judged by when something ends: the data, the medium, errors and times.
 
 use alua_core::failover::TargetError;
-use alua_multipath::{Operation, Request, RequestError, Time};
+use alua_multipath::{NoPath, Operation, Request, RequestError, Time};
 
 use crate::check::Invariant;
 use crate::host::Ended;
@@ -72,7 +72,14 @@ impl World {
                 }
             }
             error => {
-                let usable = self.usable[host];
+                // Who fails requests at once does so while a fault is at work on every path, too.
+                let at_once = self.hosts[host].engine.config().no_path == NoPath::Fail;
+                let fault = self.last_event.1;
+                let usable = match self.usable[host] {
+                    Some(_) if at_once && !self.undo.is_empty() => None,
+                    Some(since) if at_once => Some(since.max(fault)),
+                    since => since,
+                };
                 let long = usable.is_some_and(|since| since.after(RECOVERY_MS) < self.now);
                 if long && !self.lenient {
                     let what =
