@@ -204,11 +204,6 @@ impl Disk {
         }
     }
 
-    /// Gives the disk back as we found it; where something is still out, when that has come back.
-    pub(super) fn give_back(&self) {
-        self.mend();
-    }
-
     /// Lets blocks go, or makes them zeroes. It waits.
     pub(super) fn deallocate(&self, what: Deallocate, offset: u64, length: u64) -> io::Result<()> {
         // What the block layer makes of these modes: linux block/fops.c, blkdev_fallocate. A
@@ -343,7 +338,6 @@ pub(super) mod tests {
         let out = disk.begin(disk.cuts()).unwrap();
         drop(disk.cut().unwrap());
         disk.mend();
-        disk.give_back();
         drop(disk);
         assert_eq!(read(&directory.join("state")), "offline");
         drop(out);
@@ -355,7 +349,7 @@ pub(super) mod tests {
         let (folder, directory) = tree("offline", "alua");
         let disk = open(&folder);
         assert!(disk.cut().is_some());
-        disk.give_back();
+        disk.mend();
         assert_eq!(read(&directory.join("state")), "offline");
         assert_eq!(read(&directory.join("dh_state")), "alua");
     }
@@ -391,7 +385,7 @@ pub(super) mod tests {
         assert!(disk.is_drained().unwrap());
         fs::remove_dir_all(&directory).unwrap();
         assert!(disk.cut().is_some() && disk.is_drained().unwrap());
-        disk.give_back();
+        disk.mend();
     }
 
     #[test]

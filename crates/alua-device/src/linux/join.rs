@@ -127,11 +127,8 @@ impl Joiner {
         let distance = numa::distance(&self.sys, hctl);
         let traits = PathTraits { abort_task: false, end_nexus: false, reset_unit: true, distance };
         let facts = PathFacts { label: label.clone(), identity, geometry, traits };
-        let kept = Arc::clone(&disk);
         let path = LinuxPath { disk, worker, ring: self.ring.clone() };
-        device.add_path(facts, Box::new(path)).map_err(|error| {
-            kept.give_back();
-            JoinError::Refused(label, error)
-        })
+        let joined = device.add_path(facts, Box::new(path));
+        joined.map_err(|error| JoinError::Refused(label, error))
     }
 }

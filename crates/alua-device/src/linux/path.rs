@@ -47,7 +47,7 @@ impl PathIo for LinuxPath {
 
     fn close(&mut self, _back: &Back) -> bool {
         // What is out comes back by the ring and the worker, which it keeps alive.
-        self.disk.give_back();
+        self.disk.mend();
         false
     }
 }
