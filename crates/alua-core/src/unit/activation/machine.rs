@@ -7,7 +7,7 @@ use super::super::config::{
 };
 use super::super::machine::{Parts, Role, count};
 use super::super::refresh::{PassEnd, Reason};
-use super::super::slots::{Group, PathId, Transition, Transport};
+use super::super::slots::{Group, Path, PathId, Transition, Transport};
 use super::queue::{Phase, Request, Run, Slot, Trouble};
 use super::{
     Activated, ActivationError, ActivationId, ActivationRefused, ActivationResult, Target,
@@ -210,10 +210,8 @@ impl Parts<'_> {
             .min_by_key(|(id, path)| {
                 let avoided = Some(*id) == avoid;
                 let failed = matches!(path.transport, Transport::Failed { .. });
-                let of_target = wanted.as_slice().iter().any(|target| {
-                    target.state == AccessState::ActiveOptimized && path.group == Some(target.id)
-                });
-                (avoided || failed, path.evidence.is_some(), !of_target, self.rank(path))
+                let asked = is_asked_for(path, wanted);
+                (avoided || failed, path.evidence.is_some(), !asked, self.rank(path))
             })
             .map(|(id, _)| id)
     }
@@ -224,12 +222,9 @@ impl Parts<'_> {
         let run = self.state.activations.front()?;
         let id = self.path_for_stpg(&run.request.targets, run.avoid)?;
         let path = self.path(id)?;
-        let of_target = run.request.targets.as_slice().iter().any(|target| {
-            target.state == AccessState::ActiveOptimized && path.group == Some(target.id)
-        });
         let failed = matches!(path.transport, Transport::Failed { .. });
         let in_transition = self.known(path).0.state == Some(AccessState::Transitioning);
-        (of_target && !failed && !in_transition).then_some(id)
+        (is_asked_for(path, &run.request.targets) && !failed && !in_transition).then_some(id)
     }
 
     /// Takes what became of the STPG in flight.
@@ -579,4 +574,12 @@ fn implicit_only(group: &Group) -> Result<bool, ActivationError> {
         }
         _ => Ok(false),
     }
+}
+
+/// Whether the path is in a group that is to become optimized.
+fn is_asked_for(path: &Path, targets: &StpgTargets) -> bool {
+    targets
+        .as_slice()
+        .iter()
+        .any(|target| target.state == AccessState::ActiveOptimized && path.group == Some(target.id))
 }
