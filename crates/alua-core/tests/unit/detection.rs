@@ -98,6 +98,18 @@ fn nameless() -> LogicalUnit<[Group; 2], [Path; 2]> {
     )
 }
 
+fn nameless_host() -> Host {
+    let mut host = Host::new(Tpgs::Both, Config::default());
+    host.unit = LogicalUnit::new(
+        None,
+        Ok(managed(Tpgs::Both)),
+        Config::default(),
+        [Group::default(); 4],
+        [Path::default(); 8],
+    );
+    host
+}
+
 #[test]
 fn a13_two_devices_without_a_name_are_never_one_unit() {
     let mut unit = nameless();
@@ -113,14 +125,7 @@ fn a13_two_devices_without_a_name_are_never_one_unit() {
 /// Nothing was known of who is behind the path, and an array that refuses page 83h says nothing of it.
 #[test]
 fn a13_x13_a_disk_that_never_told_who_it_is_is_not_doubted_for_long() {
-    let mut host = Host::new(Tpgs::Both, Config::default());
-    host.unit = LogicalUnit::new(
-        None,
-        Ok(managed(Tpgs::Both)),
-        Config::default(),
-        [Group::default(); 4],
-        [Path::default(); 8],
-    );
+    let mut host = nameless_host();
     let new = NewPath { name: None, group: None, relative_port: None };
     let path = host.unit.add_path(new, host.now).unwrap();
     host.run(|_| report(&[(1, AO)]));
@@ -136,14 +141,7 @@ fn a13_x13_a_disk_that_never_told_who_it_is_is_not_doubted_for_long() {
 
 #[test]
 fn a14_reg_25_a_unit_without_a_name_learns_its_states() {
-    let mut host = Host::new(Tpgs::Both, Config::default());
-    host.unit = LogicalUnit::new(
-        None,
-        Ok(managed(Tpgs::Both)),
-        Config::default(),
-        [Group::default(); 4],
-        [Path::default(); 8],
-    );
+    let mut host = nameless_host();
     let new = NewPath { name: None, group: Some(1), relative_port: Some(1) };
     let path = host.unit.add_path(new, host.now).unwrap();
     host.run(|_| report(&[(1, SBY)]));
