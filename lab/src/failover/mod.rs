@@ -119,9 +119,8 @@ pub fn run(contender: Contender, event: Event, times: u32) -> Batch {
     let mut samples = Vec::new();
     // After a hang dm-multipath uses the paths in ways of its own for a while, and the next hang often
     // meets no request: each is the first of its target.
-    let rounds = if event == Event::Hang { 0..times } else { 0..1 };
-    let each = if event == Event::Hang { 1 } else { times };
-    for round in rounds {
+    let (rounds, each) = if event == Event::Hang { (times, 1) } else { (1, times) };
+    for round in 0..rounds {
         let result = try_run(contender, event, round, each, &mut samples);
         let down = Lio::take_down();
         if let Err(error) = result.and(down) {

@@ -130,14 +130,20 @@ pub(super) fn contended(run: &mut Run) -> Result<()> {
     model.take_down()
 }
 
-pub(super) fn implicit(run: &mut Run) -> Result<()> {
-    let model = two_controllers("tpgs = \"implicit\"", "")?;
+/// Has dm ask for the second group of a target with such ALUA, once; gives how long I/O took then.
+fn switched(alua: &str) -> Result<(Model, Map, Option<Duration>)> {
+    let model = two_controllers(alua, "")?;
     settle(&model)?;
     let map = Map::create("lab", &groups(&model), "1 alua")?;
     reads(&map, SOON);
     model.reset_counters();
     map.message("switch_group 2")?;
     let time = reads(&map, SOON);
+    Ok((model, map, time))
+}
+
+pub(super) fn implicit(run: &mut Run) -> Result<()> {
+    let (model, map, time) = switched("tpgs = \"implicit\"")?;
     run.check("C15", "I/O goes through the non-optimized group", time.is_some(), map.status()?);
     let stpg = model.sent(0, Command::SetTargetPortGroups);
     run.check("REG-18", "no STPG is sent to an implicit-only target", stpg == 0, stpg);
@@ -147,13 +153,7 @@ pub(super) fn implicit(run: &mut Run) -> Result<()> {
 }
 
 pub(super) fn explicit(run: &mut Run) -> Result<()> {
-    let model = two_controllers("tpgs = \"explicit\"\nother_state = \"standby\"", "")?;
-    settle(&model)?;
-    let map = Map::create("lab", &groups(&model), "1 alua")?;
-    reads(&map, SOON);
-    model.reset_counters();
-    map.message("switch_group 2")?;
-    let time = reads(&map, SOON);
+    let (model, map, time) = switched("tpgs = \"explicit\"\nother_state = \"standby\"")?;
     run.check(
         "C15",
         "I/O goes through the group that was asked for",
