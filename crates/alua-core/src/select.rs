@@ -224,7 +224,8 @@ impl Candidate {
         Self { class: None, room: false, in_flight: 0, service_ns: 0, distance: 0 };
 
     const fn cost(&self) -> u64 {
-        (self.in_flight as u64).saturating_add(1).saturating_mul(self.service_ns as u64)
+        // The largest is (2^32)(2^32 - 1): it does not wrap.
+        (self.in_flight as u64).wrapping_add(1).wrapping_mul(self.service_ns as u64)
     }
 }
 
@@ -280,6 +281,11 @@ impl Rank {
     const fn is_full(self) -> bool {
         self.0 & Self::FULL != 0
     }
+
+    /// What the policy counts.
+    const fn key(self) -> u64 {
+        self.0 & Self::KEY_MAX
+    }
 }
 
 // A class fits into the bits above the others.
@@ -289,8 +295,8 @@ const _: () = assert!(CLASS_MAX >> (64 - Rank::CLASS_SHIFT) == 0);
 /// last, for the policies that take turns. `None`: none is live, or those of the best class are full.
 #[must_use]
 pub fn pick(paths: &[Candidate], policy: Policy, after: usize) -> Option<(usize, Why)> {
-    let chosen = least(paths, after, |it| Rank::of(it, policy))?;
-    Some(or_faster(paths, policy, after, chosen))
+    let (chosen, rank) = least(paths, after, |it| Rank::of(it, policy))?;
+    Some(or_faster(paths, policy, after, chosen, rank))
 }
 
 /// As [`pick`], with the ranks of `paths` under `policy` as the caller keeps them.
@@ -302,14 +308,14 @@ pub fn pick_ranked(
     policy: Policy,
     after: usize,
 ) -> Option<(usize, Why)> {
-    let chosen = least(ranks, after, |&rank| rank)?;
-    Some(or_faster(paths, policy, after, chosen))
+    let (chosen, rank) = least(ranks, after, |&rank| rank)?;
+    Some(or_faster(paths, policy, after, chosen, rank))
 }
 
-/// The place with the least rank; of equals the first after `after`, going round. `None` where no
-/// path is live, or the best are full.
+/// The place with the least rank, and that; of equals the first after `after`, going round. `None`
+/// where no path is live, or the best are full.
 #[inline]
-fn least<T>(places: &[T], after: usize, rank: impl Fn(&T) -> Rank) -> Option<usize> {
+fn least<T>(places: &[T], after: usize, rank: impl Fn(&T) -> Rank) -> Option<(usize, Rank)> {
     let start = after.wrapping_add(1).min(places.len());
     let (before, from) = places.split_at_checked(start)?;
     let none = (0, Rank::NONE);
@@ -320,13 +326,21 @@ fn least<T>(places: &[T], after: usize, rank: impl Fn(&T) -> Rank) -> Option<usi
     // As many steps from the start, going round.
     let rest = from.len();
     let place = if steps < rest { start.wrapping_add(steps) } else { steps.wrapping_sub(rest) };
-    (!least.is_full()).then_some(place)
+    (!least.is_full()).then_some((place, least))
 }
 
-/// `chosen`, or where the policy allows it, a path of a worse class that is faster.
+/// `chosen`, which has that rank, or where the policy allows it, a path of a worse class that is
+/// faster.
 #[inline]
-fn or_faster(paths: &[Candidate], policy: Policy, after: usize, chosen: usize) -> (usize, Why) {
-    if policy == Policy::ServiceTime {
+fn or_faster(
+    paths: &[Candidate],
+    policy: Policy,
+    after: usize,
+    chosen: usize,
+    rank: Rank,
+) -> (usize, Why) {
+    // Under this policy the key is the time that is expected.
+    if policy == Policy::ServiceTime && rank.key() >= OUTRUN_FLOOR_NS {
         if let Some(other) = outruns(paths, after, chosen) {
             return (other, Why::Outruns);
         }
@@ -357,12 +371,10 @@ fn first_by(
 
 /// A measured path of a worse class that is expected to answer well before the chosen one. No
 /// deferred one: speed is not what it was put back for.
+#[cold]
 fn outruns(paths: &[Candidate], after: usize, chosen: usize) -> Option<usize> {
     let chosen = paths.get(chosen)?;
     let (best, cost) = (chosen.class?, chosen.cost());
-    if cost < OUTRUN_FLOOR_NS {
-        return None;
-    }
     let measured = |it: &Candidate| {
         let worse = it.class.is_some_and(|class| class > best && !class.is_deferred());
         (worse && it.room && it.service_ns > 0).then(|| it.cost())

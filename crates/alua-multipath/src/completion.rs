@@ -139,7 +139,7 @@ impl Engine {
         let known = &mut self.candidates[place].service_ns;
         *known = match *known {
             0 => sample,
-            old => (u64::from(old) * 7 / 8 + u64::from(sample) / 8).max(1) as u32,
+            old => old - old / 8 + sample / 8,
         };
     }
 

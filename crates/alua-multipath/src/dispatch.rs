@@ -217,12 +217,13 @@ impl Engine {
         let policy = self.config.policy;
         let ranks = &self.ranks[..self.places];
         let (mut place, why) = select::pick_ranked(ranks, &self.candidates, policy, self.chosen)?;
-        self.turns = self.turns.wrapping_add(1);
         if policy == Policy::ServiceTime {
+            self.turns = self.turns.wrapping_add(1);
             let trial = self.turns.is_multiple_of(TRIAL_TURNS);
-            match trial.then(|| self.trial(place, why)).flatten() {
-                Some(other) => place = other,
-                None => self.paths[place].counters.outran += u64::from(why == Why::Outruns),
+            if let Some(other) = trial.then(|| self.trial(place, why)).flatten() {
+                place = other;
+            } else if why == Why::Outruns {
+                self.paths[place].counters.outran += 1;
             }
         }
         if self.broken(Sabotage::WorstFirst) {
@@ -259,9 +260,8 @@ impl Engine {
         let candidate = &mut self.candidates[place];
         candidate.in_flight = in_flight;
         let had_room = candidate.room;
-        candidate.class = path.class;
         let limit = self.config.limits.commands_per_path;
-        candidate.room = path.class.is_some()
+        candidate.room = candidate.class.is_some()
             && (in_flight < limit || self.config.is_broken(Sabotage::NoLimit))
             && path.ask.out.is_none();
         self.ranks[place] = Rank::of(candidate, self.config.policy);

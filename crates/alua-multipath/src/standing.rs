@@ -42,7 +42,8 @@ impl Engine {
         self.places = self.paths.iter().rposition(there).map_or(0, |last| last + 1);
         self.defer(now);
         for place in 0..self.paths.len() {
-            self.candidates[place].distance = self.paths[place].traits.distance;
+            let (path, candidate) = (&self.paths[place], &mut self.candidates[place]);
+            (candidate.class, candidate.distance) = (path.class, path.traits.distance);
             self.load_changed(place);
         }
         let standings = self.paths.iter().map(|path| path.standing);
