@@ -121,6 +121,10 @@ pub fn run(contender: Contender, event: Event, times: u32) -> Batch {
     // meets no request: each is the first of its target.
     let (rounds, each) = if event == Event::Hang { (times, 1) } else { (1, times) };
     for round in 0..rounds {
+        if rounds > 1 {
+            // Twenty of them take longer than a guest may be silent.
+            println!("lab:   target {} of {rounds}", round + 1);
+        }
         let result = try_run(contender, event, round, each, &mut samples);
         let down = Lio::take_down();
         if let Err(error) = result.and(down) {
