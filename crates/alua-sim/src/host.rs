@@ -4,6 +4,7 @@
 //! action sit in `carry`.
 
 mod carry;
+mod hold;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,8 +21,10 @@ use alua_multipath::{
     PathTraits, Request, RequestError, RequestId, Time,
 };
 
-use crate::options::{BLOCK, LUN, Options};
+use crate::options::{BLOCK, LUN, Options, Shell};
+use crate::random::Random;
 use crate::trace::Trace;
+use hold::Held;
 
 /// Tags of control commands have this bit, those of I/O commands do not.
 const CONTROL: u64 = 1 << 63;
@@ -100,6 +103,8 @@ enum Later {
     /// A command of the driver that was given up is aborted once more.
     AbortControl(NexusId, u64),
     FenceAnswer(FenceId, FenceAnswer),
+    /// A held I/O command goes out.
+    Depart(u64),
     /// An I/O command comes back without having been sent.
     NotSent(IoId),
     /// An I/O command comes back, ended by a fence.
@@ -115,6 +120,13 @@ pub(crate) struct Host {
     pub(crate) engine: Engine,
     pub(crate) paths: Vec<Path>,
     means: (bool, bool, bool),
+    shell: Shell,
+    /// For how long it holds a command at the most, in microseconds; `None`: it never does.
+    hold_us: Option<u64>,
+    /// By their tags.
+    held: BTreeMap<u64, Held>,
+    /// For how long it holds which.
+    random: Random,
     outs: Vec<Option<Out>>,
     /// The data of commands that came back well, until the actions are taken.
     data: Vec<Vec<u8>>,
@@ -163,6 +175,10 @@ impl Host {
             engine,
             paths: Vec::new(),
             means: options.means,
+            shell: options.shell,
+            hold_us: options.hold_us,
+            held: BTreeMap::new(),
+            random: Random::new(options.seed, 10 + place as u64),
             outs: (0..commands).map(|_| None).collect(),
             data: vec![Vec::new(); commands],
             controls: BTreeMap::new(),
@@ -327,6 +343,7 @@ impl Host {
                 trace.note(now, &self.name, "fenced", format_args!("{id:?} {answer:?}"));
                 self.engine.handle_fence(id, answer, now);
             }
+            Later::Depart(tag) => self.depart(array, tag, now, trace),
             Later::NotSent(io) => self.come_back(io, &IoOutcome::NotSubmitted, now, trace),
             Later::Over(io) => {
                 self.come_back(io, &IoOutcome::Summed(Summary::Ended), now, trace);

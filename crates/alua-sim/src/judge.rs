@@ -72,11 +72,14 @@ impl World {
                 }
             }
             error => {
-                // Who fails requests at once does so while a fault is at work on every path, too.
-                let at_once = self.hosts[host].engine.config().no_path == NoPath::Fail;
+                // Who fails requests at once does so while a fault is at work on every path, too, its
+                // own slowness among them.
+                let config = self.hosts[host].engine.config();
+                let at_once = config.no_path == NoPath::Fail;
+                let slow = self.hosts[host].may_hold_for_ms() >= config.io_timeout_ms;
                 let fault = self.last_event.1;
                 let usable = match self.usable[host] {
-                    Some(_) if at_once && !self.undo.is_empty() => None,
+                    Some(_) if at_once && (slow || !self.undo.is_empty()) => None,
                     Some(since) if at_once => Some(since.max(fault)),
                     since => since,
                 };

@@ -22,7 +22,7 @@ mod world;
 
 pub use alua_multipath::sabotage::Sabotage;
 pub use check::{Invariant, Violation};
-pub use options::{Finale, Kind, Options};
+pub use options::{Finale, Kind, Options, Shell};
 pub use search::{Search, Summary, brief, negative_control, search};
 pub use stalls::Stalls;
 pub use trace::LEGEND;

@@ -145,6 +145,15 @@ pub enum Finale {
     Endless,
 }
 
+/// How a host's shell does the steps of a fence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shell {
+    /// By its contract: what it still holds of the path is taken back before.
+    Right,
+    /// It says that a step is done while it holds commands of the path; a negative control.
+    Hasty,
+}
+
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -156,6 +165,10 @@ pub struct Options {
     pub engines: Vec<EngineConfig>,
     /// The transports can abort, end a nexus, reset.
     pub means: (bool, bool, bool),
+    /// How the hosts' shells do the steps of a fence.
+    pub shell: Shell,
+    /// For how long a host may hold a command, in microseconds; `None`: it is at the target at once.
+    pub hold_us: Option<u64>,
     /// The hosts' transports tell when a port goes down or comes up.
     pub hints: bool,
     /// Requests of each host.
@@ -203,6 +216,7 @@ impl Options {
         let means = (random.percent(85), random.percent(60), random.percent(85));
         let mut array = array;
         let by_lba = divide(seed, &mut array, &mut engines);
+        let hold_us = hold(seed, &kinds, &mut array);
         if !means.0 {
             // Commands that hang and cannot be aborted would fill it up.
             array.array.queue_depth = 1024;
@@ -212,6 +226,8 @@ impl Options {
             array,
             engines,
             means,
+            shell: Shell::Right,
+            hold_us,
             hints: random.percent(50),
             requests,
             depth,
@@ -307,6 +323,24 @@ fn give_up_at_once(seed: u64, engines: &mut [EngineConfig]) {
             engine.no_path = NoPath::Fail;
         }
     }
+}
+
+/// For how long the hosts of some seeds hold a command. What the array keeps of a lost one is shorter
+/// by that, so that the two together are within [`GHOST_MS`].
+fn hold(seed: u64, kinds: &[Kind], array: &mut ArrayConfig) -> Option<u64> {
+    let mut random = Random::new(seed, 9);
+    let most = random.pick(&[1_000, 100_000, 2_000_000]);
+    // A command that goes out late may find another unit behind its port, and no host can prevent it.
+    if !random.percent(40) || kinds.contains(&Kind::Remap) {
+        return None;
+    }
+    for fault in &mut array.faults {
+        if let FaultAction::Transport { runs_after: Some(after), .. } = &mut fault.action {
+            let longest = Duration::from_millis(u64::from(GHOST_MS)) - Duration::from_micros(most);
+            *after = (*after).min(longest);
+        }
+    }
+    Some(most)
 }
 
 /// Divides the unit's blocks among the groups, in some seeds; whether it did.

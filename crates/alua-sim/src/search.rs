@@ -156,6 +156,27 @@ mod tests {
 
     use super::*;
     use crate::check::Invariant;
+    use crate::options::Shell;
+
+    /// A shell that says a step of a fence is done while it holds commands of the path is seen by what
+    /// these do on the medium; with the right shell the same seeds pass.
+    #[test]
+    fn a_hasty_shell_is_caught_by_its_stale_writes() {
+        let holding = || (0..400).map(Options::new).filter(|it| it.hold_us == Some(2_000_000));
+        let hasty = |options: Options| Options {
+            shell: Shell::Hasty,
+            only: Some(Invariant::I2),
+            ..options
+        };
+        let found = |options: &Options| !run(hasty(options.clone()), false).violations.is_empty();
+        let caught: Vec<Options> = holding().filter(found).collect();
+        println!("{} of {} seeds", caught.len(), holding().count());
+        assert!(caught.len() >= 3, "{}", caught.len());
+        for options in caught {
+            let seed = options.seed;
+            assert_eq!(run(options, false).violations.len(), 0, "seed {seed}");
+        }
+    }
 
     /// The wrong choice is seen under every policy, service-time too, which may leave the best class.
     #[test]

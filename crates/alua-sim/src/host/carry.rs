@@ -11,6 +11,7 @@ use alua_multipath::{
     PathId, PathView, Request, RequestError, RequestId, Send, Time, sbc,
 };
 
+use super::hold::Packet;
 use super::{Alive, ControlOut, Ended, Host, Later, Out};
 use crate::check::{Checks, Invariant};
 use crate::options::{BLOCK, GHOST_MS, LUN};
@@ -113,15 +114,13 @@ impl Host {
             self.alive.insert(tag, alive);
             self.numbers.insert(tag, number);
         }
-        let cdb = sbc::cdb(&part);
-        let data = data_out(&part, number);
         let capacity = match part.operation {
             Operation::Read => part.blocks as usize * BLOCK as usize,
             _ => 0,
         };
-        if array.submit(nexus, LUN, tag, cdb.as_bytes(), &data, capacity).is_err() {
-            self.do_later(now, Later::NotSent(io));
-        }
+        let cdb = sbc::cdb(&part).as_bytes().to_vec();
+        let packet = Packet { io, nexus, cdb, data: data_out(&part, number), capacity };
+        self.dispatch(array, path, packet, now);
     }
 
     /// I11 and I14, by the states that the engine itself knows.
@@ -296,6 +295,10 @@ impl Host {
     fn fence(&mut self, array: &mut Array, step: &FenceStep, now: Time, trace: &mut Trace) {
         trace.note(now, &self.name, "fence", format_args!("{:?} {:?}", step.id, step.kind));
         let at = self.paths.iter().position(|known| known.id == step.path);
+        if !self.recall(step, now) {
+            self.do_later(now.after(1), Later::FenceAnswer(step.id, FenceAnswer::Failed));
+            return;
+        }
         let result = match step.kind {
             FenceKind::AbortTask(io) => at.map_or(FunctionResult::NoAnswer, |at| {
                 let nexus = self.paths[at].nexus;
@@ -339,7 +342,10 @@ impl Host {
                 let outs = self.outs.iter().flatten();
                 outs.filter(|out| out.path == step.path).map(|out| out.io).collect()
             }
-            FenceKind::ResetUnit { .. } => self.outs.iter().flatten().map(|out| out.io).collect(),
+            FenceKind::ResetUnit { .. } => {
+                let arrived = |out: &&Out| self.is_ended_by_reset(step, out.path, out.io.to_bits());
+                self.outs.iter().flatten().filter(arrived).map(|out| out.io).collect()
+            }
         };
         match step.kind {
             FenceKind::AbortTask(io) => {
@@ -349,7 +355,11 @@ impl Host {
                 let path = step.path;
                 self.alive.retain(|_, alive| alive.path != path);
             }
-            FenceKind::ResetUnit { .. } => self.alive.clear(),
+            FenceKind::ResetUnit { .. } => {
+                let alive = std::mem::take(&mut self.alive).into_iter();
+                let held = alive.filter(|(tag, it)| !self.is_ended_by_reset(step, it.path, *tag));
+                self.alive = held.collect();
+            }
         }
         for io in back {
             self.do_later(now.after(1), Later::Over(io));

@@ -15,6 +15,7 @@ use alua_multipath::{NoPath, Operation, Request};
 use super::{World, from_array};
 use crate::check::Invariant;
 use crate::events::Undo;
+use crate::host::Host;
 use crate::options::{DATA, Finale, GHOST_MS, LUN};
 use crate::picture::RECKONING;
 
@@ -70,6 +71,8 @@ impl World {
     }
 
     pub(super) fn finale(&mut self) {
+        // What is asked here is how long the engine takes, not how long its host does.
+        self.hosts.iter_mut().for_each(Host::stop_holding);
         let invariant = match self.options.finale {
             Finale::Quiet => return,
             Finale::NoPath => {
@@ -122,6 +125,7 @@ impl World {
 
     /// Everything is healed, and every block is read.
     pub(super) fn reckoning(&mut self) {
+        self.hosts.iter_mut().for_each(Host::stop_holding);
         self.mark(RECKONING);
         self.heal(true);
         let settled = self.now.after(15_000);
