@@ -246,3 +246,50 @@ fn what_cannot_be_served_is_told() {
     let output = run(&["status", "--control", "/nonexistent/socket"]);
     assert_eq!(code(&output), 15, "{}", stderr(&output));
 }
+
+/// A unit without what two programs that ask the array apart cannot have alike: ages, counters.
+fn ageless(mut unit: Value) -> Value {
+    fn clear(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for name in ["age_ms", "report_age_ms", "elapsed_ms", "remaining_ms", "commands"] {
+                    fields.remove(name);
+                }
+                fields.values_mut().for_each(clear);
+            }
+            Value::Array(all) => all.iter_mut().for_each(clear),
+            _ => {}
+        }
+    }
+    clear(&mut unit);
+    unit
+}
+
+#[test]
+fn a_running_device_tells_of_its_unit_as_list_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script.toml");
+    let events = "[[event]]\nat = \"0s\"\ndo = \"set-state\"\ngroup = 1\nstate = \"standby\"\n\
+                  [[event]]\nat = \"0s\"\ndo = \"set-state\"\ngroup = 2\n\
+                  state = \"active/optimized\"\n";
+    std::fs::write(&script, events).unwrap();
+    let script = script.to_str().unwrap();
+    for (more, state) in [(&[][..], "active/optimized"), (&["--script", script][..], "standby")] {
+        let up = Up::start(more);
+        until(state, &up, |status| path(status, "sda")["state"] == state);
+        let arguments = [&["list", UNIT, "--array", "demo", "--json", "--at", "1"], more].concat();
+        let output = up.ask(&arguments);
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let unit = &status(&up)["logical_unit"];
+        assert_eq!(unit["served_by"]["places"][0], up.place);
+        assert_eq!(ageless(listing["units"][0].clone()), ageless(unit.clone()));
+        assert!(unit["report_age_ms"].is_u64() && unit["commands"]["rtpg"].is_u64(), "{unit}");
+        let text = stdout(&up.ask(&["list", "--array", "demo"]));
+        assert_eq!(
+            text.matches(&format!("served as {} by process ", up.place)).count(),
+            1,
+            "{text}"
+        );
+        assert_eq!(up.end().0, 0);
+    }
+}

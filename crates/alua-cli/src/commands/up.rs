@@ -13,6 +13,7 @@ use alua_device::{Device, Told, linux};
 use alua_export::block::BlockDevice;
 use alua_export::nbd::server::{Address, Config as NbdConfig, Export, Server};
 use alua_export::{Exported, Totals};
+use alua_host::sysfs::Sysfs;
 use alua_multipath::{Activation, Config};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -75,6 +76,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
         lacks: exports.iter().filter_map(|export| export.lacks()).map(str::to_owned).collect(),
         settings: Settings::of(&config(args)),
         policy: args.policy.name(),
+        sysfs: global.array.is_none().then(|| Sysfs::at(&global.sysfs, &global.dev)),
     };
     let socket = args.control.control.clone().unwrap_or_else(|| socket_of(&opened.unit));
     let control = control::Server::start(&socket, opened.device.clone(), facts)

@@ -12,4 +12,5 @@
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod notify;
+pub(crate) mod serving;
 pub(crate) mod status;
