@@ -311,11 +311,15 @@ impl Device {
     pub fn set_failed(&self, path: PathId, failed: bool) -> Result<bool, Ended> {
         self.call(move |shell| {
             let now = shell.now();
-            if failed {
-                shell.engine.fail_path(path, now)
+            let (known, word) = if failed {
+                (shell.engine.fail_path(path, now), "taken out")
             } else {
-                shell.engine.restore_path(path, now)
+                (shell.engine.restore_path(path, now), "put back")
+            };
+            if known {
+                shell.by_hand(now, &format!("{}: {word} by hand", shell.label(path)));
             }
+            known
         })
     }
 
@@ -340,7 +344,16 @@ impl Device {
     pub fn switch(&self, to: Option<Switch>) -> Result<bool, Ended> {
         self.call(move |shell| {
             let now = shell.now();
-            shell.engine.switch(to, now)
+            let known = shell.engine.switch(to, now);
+            if known {
+                let to = match to {
+                    Some(Switch::Group(group)) => format!("group {group}"),
+                    Some(Switch::Path(path)) => shell.label(path),
+                    None => "undone".to_owned(),
+                };
+                shell.by_hand(now, &format!("switch by hand: {to}"));
+            }
+            known
         })
     }
 

@@ -473,13 +473,24 @@ impl Shell {
                 self.strangers.push(path);
             }
             let now = self.now();
-            let label = |path: PathId| {
-                let slot = self.slots.get(path.index()).and_then(Option::as_ref);
-                slot.filter(|slot| slot.id == path).map(|slot| slot.label.clone())
-            };
-            let told = Told::event(now, event, label);
+            let told = Told::event(now, event, |path| self.known_label(path));
             self.tell(told);
         }
+    }
+
+    fn known_label(&self, path: PathId) -> Option<String> {
+        let slot = self.slots.get(path.index()).and_then(Option::as_ref);
+        slot.filter(|slot| slot.id == path).map(|slot| slot.label.clone())
+    }
+
+    /// How people call a path, or the engine where it is gone.
+    pub(crate) fn label(&self, path: PathId) -> String {
+        self.known_label(path).unwrap_or_else(|| path.to_string())
+    }
+
+    /// Tells what somebody did by hand, before what comes of it.
+    pub(crate) fn by_hand(&mut self, at: Time, text: &str) {
+        self.tell(Told::note(at, text));
     }
 
     fn tell(&mut self, told: Told) {

@@ -141,7 +141,7 @@ impl Model {
             self.nexuses.push((port, nexus));
             match self.luns(nexus) {
                 Ok(luns) => {
-                    self.devices.extend(luns.into_iter().map(|lun| scsi_device(port, lun, "")))
+                    self.devices.extend(luns.into_iter().map(|lun| scsi_device(port, lun, "")));
                 }
                 Err(message) => self.problem(port, format!("REPORT LUNS: {message}")),
             }
