@@ -98,12 +98,12 @@ fn the_picture_of_a_run_shows_paths_requests_and_what_happened() {
     // sda: first used, out for its failures and its port, in transition, then not optimized.
     let sda = row(&svg, "sda");
     let (optimized, not_used) = (columns(&sda, OPTIMIZED), columns(&sda, NOT_USED));
-    assert!((100..=200).contains(&optimized), "{optimized}: {sda:#?}");
-    assert!(not_used > 150, "{not_used}: {sda:#?}");
+    assert!((40..=200).contains(&optimized), "{optimized}: {sda:#?}");
+    assert!(not_used > 120, "{not_used}: {sda:#?}");
     // sdi takes over by the switch by hand, and for good after the transition.
     let sdi = row(&svg, "sdi");
     let optimized = columns(&sdi, OPTIMIZED);
-    assert!((5..100).contains(&optimized), "{optimized}: {sdi:#?}");
+    assert!((3..150).contains(&optimized), "{optimized}: {sdi:#?}");
     // Each read is in the picture, none failed; the transition is a stall.
     let bars = |fill: &str| svg.lines().filter(|line| line.contains(fill)).count();
     assert!(bars("width=\"3\" height=\"") > 10 && bars("fill=\"#b30000\"") >= 1, "{svg}");
