@@ -3,7 +3,7 @@
 //! # Contract
 //!
 //! - What is collected has a limit, however long the run is: [`CHANGES_MAX`] changes of paths,
-//!   [`MARKS_MAX`] marks and [`ROWS_MAX`] paths, which is 3 MiB. Where there are more changes or marks
+//!   [`MARKS_MAX`] marks and [`ROWS_MAX`] paths, which is a few MiB. Where there are more changes or marks
 //!   the older half of them is forgotten; the picture begins behind it then, and says so.
 //! - The file is made at the begin and written at the end.
 

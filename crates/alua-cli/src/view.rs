@@ -371,7 +371,7 @@ pub(crate) fn gate_words(gate: Gate) -> (&'static str, Option<String>) {
 impl CauseView {
     /// A cause in words, with the names that people give to paths.
     pub(crate) fn of(subject: &Subject<'_>, cause: Cause, now: Time) -> Self {
-        let label = |id: PathId| Some(subject.label(id));
+        let label = |id: PathId| subject.label(id);
         let age = |at: Time| Some(now.since(at));
         let (kind, device, age_ms, sense) = match cause {
             Cause::NeverRead => ("never read", None, None, None),
@@ -389,15 +389,14 @@ impl CauseView {
             _ => ("other", None, None, None),
         };
         let sense: Option<SenseView> = sense;
-        let text = match (kind, &device, &sense) {
-            ("report", Some(device), _) => format!("reported through {device}"),
-            ("sense", Some(device), Some(sense)) => format!("{device} answered {}", sense.text),
-            ("absent from report", Some(device), _) => {
-                format!("the report read through {device} does not list the group")
+        let who = device.as_deref().unwrap_or("a path that is gone");
+        let text = match (kind, &sense) {
+            ("report", _) => format!("reported through {who}"),
+            ("sense", Some(sense)) => format!("{who} answered {}", sense.text),
+            ("absent from report", _) => {
+                format!("the report read through {who} does not list the group")
             }
-            ("ready", Some(device), _) => {
-                format!("{device} is ready again, and no report can be read")
-            }
+            ("ready", _) => format!("{who} is ready again, and no report can be read"),
             _ => cause.to_string(),
         };
         Self { kind: kind.into(), text, device, age_ms, sense }

@@ -129,7 +129,7 @@ fn mark(told: &Told, snapshot: &Snapshot) -> Option<String> {
         Some(Event::FenceStarted { path, writes }) => {
             format!("{}: fence, {writes} writes", name(path))
         }
-        Some(Event::FenceEnded { path, by, .. }) => format!("{}: fenced by {by}", name(path)),
+        Some(Event::FenceEnded { path, by, .. }) => format!("{}: {by}", name(path)),
         Some(Event::NoPath) => "no path".to_owned(),
         Some(Event::GivesUp) => "requests fail".to_owned(),
         Some(Event::IdentityChanged { path }) => format!("{}: another unit", name(path)),

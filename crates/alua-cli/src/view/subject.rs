@@ -29,16 +29,48 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// How people call the path with that name.
-    pub(super) fn label(&self, id: PathId) -> String {
+    /// How people call the path with that name; none where it is gone.
+    pub(super) fn label(&self, id: PathId) -> Option<String> {
         let index = self.lines.iter().position(|line| matches!(line, Ok(known) if *known == id));
         let path = index.and_then(|index| self.facts.paths.get(index));
-        path.map_or_else(|| format!("path {id}"), |path| path.device.short_name())
+        path.map(|path| path.device.short_name())
     }
 
     /// The relative target ports of a group.
     pub(super) fn ports(&self, group: u16) -> Vec<u16> {
         let paths = self.facts.paths.iter();
         self.ports.of(group, paths.map(|path| (path.identity.group, path.identity.relative_port)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alua_core::cause::Cause;
+    use alua_core::unit::{Config, Group, LogicalUnit, NewPath, Path};
+
+    use super::*;
+    use crate::view::CauseView;
+
+    #[test]
+    fn a_cause_by_a_path_that_is_gone_says_so() {
+        let groups = vec![Group::default(); 1].into_boxed_slice();
+        let paths = vec![Path::default(); 1].into_boxed_slice();
+        let managed = Err(alua_core::tpgs::AluaOff::NotSupported);
+        let mut unit: OwnedUnit = LogicalUnit::new(None, managed, Config::default(), groups, paths);
+        let now = Time::from_millis(9);
+        let path = unit.add_path(NewPath::default(), now).unwrap();
+        let subject = Subject {
+            facts: &Unit { name: None, paths: Vec::new(), findings: Vec::new() },
+            unit: &unit,
+            lines: &[],
+            down: Vec::new(),
+            ports: &ReportedPorts::default(),
+            served_by: None,
+            now,
+        };
+        let cause = Cause::Report { path, at: Time::from_millis(4) };
+        let shown = CauseView::of(&subject, cause, now);
+        assert_eq!((shown.device, shown.age_ms), (None, Some(5)));
+        assert_eq!(shown.text, "reported through a path that is gone");
     }
 }

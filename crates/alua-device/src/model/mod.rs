@@ -20,7 +20,7 @@ use alua_core::spc::referrals::SegmentLayout;
 use alua_core::tpgs;
 use alua_host::discovery;
 use alua_host::hctl::Hctl;
-use alua_host::sysfs::{self, DeviceState, Nexus, ScsiDevice, TargetEnd};
+use alua_host::sysfs::{self, Nexus, ScsiDevice, TargetEnd};
 use alua_multipath::{Geometry, PathTraits, sbc};
 
 use crate::device::{Device, JoinError, PathFacts, Settings, StartError, WeakDevice};
@@ -158,32 +158,17 @@ impl Known {
 /// What sysfs would show of the disk `name` behind a port of the model: port P is target P.
 #[must_use]
 pub fn scsi_device(port: u16, lun: u16, name: &str) -> ScsiDevice {
-    ScsiDevice {
-        hctl: Hctl { host: 0, channel: 0, target: port.into(), lun: lun.into() },
-        block: Some(sysfs::BlockDevice {
-            name: name.to_owned(),
-            number: None,
-            size: None,
-            block_length: None,
-            read_only: None,
-            holders: Vec::new(),
-        }),
-        sg: None,
-        bsg: None,
-        device_type: None,
-        vendor: None,
-        model: None,
-        revision: None,
-        state: Some(DeviceState::Running),
-        access_state: None,
-        preferred_path: None,
-        device_handler: None,
-        handler_view: None,
-        inquiry: None,
-        page_80h: None,
-        page_83h: None,
-        nexus: Nexus { host_driver: Some("model".to_owned()), target: TargetEnd::Unknown },
-    }
+    let block = sysfs::BlockDevice {
+        name: name.to_owned(),
+        number: None,
+        size: None,
+        block_length: None,
+        read_only: None,
+        holders: Vec::new(),
+    };
+    let hctl = Hctl { host: 0, channel: 0, target: port.into(), lun: lun.into() };
+    let nexus = Nexus { host_driver: Some("model".to_owned()), target: TargetEnd::Unknown };
+    ScsiDevice { nexus, ..ScsiDevice::running(hctl, block) }
 }
 
 impl ModelArray {
