@@ -1,7 +1,8 @@
 //! Runs scenarios in the guest: `alua-lab FOLDER ALUA`.
 //!
 //! ALUA is the program under test. The folder holds `scenarios/`, `block/` and `todo` with the
-//! names of the scenarios to run, one a line. Outcomes go to `results`, one JSON object a line, each written when its scenario is done,
+//! names of the scenarios to run, one a line. Where there is a folder `timelines`, each `alua up` of a
+//! scenario leaves a picture of its run there. Outcomes go to `results`, one JSON object a line, each written when its scenario is done,
 //! so that whatever hangs the guest loses no result. Lines that a person reads begin with `lab: `.
 
 use std::fs::{self, OpenOptions};
@@ -34,12 +35,13 @@ fn run(folder: &Path, alua: &str) -> Result<()> {
     lio::load()?;
     Target::take_down()?;
     let todo = fs::read_to_string(folder.join("todo"))?;
+    let timelines = Some(folder.join("timelines")).filter(|folder| folder.exists());
     for name in todo.lines() {
         println!("lab: {name} ...");
         let file = format!("{name}.toml");
         let of_block = folder.join("block").join(&file);
         let outcome = if of_block.exists() {
-            block::runner::run(&block::Scenario::read(&of_block)?)
+            block::runner::run(&block::Scenario::read(&of_block)?, timelines.as_deref())
         } else {
             let scenario = Scenario::read(&folder.join("scenarios").join(&file))?;
             runner::run(&scenario, alua)

@@ -10,6 +10,7 @@ mod commands;
 mod dump;
 mod error;
 mod exit;
+mod picture;
 mod render;
 mod running;
 mod session;

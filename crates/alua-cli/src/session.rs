@@ -1,22 +1,21 @@
 //! One logical unit at work: what discovery found, the driver over its paths, and what of the last
 //! report the core has no use for.
 
-use std::collections::BTreeMap;
-
 use alua_core::sense::{Disposition, meaning};
 use alua_core::spc::Status;
 use alua_core::spc::cdb::Cdb;
-use alua_core::spc::target_port_groups::Report;
 use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{
     ActivationId, ActivationResult, CommandKind, Config, Event, PathId, Transition, Transport,
 };
 use alua_host::discovery::{Opener, Trouble, Unit};
-use alua_host::driver::{Driver, Limits, OwnedUnit, Record, connect};
+use alua_host::driver::{Clock as _, Driver, Limits, OwnedUnit, Record, connect};
 use alua_host::hctl::Hctl;
+use alua_host::ports::ReportedPorts;
 use alua_host::transport::{Data, NotSubmitted, Reply, Request, TransportError};
 
 use crate::target::{Line, WorldClock};
+use crate::view::{ServerView, Subject};
 
 /// A reading of the states may take this long, retries and refused reports included.
 const LEARN_MS: u32 = 60_000;
@@ -35,9 +34,9 @@ pub(crate) struct Session {
     /// For each path of `facts`: its name in the driver, or why it is not there.
     pub(crate) lines: Vec<Result<PathId, Closed>>,
     /// The ports of each group, by the last report.
-    ports: BTreeMap<u16, Vec<u16>>,
-    /// The group whose last port the last report lacks.
-    cut_in: Option<u16>,
+    ports: ReportedPorts,
+    /// The `alua up` that serves the unit.
+    pub(crate) served_by: Option<ServerView>,
 }
 
 /// Why a path is not open.
@@ -95,12 +94,26 @@ impl Session {
                 })
             })
             .collect();
-        let ports = BTreeMap::new();
-        Self { facts, driver: connected.driver, lines, ports, cut_in: None }
+        let ports = ReportedPorts::default();
+        Self { facts, driver: connected.driver, lines, ports, served_by: None }
     }
 
     pub(crate) fn unit(&self) -> &OwnedUnit {
         self.driver.unit()
+    }
+
+    /// What it is shown from.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        let down = self.lines.iter().filter_map(|line| line.as_ref().ok().copied());
+        Subject {
+            facts: &self.facts,
+            unit: self.unit(),
+            lines: &self.lines,
+            down: down.filter(|id| self.is_down(*id)).collect(),
+            ports: &self.ports,
+            served_by: self.served_by.as_ref(),
+            now: self.driver.clock().now(),
+        }
     }
 
     /// Whether the unit takes part in ALUA.
@@ -187,7 +200,7 @@ impl Session {
     }
 
     /// Whether the transport of a path failed, and the path has not answered since.
-    pub(crate) fn is_down(&self, id: PathId) -> bool {
+    fn is_down(&self, id: PathId) -> bool {
         let transport = self.unit().path(id).map(alua_core::unit::Path::transport);
         matches!(transport, Some(Transport::Failed { .. }))
     }
@@ -228,37 +241,15 @@ impl Session {
         followed
     }
 
-    /// The relative target ports of a group: those of the last report, else those of its paths.
-    pub(crate) fn ports(&self, group: u16) -> Vec<u16> {
-        let mut ports = self.ports.get(&group).cloned().unwrap_or_default();
-        // A report that lacks its end lacks a port that a path may know.
-        if !self.ports.contains_key(&group) || self.cut_in == Some(group) {
-            let paths = self.facts.paths.iter();
-            let of_group = paths.filter(|path| path.identity.group == Some(group));
-            let known = of_group.filter_map(|path| path.identity.relative_port);
-            let missing: Vec<u16> = known.filter(|port| !ports.contains(port)).collect();
-            ports.extend(missing);
-            ports.sort_unstable();
-            ports.dedup();
-        }
-        ports
-    }
-
     /// Keeps what the core has no use for: the ports in the last report.
     fn absorb(&mut self) {
         let is_report = |record: &&Record| {
             matches!(record.kind, CommandKind::ReportTargetPortGroups { .. })
                 && record.result.as_ref().is_ok_and(|reply| reply.status == Status::Good)
         };
-        let reports = self.driver.records().filter(is_report);
-        let Some(report) = reports.filter_map(|record| Report::parse(&record.data_in).ok()).last()
-        else {
-            return;
-        };
-        let ports = report.groups().map(|group| (group.id, group.ports.collect())).collect();
-        let last = report.groups().last().map(|group| group.id);
-        let cut_in = last.filter(|_| report.header_not_counted());
-        (self.ports, self.cut_in) = (ports, cut_in);
+        for report in self.driver.records().filter(is_report) {
+            self.ports.note(&report.data_in);
+        }
     }
 }
 

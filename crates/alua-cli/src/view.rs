@@ -1,5 +1,9 @@
 //! What is shown of units, groups and paths: plain values, made once and rendered as a table or as
 //! JSON. The JSON names and their meaning are documented in docs/json.md.
+//!
+//! A unit is read back from JSON too: that of a running device comes over its control socket.
+
+use std::borrow::Cow;
 
 use alua_core::cause::{Cause, SenseCode};
 use alua_core::gate::{Gate, Hold, Refusal};
@@ -8,14 +12,13 @@ use alua_core::spc::target_port_groups::StatusCode;
 use alua_core::time::Time;
 use alua_core::unit::{Group, IdentityCheck, PathId, Transition, Transport};
 use alua_host::discovery::{Finding, Path, Source, Step};
-use alua_host::driver::Clock;
-use serde::Serialize;
-
-use crate::session::Session;
+use serde::{Deserialize, Serialize};
 
 mod handler;
+mod subject;
 
 pub(crate) use handler::HandlerView;
+pub(crate) use subject::Subject;
 
 /// The version of the schema: the first number changes when something is taken away or changes its
 /// meaning, the second when something is added.
@@ -26,7 +29,7 @@ pub(crate) struct SchemaVersion {
 }
 
 /// The version of this program's schema.
-pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 2 };
+pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 3 };
 
 /// `list` and `show`.
 #[derive(Clone, Debug, Serialize)]
@@ -46,7 +49,10 @@ pub(crate) struct ProblemView {
     pub(crate) message: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// A word out of a list that the schema knows.
+pub(crate) type Word = Cow<'static, str>;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct UnitView {
     pub(crate) name: Option<String>,
     pub(crate) vendor: String,
@@ -55,7 +61,7 @@ pub(crate) struct UnitView {
     pub(crate) serial: Option<String>,
     pub(crate) size_bytes: Option<u64>,
     pub(crate) block_bytes: Option<u32>,
-    pub(crate) tpgs: &'static str,
+    pub(crate) tpgs: Word,
     pub(crate) alua_off: Option<String>,
     pub(crate) transition_time_ms: Option<u32>,
     pub(crate) extended_header: Option<bool>,
@@ -63,13 +69,21 @@ pub(crate) struct UnitView {
     pub(crate) refresh_error: Option<String>,
     pub(crate) maps: Vec<String>,
     pub(crate) commands: Commands,
+    pub(crate) served_by: Option<ServerView>,
     pub(crate) handler: Option<HandlerView>,
     pub(crate) groups: Vec<GroupView>,
     pub(crate) paths: Vec<PathView>,
 }
 
+/// The `alua up` that serves a unit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct ServerView {
+    pub(crate) places: Vec<String>,
+    pub(crate) pid: u32,
+}
+
 /// Commands that the driver sent for a unit, discovery not counted.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Commands {
     pub(crate) rtpg: u32,
     pub(crate) stpg: u32,
@@ -77,26 +91,26 @@ pub(crate) struct Commands {
     pub(crate) identity_reads: u32,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct GroupView {
     pub(crate) id: u16,
     pub(crate) state: Option<String>,
     pub(crate) preferred: bool,
-    pub(crate) supported: Vec<&'static str>,
-    pub(crate) status: Option<&'static str>,
+    pub(crate) supported: Vec<Word>,
+    pub(crate) status: Option<Word>,
     pub(crate) ports: Vec<u16>,
     pub(crate) transition: Option<TransitionView>,
     pub(crate) cause: CauseView,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct TransitionView {
     pub(crate) expired: bool,
     pub(crate) elapsed_ms: u64,
     pub(crate) remaining_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PathView {
     pub(crate) device: String,
     pub(crate) hctl: String,
@@ -105,7 +119,7 @@ pub(crate) struct PathView {
     pub(crate) state: Option<String>,
     pub(crate) preferred: bool,
     pub(crate) usable: bool,
-    pub(crate) gate: &'static str,
+    pub(crate) gate: Word,
     pub(crate) gate_reason: Option<String>,
     pub(crate) health: String,
     pub(crate) contradicted: bool,
@@ -115,7 +129,7 @@ pub(crate) struct PathView {
 }
 
 /// What Linux knows of a path.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct KernelView {
     pub(crate) state: Option<String>,
     pub(crate) device_handler: Option<String>,
@@ -125,16 +139,16 @@ pub(crate) struct KernelView {
     pub(crate) cause: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CauseView {
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Word,
     pub(crate) text: String,
     pub(crate) device: Option<String>,
     pub(crate) age_ms: Option<u64>,
     pub(crate) sense: Option<SenseView>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SenseView {
     pub(crate) key: u8,
     pub(crate) asc: u8,
@@ -155,17 +169,15 @@ impl From<SenseCode> for SenseView {
 
 impl UnitView {
     /// What is to be shown of a unit.
-    pub(crate) fn of(session: &Session) -> Self {
-        let facts = &session.facts;
-        let unit = session.unit();
-        let now = session.driver.clock().now();
+    pub(crate) fn of(subject: &Subject<'_>) -> Self {
+        let Subject { facts, unit, now, .. } = *subject;
         let first = facts.paths.first();
         let inquiry = first.map(|path| &path.inquiry);
         let text = |field: Option<String>| field.map(|text| text.trim().to_owned());
         let capacity = facts.capacity();
         let counters = unit.counters();
         let mut groups: Vec<GroupView> =
-            unit.groups().map(|group| GroupView::of(session, group, now)).collect();
+            unit.groups().map(|group| GroupView::of(subject, group)).collect();
         groups.sort_by_key(|group| group.id);
         let mut maps: Vec<String> = facts
             .paths
@@ -183,9 +195,9 @@ impl UnitView {
             serial: facts.paths.iter().find_map(|path| path.serial.clone()),
             size_bytes: capacity.and_then(|capacity| u64::try_from(capacity.bytes()).ok()),
             block_bytes: capacity.map(|capacity| capacity.block_length),
-            tpgs: inquiry.map_or("none", |inquiry| inquiry.tpgs.name()),
-            alua_off: session.managed().err().map(|off| off.to_string()),
-            transition_time_ms: session.managed().is_ok().then(|| unit.transition_limit_ms()),
+            tpgs: inquiry.map_or("none", |inquiry| inquiry.tpgs.name()).into(),
+            alua_off: unit.managed().err().map(|off| off.to_string()),
+            transition_time_ms: unit.managed().is_ok().then(|| unit.transition_limit_ms()),
             extended_header: unit.extended_header(),
             report_age_ms: unit.last_report().map(|(_, at)| now.since(at)),
             refresh_error: unit.refresh_error().map(|error| error.to_string()),
@@ -196,27 +208,29 @@ impl UnitView {
                 tur: counters.tur,
                 identity_reads: counters.identity_reads,
             },
+            served_by: subject.served_by.cloned(),
             handler: HandlerView::of(facts),
             groups,
             paths: (0..facts.paths.len())
-                .filter_map(|index| PathView::of(session, index, now))
+                .filter_map(|index| PathView::of(subject, index))
                 .collect(),
         }
     }
 }
 
 impl GroupView {
-    fn of(session: &Session, group: &Group, now: Time) -> Self {
+    fn of(subject: &Subject<'_>, group: &Group) -> Self {
+        let now = subject.now;
         Self {
             id: group.id(),
             state: group.state().map(|state| state.to_string()),
             preferred: group.preferred(),
             supported: group
                 .supported()
-                .map(|states| states.iter().map(|state| state.name()).collect())
+                .map(|states| states.iter().map(|state| state.name().into()).collect())
                 .unwrap_or_default(),
-            status: group.status().map(status_name),
-            ports: session.ports(group.id()),
+            status: group.status().map(|status| status_name(status).into()),
+            ports: subject.ports(group.id()),
             transition: group.transition().map(|transition| match transition {
                 Transition::Running { since, deadline } => TransitionView {
                     expired: false,
@@ -229,7 +243,7 @@ impl GroupView {
                     remaining_ms: None,
                 },
             }),
-            cause: CauseView::of(session, group.cause(), now),
+            cause: CauseView::of(subject, group.cause(), now),
         }
     }
 }
@@ -246,14 +260,14 @@ pub(crate) const fn status_name(status: StatusCode) -> &'static str {
 
 impl PathView {
     /// What is to be shown of the path at `index`.
-    pub(crate) fn of(session: &Session, index: usize, now: Time) -> Option<Self> {
-        let path = session.facts.paths.get(index)?;
-        let unit = session.unit();
-        let line = session.lines.get(index)?;
+    pub(crate) fn of(subject: &Subject<'_>, index: usize) -> Option<Self> {
+        let path = subject.facts.paths.get(index)?;
+        let unit = subject.unit;
+        let line = subject.lines.get(index)?;
         let (known, gate, preferred, contradicted, health) = match line {
             Ok(id) => {
                 let gate = unit.gate(*id);
-                let health = health(session, *id, path);
+                let health = health(subject, *id, path);
                 let contradicted = unit.is_contradicted(*id);
                 (unit.access(*id), gate, unit.is_preferred(*id), contradicted, health)
             }
@@ -279,11 +293,11 @@ impl PathView {
             state: known.state.map(|state| state.to_string()),
             preferred,
             usable: gate == "pass" && healthy,
-            gate,
+            gate: gate.into(),
             gate_reason,
             health,
             contradicted,
-            cause: CauseView::of(session, known.cause, now),
+            cause: CauseView::of(subject, known.cause, subject.now),
             kernel: KernelView {
                 state: path.device.state.as_ref().map(ToString::to_string),
                 device_handler: path.device.device_handler.clone(),
@@ -292,15 +306,15 @@ impl PathView {
                 gate: path.device.handler_view.as_ref().map(|view| view.path.gate.clone()),
                 cause: path.device.handler_view.as_ref().map(|view| view.path.why.clone()),
             },
-            findings: findings(session, path),
+            findings: findings(subject, path),
         })
     }
 }
 
 /// What is odd about a path. That a path in standby does not tell the size is not, where another
 /// path does.
-fn findings(session: &Session, path: &Path) -> Vec<String> {
-    let sized = session.facts.capacity().is_some();
+fn findings(subject: &Subject<'_>, path: &Path) -> Vec<String> {
+    let sized = subject.facts.capacity().is_some();
     let is_news = |finding: &&Finding| {
         !(sized && matches!(finding, Finding::NotRead { step: Step::Capacity, .. }))
     };
@@ -308,13 +322,13 @@ fn findings(session: &Session, path: &Path) -> Vec<String> {
 }
 
 /// How the path does, apart from its access state.
-fn health(session: &Session, id: PathId, path: &Path) -> String {
-    let Some(known) = session.unit().path(id) else { return "removed".to_owned() };
+fn health(subject: &Subject<'_>, id: PathId, path: &Path) -> String {
+    let Some(known) = subject.unit.path(id) else { return "removed".to_owned() };
     let word = match (known.identity(), known.transport()) {
         (IdentityCheck::InDoubt { .. }, _) => "identity in doubt",
         (IdentityCheck::Unreadable { .. }, _) => "identity unreadable",
         (IdentityCheck::Changed, _) => "identity changed",
-        (IdentityCheck::Verified, _) if session.is_down(id) => "failed",
+        (IdentityCheck::Verified, _) if subject.down.contains(&id) => "failed",
         (IdentityCheck::Verified, Transport::Answered { .. } | Transport::Failed { .. }) => "ok",
         // Discovery asked it, and it answered.
         (IdentityCheck::Verified, Transport::Untried) if path.source == Source::Device => "ok",
@@ -356,8 +370,8 @@ pub(crate) fn gate_words(gate: Gate) -> (&'static str, Option<String>) {
 
 impl CauseView {
     /// A cause in words, with the names that people give to paths.
-    pub(crate) fn of(session: &Session, cause: Cause, now: Time) -> Self {
-        let label = |id: PathId| Some(session.label(id));
+    pub(crate) fn of(subject: &Subject<'_>, cause: Cause, now: Time) -> Self {
+        let label = |id: PathId| subject.label(id);
         let age = |at: Time| Some(now.since(at));
         let (kind, device, age_ms, sense) = match cause {
             Cause::NeverRead => ("never read", None, None, None),
@@ -375,17 +389,16 @@ impl CauseView {
             _ => ("other", None, None, None),
         };
         let sense: Option<SenseView> = sense;
-        let text = match (kind, &device, &sense) {
-            ("report", Some(device), _) => format!("reported through {device}"),
-            ("sense", Some(device), Some(sense)) => format!("{device} answered {}", sense.text),
-            ("absent from report", Some(device), _) => {
-                format!("the report read through {device} does not list the group")
+        let who = device.as_deref().unwrap_or("a path that is gone");
+        let text = match (kind, &sense) {
+            ("report", _) => format!("reported through {who}"),
+            ("sense", Some(sense)) => format!("{who} answered {}", sense.text),
+            ("absent from report", _) => {
+                format!("the report read through {who} does not list the group")
             }
-            ("ready", Some(device), _) => {
-                format!("{device} is ready again, and no report can be read")
-            }
+            ("ready", _) => format!("{who} is ready again, and no report can be read"),
             _ => cause.to_string(),
         };
-        Self { kind, text, device, age_ms, sense }
+        Self { kind: kind.into(), text, device, age_ms, sense }
     }
 }

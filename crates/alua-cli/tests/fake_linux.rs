@@ -91,7 +91,7 @@ fn running(folder: &Path, status: &Value) {
 }
 
 #[test]
-fn explain_asks_the_running_device_first_and_not_the_path_that_it_holds_as_failed() {
+fn explain_and_list_ask_the_running_device_first_and_not_the_path_that_it_holds_as_failed() {
     let directory = tempfile::tempdir().unwrap();
     let (sys, dev) = (directory.path().join("sys"), directory.path().join("dev"));
     fs::create_dir_all(&dev).unwrap();
@@ -145,6 +145,16 @@ fn explain_asks_the_running_device_first_and_not_the_path_that_it_holds_as_faile
     );
     assert!(said.contains("no such device node"), "{said}");
     assert_eq!(code(&output), 56, "{said}");
+    let mut command = common::alua(&["list", "--check", "--json", "--sysfs", sys, "--dev", dev]);
+    let output = command.env("XDG_RUNTIME_DIR", directory.path()).output().unwrap();
+    let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let unit = &listing["units"][0];
+    assert_eq!(unit["served_by"]["pid"], status["pid"]);
+    let health = |path: usize| unit["paths"][path]["health"].as_str().unwrap();
+    assert_eq!((health(0), health(1)), ("failed", "not opened"), "{listing}");
+    let problems = listing["problems"].as_array().unwrap();
+    let devices: Vec<_> = problems.iter().map(|problem| &problem["device"]).collect();
+    assert_eq!(devices, ["sdb"], "only that one was to be asked: {listing}");
 }
 
 #[test]

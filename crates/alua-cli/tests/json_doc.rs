@@ -5,8 +5,9 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::client::Client;
 use common::fake_sys::{self, HANDLER};
-use common::{Up, run, run_with};
+use common::{GREY, Up, run, run_with};
 use serde_json::Value;
 
 const TEXT: &str = include_str!("../../../docs/json.md");
@@ -159,8 +160,6 @@ const NEVER_HERE: &[(&str, &str)] = &[
     ("sense-data", "device"),
     ("one-answer", "error"),
     ("identification", "contradiction"),
-    ("running-path", "out_for_ms"),
-    ("running-path", "service_us"),
 ];
 
 #[test]
@@ -175,7 +174,7 @@ fn the_program_prints_what_is_documented() {
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         checker.object(heading, &value, &arguments.join(" "));
         if let Some(version) = value.get("schema_version") {
-            assert_eq!((&version["major"], &version["minor"]), (&1.into(), &2.into()));
+            assert_eq!((&version["major"], &version["minor"]), (&1.into(), &3.into()));
         }
     }
     for (heading, kind, dump) in DUMPS {
@@ -259,15 +258,31 @@ fn watch(checker: &mut Checker) {
 
 /// A running device, and what is said of it.
 fn running(checker: &mut Checker) {
-    let up = Up::start(&["--json", "--activate", "optimized-lost"]);
+    let directory = tempfile::tempdir().unwrap();
+    let (script, socket) = (directory.path().join("script.toml"), directory.path().join("nbd"));
+    std::fs::write(&script, GREY).unwrap();
+    let address = format!("unix:{}", socket.display());
+    let script = script.to_str().unwrap();
+    let more = ["--activate", "optimized-lost", "--policy", "round-robin", "--script", script];
+    let up = Up::start(&[&["--json", "--nbd", &address][..], &more].concat());
     let mut ask = |heading: &str, arguments: &[&str]| {
         let output = up.ask(arguments);
         let value: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         checker.object(heading, &value, &arguments.join(" "));
+        value
     };
     std::thread::sleep(std::time::Duration::from_millis(200));
-    ask("running-devices", &["status", "--json"]);
+    // Reads fail on one path: it is left out for a while, and the other is measured.
+    let mut client = Client::connect(&socket).unwrap();
+    for _ in 0..100 {
+        client.read(0, &mut [0; 4096]).unwrap();
+        let status = ask("running-devices", &["status", "--json"]);
+        if status["devices"][0]["paths"][0]["out_for_ms"].is_u64() {
+            break;
+        }
+    }
+    drop(client);
     ask("running-devices", &["switch", "sda", "--group", "2", "--json"]);
     ask("explanation", &["explain", "sda", "--array", "demo", "--json"]);
     for device in ["sda", "sde", "sdi", "sdm"] {

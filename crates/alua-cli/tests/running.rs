@@ -6,7 +6,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
-use common::{Up, code, run, stderr, stdout};
+use common::client::Client;
+use common::{GREY, Up, code, run, stderr, stdout};
 use serde_json::Value;
 
 const UNIT: &str = "naa.600005e00536d39641b6742700000000";
@@ -22,7 +23,7 @@ fn path<'a>(status: &'a Value, device: &str) -> &'a Value {
     paths.iter().find(|path| path["device"] == device).unwrap()
 }
 
-fn until(what: &str, up: &Up, ready: impl Fn(&Value) -> bool) {
+fn until(what: &str, up: &Up, mut ready: impl FnMut(&Value) -> bool) {
     for _ in 0..400 {
         if ready(&status(up)) {
             return;
@@ -210,6 +211,41 @@ fn what_pref_counts_for_is_as_configured() {
 }
 
 #[test]
+fn a_path_that_answers_and_fails_reads_is_left_out_and_what_others_take_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script.toml");
+    std::fs::write(&script, GREY).unwrap();
+    let socket = directory.path().join("nbd");
+    let address = format!("unix:{}", socket.display());
+    let script = script.to_str().unwrap();
+    let up = Up::start(&["--script", script, "--nbd", &address, "--policy", "round-robin"]);
+    known(&up);
+    let shown = status(&up);
+    for device in ["sda", "sde"] {
+        let path = path(&shown, device);
+        assert_eq!((&path["service_us"], &path["out_for_ms"]), (&Value::Null, &Value::Null));
+    }
+    let mut client = Client::connect(&socket).unwrap();
+    until("sda is left out", &up, |status| {
+        client.read(0, &mut [0; 4096]).unwrap();
+        path(status, "sda")["out_for_ms"].is_u64()
+    });
+    let shown = status(&up);
+    let grey = path(&shown, "sda");
+    let (strikes, left) = (&grey["strikes"], grey["out_for_ms"].as_u64().unwrap());
+    assert!(strikes.as_u64().unwrap() >= 2 && (1..=300_000).contains(&left), "{grey:#}");
+    assert_eq!((&grey["used"], &grey["service_us"]), (&false.into(), &Value::Null), "{grey:#}");
+    let good = path(&shown, "sde");
+    assert_eq!((&good["out_for_ms"], &good["strikes"]), (&Value::Null, &0.into()), "{good:#}");
+    let took = good["service_us"].as_u64().unwrap();
+    let slowest = shown["requests"]["slowest_us"].as_u64().unwrap();
+    assert!((1..=slowest).contains(&took), "{took} us, the slowest request {slowest} us");
+    assert!(path(&shown, "sdi")["service_us"].is_null(), "nothing was sent down it");
+    until("its time is over", &up, |status| path(status, "sda")["out_for_ms"].is_null());
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
 fn explain_tells_what_the_running_device_says() {
     let up = Up::start(&[]);
     known(&up);
@@ -245,4 +281,51 @@ fn what_cannot_be_served_is_told() {
     assert!(exit == 52 && said.contains("`alua up` starts a device"), "{said}");
     let output = run(&["status", "--control", "/nonexistent/socket"]);
     assert_eq!(code(&output), 15, "{}", stderr(&output));
+}
+
+/// A unit without what two programs that ask the array apart cannot have alike: ages, counters.
+fn ageless(mut unit: Value) -> Value {
+    fn clear(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for name in ["age_ms", "report_age_ms", "elapsed_ms", "remaining_ms", "commands"] {
+                    fields.remove(name);
+                }
+                fields.values_mut().for_each(clear);
+            }
+            Value::Array(all) => all.iter_mut().for_each(clear),
+            _ => {}
+        }
+    }
+    clear(&mut unit);
+    unit
+}
+
+#[test]
+fn a_running_device_tells_of_its_unit_as_list_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script.toml");
+    let events = "[[event]]\nat = \"0s\"\ndo = \"set-state\"\ngroup = 1\nstate = \"standby\"\n\
+                  [[event]]\nat = \"0s\"\ndo = \"set-state\"\ngroup = 2\n\
+                  state = \"active/optimized\"\n";
+    std::fs::write(&script, events).unwrap();
+    let script = script.to_str().unwrap();
+    for (more, state) in [(&[][..], "active/optimized"), (&["--script", script][..], "standby")] {
+        let up = Up::start(more);
+        until(state, &up, |status| path(status, "sda")["state"] == state);
+        let arguments = [&["list", UNIT, "--array", "demo", "--json", "--at", "1"], more].concat();
+        let output = up.ask(&arguments);
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let unit = &status(&up)["logical_unit"];
+        assert_eq!(unit["served_by"]["places"][0], up.place);
+        assert_eq!(ageless(listing["units"][0].clone()), ageless(unit.clone()));
+        assert!(unit["report_age_ms"].is_u64() && unit["commands"]["rtpg"].is_u64(), "{unit}");
+        let text = stdout(&up.ask(&["list", "--array", "demo"]));
+        assert_eq!(
+            text.matches(&format!("served as {} by process ", up.place)).count(),
+            1,
+            "{text}"
+        );
+        assert_eq!(up.end().0, 0);
+    }
 }

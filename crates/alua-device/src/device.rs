@@ -12,6 +12,9 @@ use alua_core::spc::sense::Sense;
 use alua_core::tpgs::{AluaOff, Managed};
 use alua_core::unit::{self, ActivationRefused};
 use alua_export::block::{self, BlockDevice, BlockError};
+use alua_host::discovery;
+use alua_host::driver::OwnedUnit;
+use alua_host::ports::ReportedPorts;
 use alua_multipath::{
     AddPathError, Config, Engine, Event, Geometry, NewPath, PathId, PathTraits, PathView, Switch,
     Time, UnitView,
@@ -96,6 +99,8 @@ pub struct PathFacts {
     pub geometry: Geometry,
     /// What its transport can do.
     pub traits: PathTraits,
+    /// All that discovery found of it, for whoever shows the unit.
+    pub found: Arc<discovery::Path>,
 }
 
 /// Why a path did not join.
@@ -190,6 +195,28 @@ impl Snapshot {
     }
 }
 
+/// What the driver core knows of the unit, and what discovery found: what a listing is made of.
+#[derive(Clone, Debug)]
+pub struct Knowledge {
+    /// The driver core's unit.
+    pub unit: OwnedUnit,
+    /// The ports of the last report.
+    pub ports: ReportedPorts,
+    /// The paths.
+    pub paths: Vec<KnownPath>,
+}
+
+/// A path, as the driver core and discovery know it.
+#[derive(Clone, Debug)]
+pub struct KnownPath {
+    /// The driver core's name for it.
+    pub core: unit::PathId,
+    /// What discovery found when it joined.
+    pub found: Arc<discovery::Path>,
+    /// Its transport failed, and it has not answered since.
+    pub failed: bool,
+}
+
 /// A running device: one engine on a thread of its own, and the paths that it was given.
 ///
 /// Cloning gives another handle. The device runs until [`Device::stop`], or until the last handle
@@ -255,13 +282,13 @@ impl Device {
     /// It does not belong to the unit: see [`AddPathError`]. `io` was closed then.
     pub fn add_path(&self, facts: PathFacts, io: Box<dyn PathIo>) -> Result<PathId, JoinError> {
         let added = self.call(move |shell| {
-            let PathFacts { label, identity, geometry, traits } = facts;
+            let PathFacts { label, identity, geometry, traits, found } = facts;
             let identity = unit::NewPath {
                 name: identity.name.as_ref(),
                 group: identity.group,
                 relative_port: identity.relative_port,
             };
-            shell.add_path(NewPath { identity, geometry, traits }, label, io)
+            shell.add_path(NewPath { identity, geometry, traits }, label, found, io)
         })?;
         added.map_err(JoinError::Refused)
     }
@@ -284,11 +311,15 @@ impl Device {
     pub fn set_failed(&self, path: PathId, failed: bool) -> Result<bool, Ended> {
         self.call(move |shell| {
             let now = shell.now();
-            if failed {
-                shell.engine.fail_path(path, now)
+            let (known, word) = if failed {
+                (shell.engine.fail_path(path, now), "taken out")
             } else {
-                shell.engine.restore_path(path, now)
+                (shell.engine.restore_path(path, now), "put back")
+            };
+            if known {
+                shell.by_hand(now, &format!("{}: {word} by hand", shell.label(path)));
             }
+            known
         })
     }
 
@@ -313,7 +344,16 @@ impl Device {
     pub fn switch(&self, to: Option<Switch>) -> Result<bool, Ended> {
         self.call(move |shell| {
             let now = shell.now();
-            shell.engine.switch(to, now)
+            let known = shell.engine.switch(to, now);
+            if known {
+                let to = match to {
+                    Some(Switch::Group(group)) => format!("group {group}"),
+                    Some(Switch::Path(path)) => shell.label(path),
+                    None => "undone".to_owned(),
+                };
+                shell.by_hand(now, &format!("switch by hand: {to}"));
+            }
+            known
         })
     }
 
@@ -336,6 +376,15 @@ impl Device {
     /// The device has ended.
     pub fn snapshot(&self) -> Result<Snapshot, Ended> {
         self.call(|shell| shell.snapshot())
+    }
+
+    /// The device and its paths as they stand, and what is known of the unit at that moment.
+    ///
+    /// # Errors
+    ///
+    /// The device has ended.
+    pub fn knowledge(&self) -> Result<(Snapshot, Knowledge), Ended> {
+        self.call(|shell| (shell.snapshot(), shell.knowledge()))
     }
 
     /// From now on, what happens. Events are dropped for a listener that is 1,024 behind.

@@ -56,8 +56,8 @@ mod shell;
 mod tell;
 
 pub use device::{
-    Device, Ended, JoinError, PathFacts, PathSnapshot, Settings, Snapshot, StartError, StopError,
-    Told,
+    Device, Ended, JoinError, Knowledge, KnownPath, PathFacts, PathSnapshot, Settings, Snapshot,
+    StartError, StopError, Told,
 };
 pub use inbox::{Back, InboxOnly, Reactor};
 pub use tell::standing;

@@ -21,24 +21,30 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use alua_core::spc::Status;
 use alua_export::block::{self, BlockError};
+use alua_host::discovery;
+use alua_host::ports::ReportedPorts;
 use alua_multipath::{
-    Action, ControlId, Engine, Event, FenceAnswer, FenceKind, FenceStep, IoId, NewPath, Operation,
-    PathId, PathTraits, Request, RequestError, RequestId, Send, SubmitError, Time,
+    Action, ControlId, ControlKind, Engine, Event, FenceAnswer, FenceKind, FenceStep, IoId,
+    NewPath, Operation, PathId, PathTraits, Request, RequestError, RequestId, Send, SubmitError,
+    Time,
 };
 
-use crate::device::{PathSnapshot, Snapshot, Told};
+use crate::device::Told;
 use crate::inbox::{Back, Message, Reactor};
 use crate::inherited::{Inherited, Want, Way};
 use crate::path::{
     Answer, Command, ControlAnswer, ControlCommand, PathIo, Payload, Step, StepId, StepKind, reads,
 };
-use crate::tell;
+
+mod show;
 
 /// A path of the shell.
 pub(crate) struct Slot {
     pub(crate) id: PathId,
     pub(crate) label: String,
+    found: Arc<discovery::Path>,
     traits: PathTraits,
     io: Box<dyn PathIo>,
 }
@@ -51,6 +57,15 @@ struct Job {
     done: u64,
     blocks: u64,
     data: JobData,
+}
+
+/// A command of the driver that was sent.
+struct Awaited {
+    id: ControlId,
+    /// When it is given up.
+    until: Time,
+    /// It is REPORT TARGET PORT GROUPS.
+    reports: bool,
 }
 
 enum JobData {
@@ -72,9 +87,10 @@ pub(crate) struct Shell {
     /// What the command that came back just now has read.
     returned: Option<(IoId, Payload)>,
     /// What was sent of the driver's commands and of the steps, and when each is given up.
-    controls: Vec<(ControlId, Time)>,
+    controls: Vec<Awaited>,
     steps: Vec<(StepId, Time)>,
     inherited: Inherited<PathId>,
+    ports: ReportedPorts,
     listeners: Vec<SyncSender<Told>>,
     /// Paths on which another unit answers.
     strangers: Vec<PathId>,
@@ -98,6 +114,7 @@ impl Shell {
             controls: Vec::new(),
             steps: Vec::new(),
             inherited,
+            ports: ReportedPorts::default(),
             listeners: Vec::new(),
             strangers: Vec::new(),
             stopping: false,
@@ -136,7 +153,7 @@ impl Shell {
 
     /// How long nothing happens by itself.
     fn sleep_limit(&self) -> Option<Duration> {
-        let others = self.controls.iter().map(|&(_, at)| at);
+        let others = self.controls.iter().map(|control| control.until);
         let others = others.chain(self.steps.iter().map(|&(_, at)| at));
         let inherited = self.inherited.deadline();
         let next = others.chain(self.engine.poll_deadline()).chain(inherited).min()?;
@@ -155,7 +172,12 @@ impl Shell {
                 self.returned = None;
             }
             Message::Control(id, answer) => {
-                if self.ended(id) {
+                if let Some(sent) = self.ended(id) {
+                    if sent.reports
+                        && let ControlAnswer::Answered { status: Status::Good, data, .. } = &answer
+                    {
+                        self.ports.note(data);
+                    }
                     self.engine.handle_control(id, &answer.outcome(), now);
                 }
             }
@@ -166,10 +188,10 @@ impl Shell {
         }
     }
 
-    /// Whether a command of the driver is awaited; it is not any more.
-    fn ended(&mut self, id: ControlId) -> bool {
-        let at = self.controls.iter().position(|&(known, _)| known == id);
-        at.map(|at| self.controls.swap_remove(at)).is_some()
+    /// A command of the driver that is awaited; it is not any more.
+    fn ended(&mut self, id: ControlId) -> Option<Awaited> {
+        let at = self.controls.iter().position(|control| control.id == id);
+        at.map(|at| self.controls.swap_remove(at))
     }
 
     fn step_ended(&mut self, id: StepId, answer: FenceAnswer) {
@@ -188,8 +210,8 @@ impl Shell {
             self.engine.handle_time(now);
             self.act();
         }
-        let late: Vec<ControlId> =
-            self.controls.iter().filter(|&&(_, at)| at <= now).map(|&(id, _)| id).collect();
+        let late = self.controls.iter().filter(|control| control.until <= now);
+        let late: Vec<ControlId> = late.map(|control| control.id).collect();
         for id in late {
             self.ended(id);
             self.engine.handle_control(id, &ControlAnswer::TimedOut.outcome(), now);
@@ -320,8 +342,9 @@ impl Shell {
                 Action::Send(send) => self.send(&send),
                 Action::Control(control) => {
                     let command = ControlCommand::of(&control);
-                    let limit = self.now().after(command.timeout_ms.saturating_add(GRACE_MS));
-                    self.controls.push((command.id, limit));
+                    let until = self.now().after(command.timeout_ms.saturating_add(GRACE_MS));
+                    let reports = is_report(&control.kind);
+                    self.controls.push(Awaited { id: command.id, until, reports });
                     let back = self.back.clone();
                     match self.slot(command.path) {
                         Some(slot) => slot.io.control(command, &back),
@@ -450,13 +473,24 @@ impl Shell {
                 self.strangers.push(path);
             }
             let now = self.now();
-            let label = |path: PathId| {
-                let slot = self.slots.get(path.index()).and_then(Option::as_ref);
-                slot.filter(|slot| slot.id == path).map(|slot| slot.label.clone())
-            };
-            let told = Told::event(now, event, label);
+            let told = Told::event(now, event, |path| self.known_label(path));
             self.tell(told);
         }
+    }
+
+    fn known_label(&self, path: PathId) -> Option<String> {
+        let slot = self.slots.get(path.index()).and_then(Option::as_ref);
+        slot.filter(|slot| slot.id == path).map(|slot| slot.label.clone())
+    }
+
+    /// How people call a path, or the engine where it is gone.
+    pub(crate) fn label(&self, path: PathId) -> String {
+        self.known_label(path).unwrap_or_else(|| path.to_string())
+    }
+
+    /// Tells what somebody did by hand, before what comes of it.
+    pub(crate) fn by_hand(&mut self, at: Time, text: &str) {
+        self.tell(Told::note(at, text));
     }
 
     fn tell(&mut self, told: Told) {
@@ -465,29 +499,6 @@ impl Shell {
             !matches!(to.try_send(told.clone()), Err(TrySendError::Disconnected(_)))
         };
         self.listeners.retain(send);
-    }
-
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let paths = self.slots.iter().flatten().filter_map(|slot| {
-            let view = self.engine.view(slot.id)?;
-            let core = |core| {
-                let path = self.engine.path_of_core(core)?;
-                let slots = self.slots.iter().flatten();
-                slots.filter(|slot| slot.id == path).map(|slot| slot.label.clone()).next()
-            };
-            Some(PathSnapshot {
-                label: slot.label.clone(),
-                cause: tell::cause(&view.cause, core),
-                view,
-            })
-        });
-        Snapshot {
-            at: self.now(),
-            name: self.engine.unit().name().copied(),
-            unit: self.engine.view_unit(),
-            held: self.held.len(),
-            paths: paths.collect(),
-        }
     }
 
     pub(crate) fn open_requests(&self) -> usize {
@@ -502,12 +513,13 @@ impl Shell {
         &mut self,
         new: NewPath<'_>,
         label: String,
+        found: Arc<discovery::Path>,
         io: Box<dyn PathIo>,
     ) -> Result<PathId, alua_multipath::AddPathError> {
         let now = self.now();
         let id = self.engine.add_path(new, now)?;
         if let Some(place) = self.slots.get_mut(id.index()) {
-            *place = Some(Slot { id, label, traits: new.traits, io });
+            *place = Some(Slot { id, label, found, traits: new.traits, io });
         }
         self.act();
         Ok(id)
@@ -568,6 +580,13 @@ impl Shell {
 /// An answer may come so many milliseconds after its time limit and still be worth something: the
 /// transport's own time-out says more than ours.
 const GRACE_MS: u32 = 500;
+
+const fn is_report(kind: &ControlKind) -> bool {
+    use alua_core::unit::CommandKind;
+
+    matches!(kind, ControlKind::Core(command)
+        if matches!(command.kind, CommandKind::ReportTargetPortGroups { .. }))
+}
 
 const fn block_error(error: RequestError) -> BlockError {
     use alua_core::failover::TargetError;

@@ -29,6 +29,7 @@ mod finding;
 mod pool;
 mod probe;
 
+pub use assemble::path_of;
 pub use finding::{Finding, Problem, Step, StepError, Trouble, UnitFinding};
 pub use probe::{Capacity, Probe, probe};
 

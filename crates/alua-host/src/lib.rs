@@ -11,6 +11,7 @@
 //! | [`uevent`] | what the kernel says by itself: devices added, removed, changed |
 //! | [`discovery`] | from devices to logical units, with what is odd about them |
 //! | [`driver`] | the shell that drives one logical unit of the core over its paths |
+//! | [`ports`] | the ports of each group by the last report |
 //!
 //! `unsafe` is allowed in one place, `sg::abi`, where `SG_IO` is called.
 #![deny(unsafe_code)]
@@ -18,6 +19,7 @@
 pub mod discovery;
 pub mod driver;
 pub mod hctl;
+pub mod ports;
 pub mod sg;
 pub mod sysfs;
 pub mod transport;

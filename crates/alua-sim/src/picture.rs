@@ -64,7 +64,8 @@ impl Picture {
         let to = reckoning.map_or(end, |mark| mark.at.saturating_add(QUIET_NS).min(end));
         let title = format!("alua-sim, seed {seed}");
         let rows = rows.into_values().collect();
-        Timeline { title, from: 0, to, stall: STALL_NS, rows, requests, marks }
+        let stall = STALL_NS;
+        Timeline { title, to, stall, rows, requests, marks, ..Timeline::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What lies in each slice of the picture's time.
 
+use crate::load::{Bin, Load};
 use crate::{Request, SLICES, Span, State, Timeline};
 
 /// The window of time, cut into slices.
@@ -20,17 +21,6 @@ pub(crate) struct Run {
     pub(crate) end: usize,
     pub(crate) state: State,
     pub(crate) used: bool,
-}
-
-/// The requests that ended in a slice.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Done {
-    pub(crate) good: u64,
-    pub(crate) failed: u64,
-    /// The longest, in nanoseconds.
-    pub(crate) longest: u64,
-    /// A request that stalled was waiting in this slice, wherever it ended.
-    pub(crate) stalled: bool,
 }
 
 impl Window {
@@ -89,8 +79,9 @@ impl Window {
         runs
     }
 
-    pub(crate) fn done(self, requests: &[Request], stall: u64) -> Vec<Done> {
-        let mut slices = vec![Done::default(); SLICES];
+    /// Those of a load count in the slice in which the middle of its own slice lies.
+    pub(crate) fn done(self, requests: &[Request], load: &Load, stall: u64) -> Vec<Bin> {
+        let mut slices = vec![Bin::default(); SLICES];
         // How many stalled requests begin to wait in a slice, less those that no longer do.
         let mut steps = [0_i64; SLICES + 1];
         for request in requests {
@@ -102,6 +93,16 @@ impl Window {
             }
             if took >= stall.max(1) {
                 let waits = self.slices(request.submitted, request.ended);
+                steps[waits.start] += 1;
+                steps[waits.end] -= 1;
+            }
+        }
+        for (from, to, bin) in load.bins() {
+            if let Some(at) = self.slice(from + (to - from) / 2) {
+                slices[at] = slices[at].with(Bin { stalled: false, ..bin });
+            }
+            let waits = self.slices(from, to);
+            if bin.stalled {
                 steps[waits.start] += 1;
                 steps[waits.end] -= 1;
             }
@@ -165,11 +166,14 @@ mod tests {
             // Ended before it came: took no time.
             Request { submitted: 90, ended: 20, failed: false },
         ];
-        let done = window(0, 250).done(&requests, 50);
-        let Done { good, failed, longest, stalled } = done[20];
+        let done = window(0, 250).done(&requests, &Load::default(), 50);
+        let Bin { good, failed, longest, stalled } = done[20];
         assert_eq!((good, failed, longest, stalled), (2, 1, 10, false));
         let stalled: Vec<_> = (0..SLICES).filter(|&at| done[at].stalled).collect();
         assert_eq!(stalled, (100..200).collect::<Vec<_>>());
         assert_eq!(done[200].longest, 100);
+        let mut load = Load::new(50);
+        requests.into_iter().for_each(|request| load.add(request));
+        assert_eq!(window(0, 250).done(&[], &load, 50), done, "put together they are the same");
     }
 }

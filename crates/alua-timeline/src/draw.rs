@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::bins::{Done, Run, Window};
+use crate::bins::{Run, Window};
+use crate::load::Bin;
 use crate::text::{duration, escape};
 use crate::{Mark, ROWS_MAX, Row, SLICES, Span, State, Timeline};
 
@@ -20,6 +21,8 @@ const LANE_HEIGHT: usize = 14;
 const CHART: usize = 84;
 /// The mean width of a letter of a label.
 const LETTER: usize = 6;
+/// Marks of one line that its tooltip names.
+const TITLE: usize = 6;
 /// A run gets its letter from this width on.
 const LETTER_SLICES: usize = 3;
 /// Times on the axis of request times: decades, in nanoseconds.
@@ -106,6 +109,11 @@ impl<'a> Picture<'a> {
              <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
              <text class=\"t\" x=\"16\" y=\"26\">{title}</text>"
         ));
+        if !self.timeline.note.is_empty() {
+            let note = escape(&self.timeline.note, 120);
+            let x = WIDTH - 16;
+            self.put(format_args!("<text class=\"d e\" x=\"{x}\" y=\"26\">{note}</text>"));
+        }
     }
 
     /// Lines at round times.
@@ -187,7 +195,8 @@ impl<'a> Picture<'a> {
     }
 
     fn stalls_and_requests(&mut self, top: usize) {
-        let done = self.window.done(&self.timeline.requests, self.timeline.stall);
+        let done =
+            self.window.done(&self.timeline.requests, &self.timeline.load, self.timeline.stall);
         let base = top + CHART - 8;
         let mut at = 0;
         while at < SLICES {
@@ -207,7 +216,7 @@ impl<'a> Picture<'a> {
     }
 
     /// Requests done, failed ones on top.
-    fn bars(&mut self, done: &[Done], base: usize) {
+    fn bars(&mut self, done: &[Bin], base: usize) {
         let most = done.iter().map(|it| it.good + it.failed).max().unwrap_or(0);
         let slice = duration(self.window.length() / SLICES as u64);
         self.put(format_args!(
@@ -239,7 +248,7 @@ impl<'a> Picture<'a> {
     }
 
     /// The longest request of each slice, on a logarithmic axis.
-    fn times(&mut self, done: &[Done], top: usize) {
+    fn times(&mut self, done: &[Bin], top: usize) {
         let base = top + CHART - 16;
         self.put(format_args!(
             "<text class=\"g\" x=\"16\" y=\"{}\">longest request</text>",
@@ -295,7 +304,18 @@ impl<'a> Picture<'a> {
             let begin = if turned { x.saturating_sub(width) } else { x };
             let lane = ends.iter().position(|&end| end <= begin);
             let line = lane.map_or(top - 6, |lane| top - 16 - lane * LANE_HEIGHT);
-            self.put(format_args!("<path class=\"k\" d=\"M{x} {line}V{bottom}\"/>"));
+            let line_at = format!("<path class=\"k\" d=\"M{x} {line}V{bottom}\"");
+            if more == 0 {
+                self.put(format_args!("{line_at}/>"));
+            } else {
+                // Whoever points at the line reads them.
+                let texts = marks.iter().take(TITLE).map(|mark| escape(&mark.text, 26));
+                let mut texts = texts.collect::<Vec<_>>().join("; ");
+                if marks.len() > TITLE {
+                    texts.push_str("; ...");
+                }
+                self.put(format_args!("{line_at}><title>{texts}</title></path>"));
+            }
             let Some(lane) = lane else { continue };
             ends[lane] = begin + width;
             let (x, class) = if turned { (x - 3, "e") } else { (x + 3, "") };

@@ -7,7 +7,8 @@
 //!
 //! The picture is as large for a day as for a second: everything is put into columns of
 //! [`SLICES`] first, and rows, marks and texts have limits of their own. A limit that cuts
-//! something off says so in the picture. No input panics: spans outside the window, turned round
+//! something off says so in the picture. A run whose length is not known takes a [`Load`] for its
+//! requests. No input panics: spans outside the window, turned round
 //! or overlapping are clipped.
 //!
 //! ```
@@ -25,6 +26,7 @@
 //!     rows: vec![row],
 //!     requests: vec![Request { submitted: 35 * MS, ended: 61 * MS, failed: false }],
 //!     marks: vec![Mark { at: 40 * MS, text: "controller crash".to_owned() }],
+//!     ..Timeline::default()
 //! };
 //! assert!(picture.render().starts_with("<svg "));
 //! ```
@@ -32,9 +34,12 @@
 
 mod bins;
 mod draw;
+mod load;
 mod text;
 
 use alua_core::access::AccessState;
+
+pub use load::Load;
 
 /// Columns of the picture: slices of time of equal length.
 pub const SLICES: usize = 250;
@@ -207,8 +212,12 @@ pub struct Timeline {
     pub rows: Vec<Row>,
     /// The requests, in any order.
     pub requests: Vec<Request>,
+    /// Requests that were not kept one by one.
+    pub load: Load,
     /// What happened, in any order.
     pub marks: Vec<Mark>,
+    /// What the picture does not show, in a sentence; empty: nothing.
+    pub note: String,
 }
 
 impl Timeline {

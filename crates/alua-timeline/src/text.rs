@@ -1,7 +1,7 @@
 //! Text from elsewhere, fit for XML.
 
 /// Characters of a text that are drawn.
-const MOST: usize = 48;
+const MOST: usize = 120;
 
 /// The text with XML's own characters escaped, without those that XML 1.0 forbids, cut to a length
 /// that fits.

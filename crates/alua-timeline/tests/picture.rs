@@ -26,6 +26,7 @@ fn failover() -> Timeline {
             request(41 * MS, 61 * MS, true),
         ],
         marks: vec![Mark { at: 40 * MS, text: "controller crash".to_owned() }],
+        ..Timeline::default()
     }
 }
 
@@ -89,6 +90,7 @@ fn size(count: u64) -> usize {
         rows: rows.collect(),
         requests: requests.collect(),
         marks: marks.collect(),
+        ..Timeline::default()
     };
     run.render().len()
 }
@@ -100,6 +102,24 @@ fn the_size_has_a_limit_whatever_the_run_is() {
     assert!(size(20_000) < most, "{} of {most}", size(20_000));
     let (long, longer) = (size(5_000), size(40_000));
     assert!(longer < long + long / 4, "{long}, then {longer}");
+}
+
+#[test]
+fn marks_that_are_too_near_for_labels_are_named_by_their_line() {
+    let mut run = failover();
+    for text in ["a < b", "c"] {
+        run.marks.push(Mark { at: 40 * MS, text: text.to_owned() });
+    }
+    let picture = run.render();
+    assert!(picture.contains(">controller crash +2</text>"));
+    assert!(picture.contains("<title>controller crash; a &lt; b; c</title></path>"));
+}
+
+#[test]
+fn what_is_left_out_is_told_of() {
+    let mut run = failover();
+    run.note = "before 12 s & more: left out".to_owned();
+    assert!(run.render().contains(">before 12 s &amp; more: left out</text>"));
 }
 
 #[test]

@@ -34,16 +34,21 @@ struct Run<'a> {
     begun: BTreeMap<String, Process>,
     /// How many commands did what they should.
     held: usize,
+    /// Where pictures go.
+    timelines: Option<&'a Path>,
+    /// Servers that draw one.
+    drawn: usize,
 }
 
-/// Runs a scenario. What is wrong is in the outcome; its `agreed` counts the checks that held.
+/// Runs a scenario. What is wrong is in the outcome; its `agreed` counts the checks that held. Each
+/// `alua up` leaves a picture of its run in the folder `timelines`, named by the scenario.
 #[must_use]
-pub fn run(scenario: &Scenario) -> Outcome {
+pub fn run(scenario: &Scenario, timelines: Option<&Path>) -> Outcome {
     let start = Instant::now();
     let mut failures = Vec::new();
     let mut held = 0;
     let folder = std::env::temp_dir().join(format!("block-{}", scenario.name));
-    match Run::begin(scenario, &folder) {
+    match Run::begin(scenario, &folder, timelines) {
         Err(error) => failures.push(format!("set-up: {error:#}")),
         Ok(mut run) => {
             for (index, step) in scenario.steps.iter().enumerate() {
@@ -87,7 +92,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
 }
 
 impl<'a> Run<'a> {
-    fn begin(scenario: &'a Scenario, folder: &Path) -> Result<Self> {
+    fn begin(scenario: &'a Scenario, folder: &Path, timelines: Option<&'a Path>) -> Result<Self> {
         fs::create_dir_all(folder.join("mount")).with_context(|| folder.display().to_string())?;
         for module in &scenario.modules {
             let output = command::run("modprobe", &[module], command::LIMIT)?;
@@ -104,6 +109,8 @@ impl<'a> Run<'a> {
             place: String::new(),
             begun: BTreeMap::new(),
             held: 0,
+            timelines,
+            drawn: 0,
         };
         run.serve(&scenario.server)?;
         Ok(run)
@@ -111,7 +118,15 @@ impl<'a> Run<'a> {
 
     fn serve(&mut self, command: &[String]) -> Result<()> {
         ensure!(self.server.is_none(), "the server still runs");
-        let mut server = Process::start(&self.filled(command)?)?;
+        let mut command = self.filled(command)?;
+        if let Some(folder) = self.timelines
+            && is_up(&command)
+        {
+            self.drawn += 1;
+            let file = folder.join(picture(&self.scenario.name, self.drawn));
+            command.extend(["--timeline".to_owned(), file.display().to_string()]);
+        }
+        let mut server = Process::start(&command)?;
         self.place = server.wait_for("ready: ", LIMIT)?;
         self.server = Some(server);
         Ok(())
@@ -253,6 +268,17 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Whether a command is an `alua up`.
+fn is_up(command: &[String]) -> bool {
+    let mut words = command.iter().skip_while(|word| *word != "alua");
+    words.next().is_some() && words.any(|word| word == "up")
+}
+
+/// The name of the picture of a scenario's server; the first is the scenario's.
+fn picture(scenario: &str, number: usize) -> String {
+    if number == 1 { format!("{scenario}.svg") } else { format!("{scenario}-{number}.svg") }
+}
+
 /// Holds what a command came to against what it should; 1, as a check that held.
 fn check(what: &str, output: &Output, exit: i32, says: &[String]) -> Result<usize> {
     let status = output.status;
@@ -275,6 +301,14 @@ fn number(object: &str, name: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn each_alua_up_and_no_other_server_leaves_a_picture() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(is_up(&words("unshare --mount alua --json up /dev/sda --ublk")));
+        assert!(!is_up(&words("alua-lab-export nbd up")) && !is_up(&words("alua status")));
+        assert_eq!(["a.svg", "a-2.svg"], [1, 2].map(|number| picture("a", number)));
+    }
+
     /// Runs a scenario that needs no kernel.
     fn outcome(name: &str, server: &str, steps: &str) -> Outcome {
         let text = format!(
@@ -283,7 +317,7 @@ mod tests {
         );
         let mut scenario: Scenario = toml::from_str(&text).unwrap();
         scenario.name = format!("test-{}-{name}", std::process::id());
-        run(&scenario)
+        run(&scenario, None)
     }
 
     const SERVER: &str = "end() { echo '{\"requests\": 7}'; exit 0; }; trap end TERM; \

@@ -27,6 +27,9 @@ pub(crate) enum Lab {
     Run {
         /// Names of scenarios
         scenarios: Vec<String>,
+        /// Leave a picture of the run of each `alua up` in this folder, SVG
+        #[arg(long, value_name = "FOLDER")]
+        timelines: Option<PathBuf>,
     },
     /// Run real initiators against the iSCSI target, all scripts of lab/initiators without a name
     Initiators {
@@ -51,7 +54,7 @@ pub(crate) enum Lab {
 pub(crate) fn run(lab: &Lab) -> Result<()> {
     match lab {
         Lab::Build => image::Image::ready().map(|_| ()),
-        Lab::Run { scenarios } => scenarios::run(scenarios),
+        Lab::Run { scenarios, timelines } => scenarios::run(scenarios, timelines.as_deref()),
         Lab::Initiators { scripts } => initiators::run(scripts),
         Lab::Failover(args) => failover::run(args),
         Lab::Cost => failover::cost(),
@@ -75,7 +78,7 @@ pub(crate) fn run_all() -> Result<()> {
     // The command itself, and its devices that run; the rest of its tests has nothing of ublk.
     let part = ["--bin", "alua", "--test", "running"];
     run::run(run::cargo().args(["test", "-p", "alua-cli", "--features", "ublk"]).args(part))?;
-    scenarios::run(&[])
+    scenarios::run(&[], None)
 }
 
 /// Every script with real initiators, as `cargo xtask test` runs them.

@@ -29,8 +29,9 @@ export PATH=/host:$PATH
 exec setsid --ctty --wait sh -i
 ";
 
-/// Runs the named scenarios, or all.
-pub(super) fn run(names: &[String]) -> Result<()> {
+/// Runs the named scenarios, or all. What each `alua up` of theirs draws goes to the folder
+/// `timelines`.
+pub(super) fn run(names: &[String], timelines: Option<&Path>) -> Result<()> {
     let mut todo: Vec<String> = super::all()?.into_iter().map(|(name, _)| name).collect();
     if let Some(unknown) = names.iter().find(|name| !todo.contains(name)) {
         bail!("there is no scenario {unknown}: `cargo xtask lab list` shows them");
@@ -40,6 +41,9 @@ pub(super) fn run(names: &[String]) -> Result<()> {
     }
     let image = Image::ready()?;
     let share = Share::new()?;
+    if timelines.is_some() {
+        fs::create_dir_all(share.timelines())?;
+    }
     let start = Instant::now();
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut console = String::new();
@@ -47,6 +51,10 @@ pub(super) fn run(names: &[String]) -> Result<()> {
         share.prepare(RUN, &todo)?;
         let boot = boot::boot(&image, &share.folder)?;
         let mut done = share.results()?;
+        if let Some(folder) = timelines {
+            // A server that was killed has drawn nothing.
+            keep(&share.timelines(), folder, |name| name.to_owned())?;
+        }
         if todo.len() > done.len() && done.iter().all(|one| one.left_behind.is_none()) {
             // The guest died in the scenario after the last that has an outcome.
             done.push(died(&todo[done.len()], &boot));
@@ -93,6 +101,18 @@ pub(super) fn save(name: &str, text: &str) -> Result<PathBuf> {
     let file = super::cache()?.join(name);
     fs::write(&file, text).with_context(|| file.display().to_string())?;
     Ok(file)
+}
+
+/// Copies what the guest left in a folder, but for what is empty, to another, under names of its own.
+pub(super) fn keep(from: &Path, to: &Path, name: impl Fn(&str) -> String) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.metadata()?.len() > 0 {
+            fs::copy(entry.path(), to.join(name(&entry.file_name().to_string_lossy())))?;
+        }
+    }
+    Ok(())
 }
 
 fn report(outcomes: &[Outcome], time: Duration) -> Result<()> {
@@ -186,6 +206,10 @@ impl Share {
             fs::copy(entry.path(), to.join(entry.file_name()))?;
         }
         Ok(())
+    }
+
+    fn timelines(&self) -> PathBuf {
+        self.folder.join("timelines")
     }
 
     fn results(&self) -> Result<Vec<Outcome>> {

@@ -89,6 +89,10 @@ pub(crate) struct Up {
     /// Take no writes
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Draw the run when it ends, as an SVG picture: paths with their states, what is used,
+    /// requests and stalls, what happened
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) control: Control,
 }

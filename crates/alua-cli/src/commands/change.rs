@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::render::style::{GOOD, WAIT, paint};
 use crate::render::{json, table};
+use crate::running::serving::Serving;
 use crate::session::{Follow, Followed, Session};
 use crate::target::World;
 use crate::target::trace::{Held, Sent, hex};
@@ -82,7 +83,8 @@ pub(crate) fn follow(
     let sent = monitor.take();
     let (result, text, error) = outcome(followed, held.as_ref(), &unit);
     let exit = error.as_ref().map_or(Exit::Good, Error::exit);
-    let after = UnitView::of(&session);
+    Serving::ask(world.source()).mark(std::slice::from_mut(&mut session));
+    let after = UnitView::of(&session.subject());
     if global.json {
         let answer = Answer {
             schema_version: SCHEMA,

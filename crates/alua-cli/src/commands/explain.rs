@@ -19,8 +19,8 @@ use crate::render::json;
 use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, paint};
 use crate::render::table::span;
 use crate::render::wire::MeaningView;
-use crate::running::client;
-use crate::running::status::DeviceStatus;
+use crate::running::serving::Serving;
+use crate::running::status::{DeviceStatus, PathStatus};
 use crate::session::{Closed, Session};
 use crate::target::trace::hex;
 use crate::target::{Problem, Scope, World};
@@ -57,25 +57,15 @@ struct ServedBy {
 }
 
 impl ServedBy {
-    /// The running device with this path, if there is one, and of `unit`, where that is known. That
-    /// none can be asked is no reason not to explain.
-    fn find(source: &str, unit: Option<&str>, device: &str) -> Option<(Self, DeviceStatus)> {
-        let running = client::running(None).unwrap_or_default();
-        let ours = |status: &DeviceStatus| {
-            let fits = unit.is_none_or(|unit| status.unit == unit);
-            status.source == source && fits && status.path(device).is_some()
-        };
-        let status = running.into_iter().map(|running| running.status).find(ours)?;
-        let path = status.path(device)?;
-        let served = Self {
+    fn of(status: &DeviceStatus, path: &PathStatus) -> Self {
+        Self {
             places: status.places.clone(),
             pid: status.pid,
             used: path.used,
             outruns: path.outruns,
             standing: path.standing.clone(),
             reason: path.reason.clone(),
-        };
-        Some((served, status))
+        }
     }
 
     /// For people.
@@ -105,30 +95,26 @@ struct AskedNow {
 pub(crate) fn run(global: &Global, args: &Explain) -> Result<Exit, Error> {
     let mut world = World::open(&global.choice())?;
     let named = world.resolve(&args.device)?;
-    let source = world.source();
+    let serving = Serving::ask(world.source());
     // A device that runs knows its paths and answers at once; while a path hangs, whatever is sent
     // down it takes as long as its transport needs to give up. On a model, where nothing takes any
     // time, the names of the devices say nothing until the unit is known.
     let mut served = None;
     if !world.is_model()
-        && let Some((by, status)) = ServedBy::find(source, None, &world.device_name(&args.device))
+        && let Some((status, path)) = serving.of_path(None, &world.device_name(&args.device))
     {
-        tell(global, &by)?;
-        let failed = status.paths.iter().filter(|path| path.failed);
-        let failed = failed.filter_map(|path| world.resolve(&path.device).ok()).flatten();
-        world.spare(failed.collect());
-        served = Some(by);
+        served = Some(tell(global, status, path)?);
     }
+    world.spare(serving.failed(&world));
     let mut found = world.units(Scope::One(&args.device))?;
     let missing = || Error::NoSuchUnit { query: args.device.clone() };
     let session = found.units.first_mut().ok_or_else(missing)?;
     let index = session.path_of(&named).ok_or_else(missing)?;
     if world.is_model()
         && let Some(device) = session.device_names().nth(index)
-        && let Some((by, _)) = ServedBy::find(source, Some(&session.title()), &device)
+        && let Some((status, path)) = serving.of_path(Some(&session.title()), &device)
     {
-        tell(global, &by)?;
-        served = Some(by);
+        served = Some(tell(global, status, path)?);
     }
     let mut explanation = explain(&world, session, index, &found.problems)?;
     explanation.served_by = served;
@@ -137,8 +123,12 @@ pub(crate) fn run(global: &Global, args: &Explain) -> Result<Exit, Error> {
 }
 
 /// What a running device says comes first; a program reads it in the one document.
-fn tell(global: &Global, served: &ServedBy) -> Result<(), Error> {
-    if global.json { Ok(()) } else { print(&served.text()) }
+fn tell(global: &Global, status: &DeviceStatus, path: &PathStatus) -> Result<ServedBy, Error> {
+    let served = ServedBy::of(status, path);
+    if !global.json {
+        print(&served.text())?;
+    }
+    Ok(served)
 }
 
 /// Reads the states, asks the path itself, and puts together what is known of it.
@@ -160,9 +150,9 @@ pub(crate) fn explain(
             session.learn();
         }
     }
-    let now = world.clock().now();
+    let subject = session.subject();
     let missing = || Error::NoSuchUnit { query: session.title() };
-    let path = PathView::of(session, index, now).ok_or_else(missing)?;
+    let path = PathView::of(&subject, index).ok_or_else(missing)?;
     let (gate, cause) = match &line {
         Some(Ok(id)) => (session.unit().gate(*id), session.unit().access(*id).cause),
         _ => (Gate::Refuse(Refusal::NoPath), Cause::NeverRead),
@@ -173,7 +163,7 @@ pub(crate) fn explain(
     let exit = exit_of(gate, &line, exit, permission);
     let alternatives: Vec<PathView> = (0..session.facts.paths.len())
         .filter(|other| *other != index)
-        .filter_map(|other| PathView::of(session, other, now))
+        .filter_map(|other| PathView::of(&subject, other))
         .collect();
     let mut steps = to_do(gate, cause, session.managed(), &path, &alternatives);
     let said =
@@ -292,7 +282,7 @@ impl Explanation {
 
     fn verdict(&self, out: &mut String) {
         let path = &self.path;
-        let (style, text) = match (path.gate, path.usable) {
+        let (style, text) = match (&*path.gate, path.usable) {
             ("pass", true) => (GOOD, "yes, ordinary I/O may be sent down this path".to_owned()),
             ("pass", false) => (BAD, format!("no, the path's health is: {}", path.health)),
             ("hold", _) => (WAIT, "it waits".to_owned()),

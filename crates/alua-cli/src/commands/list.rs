@@ -9,6 +9,7 @@ use crate::cli::{Global, List};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::render::{json, table};
+use crate::running::serving::Serving;
 use crate::session::Session;
 use crate::target::{Found, Problem, Scope, World};
 use crate::view::{Listing, ProblemView, SCHEMA, UnitView};
@@ -17,13 +18,22 @@ use crate::view::{Listing, ProblemView, SCHEMA, UnitView};
 const THREADS: usize = 16;
 
 pub(crate) fn run(global: &Global, args: &List) -> Result<Exit, Error> {
-    let world = World::open(&global.choice())?;
-    let scope = args.unit.as_deref().map_or(Scope::All, Scope::One);
-    let mut found = world.units(scope)?;
+    let mut world = World::open(&global.choice())?;
+    let mut found = find(&mut world, args)?;
     learn_all(&world, &mut found.units, args.check);
     let listing = listing(&world, &found);
     print(&if global.json { json::text(&listing)? } else { table::listing(&listing) })?;
     Ok(exit(&found.units, &found.problems))
+}
+
+/// Finds the units that are asked for. A device that runs is asked first: nothing is sent down the
+/// paths that it holds as failed, which could take as long as their transport needs to give up.
+pub(crate) fn find(world: &mut World, args: &List) -> Result<Found, Error> {
+    let serving = Serving::ask(world.source());
+    world.spare(serving.failed(world));
+    let mut found = world.units(args.unit.as_deref().map_or(Scope::All, Scope::One))?;
+    serving.mark(&mut found.units);
+    Ok(found)
 }
 
 /// What is shown of everything that was found.
@@ -46,7 +56,7 @@ pub(crate) fn listing(world: &World, found: &Found) -> Listing {
         source: world.source(),
         time_ms: world.clock().now().as_millis(),
         commands_sent: world.monitor().total(),
-        units: found.units.iter().map(UnitView::of).collect(),
+        units: found.units.iter().map(|unit| UnitView::of(&unit.subject())).collect(),
         problems,
     }
 }

@@ -13,6 +13,7 @@ use alua_device::{Device, Told, linux};
 use alua_export::block::BlockDevice;
 use alua_export::nbd::server::{Address, Config as NbdConfig, Export, Server};
 use alua_export::{Exported, Totals};
+use alua_host::sysfs::Sysfs;
 use alua_multipath::{Activation, Config};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -27,6 +28,7 @@ use crate::render::json;
 use crate::render::style::{FAINT, paint};
 use crate::running::control::{self, socket_of};
 use crate::running::notify;
+use crate::running::recorder::Recorder;
 use crate::running::status::{Facts, Settings};
 use crate::target::model::script_of;
 use crate::target::{Scope, World, model};
@@ -66,7 +68,9 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let start = Instant::now();
     let events = opened.device.listen().ok();
     let logger = events.map(|events| thread::spawn(move || log(&events, start)));
-    let exports = export(args, &opened)?;
+    let recorder = args.timeline.as_deref().map(|file| Recorder::new(file, &opened.device));
+    let recorder = recorder.transpose()?;
+    let exports = export(args, &opened, recorder.as_ref())?;
     let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
     let facts = Facts {
         unit: opened.unit.clone(),
@@ -75,10 +79,12 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
         lacks: exports.iter().filter_map(|export| export.lacks()).map(str::to_owned).collect(),
         settings: Settings::of(&config(args)),
         policy: args.policy.name(),
+        sysfs: global.array.is_none().then(|| Sysfs::at(&global.sysfs, &global.dev)),
     };
     let socket = args.control.control.clone().unwrap_or_else(|| socket_of(&opened.unit));
     let control = control::Server::start(&socket, opened.device.clone(), facts)
         .map_err(|source| Error::File { path: socket, source })?;
+    let recorder = recorder.map(|recorder| recorder.watch(&opened.device)).transpose()?;
     for place in &places {
         print(&format!("ready: {place}\n"))?;
     }
@@ -87,7 +93,10 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     notify::tell("STOPPING=1");
     say(start, "asked to stop: what is in flight is completed");
     drop(control);
-    let totals = end(exports, opened).map_err(serve)?;
+    let ended = end(exports, opened);
+    let drawn = recorder.map(|recorder| recorder.draw(format!("alua up {unit}")));
+    let totals = ended.map_err(serve)?;
+    drawn.transpose()?;
     // It ends with the device, and has its last words to say.
     let patience = Instant::now() + LAST_WORDS;
     while logger.as_ref().is_some_and(|it| !it.is_finished()) && Instant::now() < patience {
@@ -286,8 +295,16 @@ fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
     Ok(Opened { device, unit, source: "linux", watch: Some(watch) })
 }
 
-fn export(args: &Up, opened: &Opened) -> Result<Vec<Box<dyn Exported>>, Error> {
+fn export(
+    args: &Up,
+    opened: &Opened,
+    recorder: Option<&Recorder>,
+) -> Result<Vec<Box<dyn Exported>>, Error> {
     let device: Arc<dyn BlockDevice> = Arc::new(opened.device.clone());
+    let device = match recorder {
+        Some(recorder) => recorder.timed(device),
+        None => device,
+    };
     let failed = |error: &dyn std::error::Error| Error::Serve {
         unit: opened.unit.clone(),
         why: chain(error),

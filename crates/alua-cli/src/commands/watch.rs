@@ -19,14 +19,15 @@ use alua_host::driver::Clock as _;
 use alua_host::uevent::{self, UeventSocket};
 use serde::Serialize;
 
-use super::list::{learn_all, listing};
+use super::list::{find, learn_all, listing};
 use super::print;
 use crate::cli::{Global, List};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::render::{json, style, table};
+use crate::running::serving::Serving;
 use crate::session::Session;
-use crate::target::{Found, Scope, World};
+use crate::target::World;
 use crate::view::{CauseView, Listing, PathView, UnitView};
 
 /// A change, on one line of JSON.
@@ -44,10 +45,10 @@ struct Change {
 }
 
 pub(crate) fn run(global: &Global, args: &List, seconds: u32) -> Result<Exit, Error> {
-    let world = World::open(&global.choice())?;
+    let mut world = World::open(&global.choice())?;
     let screen = !global.json && std::io::stdout().is_terminal();
     let mut news = News::open(&world);
-    let mut found = find(&world, args)?;
+    let mut found = find(&mut world, args)?;
     let mut turns = 0_u32;
     loop {
         learn_all(&world, &mut found.units, args.check);
@@ -76,8 +77,12 @@ pub(crate) fn run(global: &Global, args: &List, seconds: u32) -> Result<Exit, Er
         if args.count.is_none() && is_over(&world, &found.units) {
             return Ok(Exit::Good);
         }
-        if news.wait(&world, &mut found.units, until, screen)? {
-            found = find(&world, args)?;
+        let came = news.wait(&world, &mut found.units, until, screen)?;
+        let serving = Serving::ask(world.source());
+        serving.mark(&mut found.units);
+        // What a device that runs holds as failed is left alone from then on, and asked again after.
+        if came || serving.failed(&world) != world.spared() {
+            found = find(&mut world, args)?;
             if !screen {
                 learn_all(&world, &mut found.units, false);
                 let now = super::list::listing(&world, &found);
@@ -168,10 +173,6 @@ impl Change {
     }
 }
 
-fn find(world: &World, args: &List) -> Result<Found, Error> {
-    world.units(args.unit.as_deref().map_or(Scope::All, Scope::One))
-}
-
 fn head(world: &World, seconds: u32) -> String {
     let now = table::span(world.clock().now().as_millis());
     let text = format!("alua list, every {seconds} s; {now} since the start; Ctrl-C ends");
@@ -229,7 +230,7 @@ fn change(unit: &Session, at: Time, event: &Event) -> Option<Change> {
             change.event = "group";
             (change.from, change.to) = (name(*from), name(*to));
             (change.group, change.preferred) = (Some(*id), Some(*preferred));
-            let cause = CauseView::of(unit, *cause, at).text;
+            let cause = CauseView::of(&unit.subject(), *cause, at).text;
             let pref = if *preferred { ", preferred" } else { "" };
             let (from, to) = (words(&change.from), words(&change.to));
             change.text = format!("{title} group {id}: {from} -> {to}{pref} ({cause})");
@@ -239,7 +240,7 @@ fn change(unit: &Session, at: Time, event: &Event) -> Option<Change> {
             let label = unit.label(*path);
             change.event = "path";
             (change.from, change.to) = (name(*from), name(*to));
-            let cause = CauseView::of(unit, *cause, at).text;
+            let cause = CauseView::of(&unit.subject(), *cause, at).text;
             let (from, to) = (words(&change.from), words(&change.to));
             change.text = format!("{title} {label}: {from} -> {to} ({cause})");
             change.device = Some(label);

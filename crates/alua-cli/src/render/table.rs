@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::style::{self, BAD, FAINT, STRONG, WAIT, padded, paint};
+use super::style::{self, BAD, FAINT, GOOD, STRONG, WAIT, padded, paint};
 use crate::view::{GroupView, Listing, PathView, UnitView};
 
 /// The whole listing.
@@ -48,6 +48,10 @@ pub(crate) fn unit(out: &mut String, unit: &UnitView) {
     let _ = write!(out, "  {},{} {}", unit.vendor, unit.product, unit.revision);
     let _ = writeln!(out, "  {}", unit.size_bytes.map_or("size unknown".to_owned(), size));
     let _ = writeln!(out, "  {}", alua_line(unit));
+    if let Some(server) = &unit.served_by {
+        let text = format!("served as {} by process {}", server.places.join(" and "), server.pid);
+        let _ = writeln!(out, "  {}", paint(GOOD, &text));
+    }
     if unit.alua_off.is_some() {
         // Without ALUA a group says nothing.
         flat_paths(out, &unit.paths.iter().collect::<Vec<_>>(), unit);
@@ -131,7 +135,7 @@ fn group_lines(
         };
         let _ = write!(out, "{}", paint(WAIT, &text));
     }
-    match group.status {
+    match group.status.as_deref() {
         Some("set target port groups") => out.push_str(", set by a host"),
         Some("implicit") => out.push_str(", set by the target"),
         _ => {}
@@ -168,7 +172,7 @@ fn supported(group: &GroupView) -> String {
     let short: Vec<&str> = group
         .supported
         .iter()
-        .map(|state| match *state {
+        .map(|state| match &**state {
             "active/optimized" => "optimized",
             "active/non-optimized" => "non-optimized",
             other => other,
@@ -220,7 +224,7 @@ fn path_line(
     group_state: Option<&str>,
 ) {
     let style = style::of_state(path.state.as_deref());
-    let health = if path.health == "ok" { style::GOOD } else { BAD };
+    let health = if path.health == "ok" { GOOD } else { BAD };
     let _ = write!(
         out,
         "{lead}{}  {:hctl$}  {:port$}  {}  {}",
@@ -232,7 +236,7 @@ fn path_line(
         hctl = width.hctl,
         port = width.port,
     );
-    match (path.usable, path.gate) {
+    match (path.usable, &*path.gate) {
         (true, _) => {}
         (false, "hold") => {
             let _ = write!(out, "  {}", paint(WAIT, "I/O waits"));

@@ -162,7 +162,7 @@ impl Decoded {
             ports: group.ports.collect(),
             transition: None,
             cause: CauseView {
-                kind: "report",
+                kind: "report".into(),
                 text: text.clone(),
                 device: device.map(str::to_owned),
                 age_ms: None,

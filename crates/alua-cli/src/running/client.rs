@@ -33,7 +33,7 @@ fn converse(socket: &Path, ask: &Ask) -> io::Result<Answer> {
     stream.write_all(text.as_bytes())?;
     let mut line = String::new();
     // A unit with hundreds of paths says more than it is asked.
-    BufReader::new(stream.take(LINE_MAX * 16)).read_line(&mut line)?;
+    BufReader::new(stream.take(LINE_MAX * 64)).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
 }
 
@@ -43,19 +43,8 @@ pub(crate) fn running(socket: Option<&Path>) -> Result<Vec<Running>, Error> {
         let status = ask(socket, &Ask::Status {})?;
         return Ok(vec![Running { socket: socket.to_path_buf(), status }]);
     }
-    let directory = directory();
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::File { path: directory, source }),
-    };
-    let mut sockets: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "sock"))
-        .collect();
-    sockets.sort();
     let mut all = Vec::new();
-    for socket in sockets {
+    for socket in sockets()? {
         match ask(&socket, &Ask::Status {}) {
             Ok(status) => all.push(Running { socket, status }),
             // Left by a device that was killed.
@@ -68,6 +57,28 @@ pub(crate) fn running(socket: Option<&Path>) -> Result<Vec<Running>, Error> {
         }
     }
     Ok(all)
+}
+
+/// Every device that runs and can be asked.
+pub(crate) fn answering() -> Vec<DeviceStatus> {
+    let sockets = sockets().unwrap_or_default();
+    sockets.iter().filter_map(|socket| ask(socket, &Ask::Status {}).ok()).collect()
+}
+
+/// The sockets of the devices that run, and of those that were killed.
+fn sockets() -> Result<Vec<PathBuf>, Error> {
+    let directory = directory();
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::File { path: directory, source }),
+    };
+    let mut sockets: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sock"))
+        .collect();
+    sockets.sort();
+    Ok(sockets)
 }
 
 /// The one device that runs and that `query` names.

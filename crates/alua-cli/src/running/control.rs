@@ -132,8 +132,10 @@ fn converse(stream: &UnixStream, device: &Device, facts: &Facts) -> io::Result<(
 
 fn answer(ask: &Ask, device: &Device, facts: &Facts) -> Answer {
     match carry_out(ask, device) {
-        Ok(()) => match device.snapshot() {
-            Ok(snapshot) => Answer::Status(Box::new(DeviceStatus::of(facts, &snapshot))),
+        Ok(()) => match device.knowledge() {
+            Ok((snapshot, known)) => {
+                Answer::Status(Box::new(DeviceStatus::of(facts, &snapshot, known)))
+            }
             Err(error) => Answer::Refused(error.to_string()),
         },
         Err(why) => Answer::Refused(why),

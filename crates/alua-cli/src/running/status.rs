@@ -2,16 +2,19 @@
 //! docs/json.md.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use alua_core::select::{Health, Out, Outlook, Standing};
-use alua_device::{PathSnapshot, Snapshot};
+use alua_device::{Knowledge, PathSnapshot, Snapshot};
+use alua_host::discovery::Unit;
+use alua_host::sysfs::Sysfs;
 use alua_multipath::{Activation, Config, NoPath, Port, Switch};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::running::{Failback, preference_name};
 use crate::render::style::{self, BAD, GOOD, STRONG, WAIT, padded, paint};
 use crate::render::table::{size, span};
-use crate::view::{SCHEMA, SchemaVersion};
+use crate::view::{SCHEMA, SchemaVersion, ServerView, Subject, UnitView};
 
 /// `status`.
 #[derive(Debug, Serialize)]
@@ -47,6 +50,8 @@ pub(crate) struct DeviceStatus {
     pub(crate) gives_up: bool,
     pub(crate) requests: Requests,
     pub(crate) paths: Vec<PathStatus>,
+    #[serde(default)]
+    pub(crate) logical_unit: Option<UnitView>,
 }
 
 /// What a device was told by the options of its `alua up`.
@@ -177,10 +182,12 @@ pub(crate) struct Facts {
     pub(crate) policy: &'static str,
     pub(crate) settings: Settings,
     pub(crate) lacks: Vec<String>,
+    /// Where the disks are; none on a model.
+    pub(crate) sysfs: Option<Sysfs>,
 }
 
 impl DeviceStatus {
-    pub(crate) fn of(facts: &Facts, snapshot: &Snapshot) -> Self {
+    pub(crate) fn of(facts: &Facts, snapshot: &Snapshot, knowledge: Knowledge) -> Self {
         let (unit, at) = (&snapshot.unit, snapshot.at);
         let counters = &unit.counters;
         let switched_to = unit.switched.map(|switch| match switch {
@@ -225,6 +232,7 @@ impl DeviceStatus {
                 slowest_us: counters.slowest_ns / 1_000,
             },
             paths: snapshot.paths.iter().map(|path| PathStatus::of(path, snapshot)).collect(),
+            logical_unit: Some(listed(facts, snapshot, knowledge)),
         }
     }
 
@@ -288,6 +296,33 @@ impl DeviceStatus {
         }
         out
     }
+}
+
+/// The unit as `list` shows it, by what the device and sysfs know. It sends nothing.
+fn listed(facts: &Facts, snapshot: &Snapshot, knowledge: Knowledge) -> UnitView {
+    let Knowledge { unit, ports, mut paths } = knowledge;
+    paths.sort_by_key(|path| path.found.device.hctl);
+    let down = paths.iter().filter(|path| path.failed).map(|path| path.core).collect();
+    let lines: Vec<_> = paths.iter().map(|path| Ok(path.core)).collect();
+    let found = paths.into_iter().map(|path| {
+        let mut found = Arc::unwrap_or_clone(path.found);
+        // The kernel's view of it may have changed since it joined.
+        let fresh = facts.sysfs.as_ref().and_then(|sysfs| sysfs.device(found.device.hctl));
+        found.device = fresh.unwrap_or(found.device);
+        found
+    });
+    let name = snapshot.name;
+    let found = Unit { name, paths: found.collect(), findings: Vec::new() };
+    let server = ServerView { places: facts.places.clone(), pid: std::process::id() };
+    UnitView::of(&Subject {
+        facts: &found,
+        unit: &unit,
+        lines: &lines,
+        down,
+        ports: &ports,
+        served_by: Some(&server),
+        now: snapshot.at.core(),
+    })
 }
 
 /// A path that was switched to and is not there.

@@ -167,9 +167,17 @@ impl World {
     /// From now on nothing is sent to these devices: a running device holds them as failed, and to
     /// ask them may take as long as their transport takes to give up.
     pub(crate) fn spare(&mut self, devices: Vec<Hctl>) {
-        let inner = Arc::clone(&self.opener);
-        self.opener = Arc::new(SparingOpener { inner, spared: devices.clone() });
         self.spared = devices;
+    }
+
+    /// The devices to which nothing is sent.
+    pub(crate) fn spared(&self) -> &[Hctl] {
+        &self.spared
+    }
+
+    fn opener(&self) -> Arc<dyn Opener> {
+        let inner = Arc::clone(&self.opener);
+        Arc::new(SparingOpener { inner, spared: self.spared.clone() })
     }
 
     /// `linux` or `array`.
@@ -227,7 +235,7 @@ impl World {
                 exit: crate::exit::Exit::DeviceGone,
             });
         }
-        let line = self.opener.open(&facts)?;
+        let line = self.opener().open(&facts)?;
         self.clock.sleep_until(self.begin);
         Ok(Device { label, handler: facts.device_handler, line })
     }
@@ -239,7 +247,7 @@ impl World {
             (Side::Linux(linux), Scope::One(query)) => linux.devices_of(query)?,
             (Side::Model(model), _) => model.devices().to_vec(),
         };
-        let inventory = discovery::discover(devices, Arc::clone(&self.opener), &self.options);
+        let inventory = discovery::discover(devices, self.opener(), &self.options);
         let (mut units, mut problems) = self.sessions(inventory);
         // The host found its disks at the start; what the command is about comes later.
         self.clock.sleep_until(self.begin);
@@ -263,10 +271,11 @@ impl World {
         if let Side::Model(model) = &self.side {
             problems.extend_from_slice(model.problems());
         }
+        let opener = self.opener();
         let mut units = Vec::new();
         for unit in inventory.units {
             let clock = self.clock.clone();
-            let mut session = Session::open(unit, &*self.opener, clock, self.config());
+            let mut session = Session::open(unit, &*opener, clock, self.config());
             for hctl in &self.spared {
                 let Some(index) = session.path_of(&[*hctl]) else { continue };
                 if let Some(line) = session.lines.get_mut(index) {

@@ -20,10 +20,11 @@ use alua_array::{
 use alua_core::spc::cdb::Cdb;
 use alua_core::spc::luns::ReportLuns;
 use alua_core::time::Time;
+use alua_device::model::scsi_device;
 use alua_host::discovery::Opener;
 use alua_host::hctl::Hctl;
 use alua_host::sg::OpenError;
-use alua_host::sysfs::{BlockDevice, DeviceState, NameError, Nexus, ScsiDevice, TargetEnd};
+use alua_host::sysfs::{NameError, ScsiDevice};
 use alua_host::transport::{
     Data, HostStatus, NotSubmitted, Reply, Request, ResetError, Transport, TransportError,
 };
@@ -139,7 +140,9 @@ impl Model {
             };
             self.nexuses.push((port, nexus));
             match self.luns(nexus) {
-                Ok(luns) => self.devices.extend(luns.into_iter().map(|lun| device(port, lun))),
+                Ok(luns) => {
+                    self.devices.extend(luns.into_iter().map(|lun| scsi_device(port, lun, "")));
+                }
                 Err(message) => self.problem(port, format!("REPORT LUNS: {message}")),
             }
         }
@@ -208,36 +211,6 @@ fn script(config: &Config, path: &Path) -> Result<Vec<(alua_array::Time, Event)>
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
-}
-
-/// What sysfs would show of a device of the model.
-fn device(port: u16, lun: u16) -> ScsiDevice {
-    ScsiDevice {
-        hctl: Hctl { host: 0, channel: 0, target: port.into(), lun: lun.into() },
-        block: Some(BlockDevice {
-            name: String::new(),
-            number: None,
-            size: None,
-            block_length: None,
-            read_only: None,
-            holders: Vec::new(),
-        }),
-        sg: None,
-        bsg: None,
-        device_type: None,
-        vendor: None,
-        model: None,
-        revision: None,
-        state: Some(DeviceState::Running),
-        access_state: None,
-        preferred_path: None,
-        device_handler: None,
-        handler_view: None,
-        inquiry: None,
-        page_80h: None,
-        page_83h: None,
-        nexus: Nexus { host_driver: Some("model".to_owned()), target: TargetEnd::Unknown },
-    }
 }
 
 /// `sda` ... `sdz`, `sdaa` ...: as the kernel counts disks.

@@ -2,10 +2,10 @@
 
 use alua_host::discovery::Unit;
 use alua_host::sysfs::{HandlerCounters, HandlerGroup, HandlerPath, HandlerUnit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the handler holds of a unit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct HandlerView {
     pub(crate) name: String,
     pub(crate) busy: Option<bool>,
@@ -21,7 +21,7 @@ pub(crate) struct HandlerView {
 }
 
 /// Commands that the handler sent for a unit, and what it saved.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct HandlerCountersView {
     pub(crate) rtpg: Option<u64>,
     pub(crate) stpg: Option<u64>,
@@ -34,7 +34,7 @@ pub(crate) struct HandlerCountersView {
 }
 
 /// What the handler holds of a group.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct HandlerGroupView {
     pub(crate) id: u16,
     pub(crate) state: Option<String>,
@@ -45,7 +45,7 @@ pub(crate) struct HandlerGroupView {
 }
 
 /// What the handler holds of a path.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct HandlerPathView {
     pub(crate) hctl: String,
     pub(crate) group: Option<u16>,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+#[path = "../../src/commands/demo/client.rs"]
+pub(crate) mod client;
 pub(crate) mod fake_sys;
 pub(crate) mod target;
 
@@ -52,6 +54,11 @@ pub(crate) fn transcript(arguments: &[&str], output: &Output) -> String {
     text.push_str(&format!("--- exit {} ---\n", code(output)));
     text
 }
+
+/// A script of the array in which reads through port 1 (`sda`) fail, though it answers everything
+/// else.
+pub(crate) const GREY: &str = "[[event]]\nat = \"0s\"\ndo = \"fault\"\nname = \"grey\"\n\
+                               port = 1\ncommand = [\"read-10\", \"read-16\"]\naction = \"transport\"\n";
 
 /// A report of two groups with two ports each, as the demo array sends it, extended.
 pub(crate) const REPORT: [u8; 40] = [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alua_core::identity::{Identity, UnitName};
 use alua_core::spc::designator::DeviceIdentification;
 use alua_core::spc::referrals::SegmentLayout;
-use alua_host::discovery::{Options, probe};
+use alua_host::discovery::{Options, Path, path_of, probe};
 use alua_host::hctl::Hctl;
 use alua_host::sg::{OpenError, SgDevice};
 use alua_host::sysfs::{ScsiDevice, Sysfs};
@@ -58,6 +58,7 @@ pub(super) struct Asked {
     identity: Identity,
     pub(super) geometry: Geometry,
     pub(super) referrals: Option<SegmentLayout>,
+    found: Path,
     device: SgDevice,
     node: PathBuf,
     label: String,
@@ -92,14 +93,15 @@ impl Joiner {
         let silent = |what| JoinError::Silent(label.clone(), what);
         let (says, _) = probe(&mut device, true, &Options::default());
         let says = says.map_err(|_| silent("standard INQUIRY data"))?;
-        let page = says.page_83h.ok_or_else(|| silent("page 83h"))?;
-        let page =
-            DeviceIdentification::new(&page).map_err(|_| silent("a page 83h that is one"))?;
+        let page = says.page_83h.as_deref().ok_or_else(|| silent("page 83h"))?;
+        let page = DeviceIdentification::new(page).map_err(|_| silent("a page 83h that is one"))?;
         let identity =
             Identity::from_page(&page).map_err(|_| silent("a page 83h without contradiction"))?;
         let capacity = says.capacity.ok_or_else(|| silent("its capacity"))?;
         let geometry = Geometry { blocks: capacity.blocks, block_size: capacity.block_length };
-        Ok(Asked { identity, geometry, referrals: says.referrals, device, node, label })
+        let referrals = says.referrals;
+        let found = path_of(disk, says).ok_or_else(|| silent("a logical unit"))?;
+        Ok(Asked { identity, geometry, referrals, found, device, node, label })
     }
 
     /// Makes a path of a disk; `None` for one of another unit.
@@ -118,7 +120,7 @@ impl Joiner {
         hctl: Hctl,
         asked: Asked,
     ) -> Result<PathId, JoinError> {
-        let Asked { identity, geometry, device: scsi, node, label, .. } = asked;
+        let Asked { identity, geometry, found, device: scsi, node, label, .. } = asked;
         let size = geometry.block_size;
         let disk = Disk::open(&node, &label, hctl, &self.sys, size, self.read_only)?;
         let disk = Arc::new(disk);
@@ -126,7 +128,8 @@ impl Joiner {
             Worker::start(&disk, scsi).map_err(|error| JoinError::System(label.clone(), error))?;
         let distance = numa::distance(&self.sys, hctl);
         let traits = PathTraits { abort_task: false, end_nexus: false, reset_unit: true, distance };
-        let facts = PathFacts { label: label.clone(), identity, geometry, traits };
+        let found = Arc::new(found);
+        let facts = PathFacts { label: label.clone(), identity, geometry, traits, found };
         let path = LinuxPath { disk, worker, ring: self.ring.clone() };
         let joined = device.add_path(facts, Box::new(path));
         joined.map_err(|error| JoinError::Refused(label, error))

@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 use alua_array::{Array, Config, ConfigError, ConnectError, Event, NexusId, Outcome};
 use alua_core::identity::Identity;
 use alua_core::spc::designator::DeviceIdentification;
-use alua_core::spc::inquiry::StandardInquiry;
+use alua_core::spc::inquiry::{StandardInquiry, UnitSerial};
 use alua_core::spc::referrals::SegmentLayout;
 use alua_core::tpgs;
+use alua_host::discovery;
+use alua_host::hctl::Hctl;
+use alua_host::sysfs::{self, Nexus, ScsiDevice, TargetEnd};
 use alua_multipath::{Geometry, PathTraits, sbc};
 
 use crate::device::{Device, JoinError, PathFacts, Settings, StartError, WeakDevice};
@@ -125,10 +128,47 @@ pub enum ServeError {
 
 /// What a path says of itself.
 struct Known {
+    inquiry: StandardInquiry,
+    serial: Option<String>,
+    page_83h: Vec<u8>,
     identity: Identity,
     managed: Result<tpgs::Managed, tpgs::AluaOff>,
     geometry: Geometry,
     referrals: Option<SegmentLayout>,
+}
+
+impl Known {
+    /// As discovery would have found it.
+    fn found(&self, (port, lun): (u16, u16), name: &str) -> discovery::Path {
+        let Geometry { blocks, block_size } = self.geometry;
+        discovery::Path {
+            device: scsi_device(port, lun, name),
+            inquiry: self.inquiry,
+            identity: self.identity,
+            alua: self.managed,
+            serial: self.serial.clone(),
+            page_83h: self.page_83h.clone(),
+            source: discovery::Source::Device,
+            capacity: Some(discovery::Capacity { blocks, block_length: block_size }),
+            findings: Vec::new(),
+        }
+    }
+}
+
+/// What sysfs would show of the disk `name` behind a port of the model: port P is target P.
+#[must_use]
+pub fn scsi_device(port: u16, lun: u16, name: &str) -> ScsiDevice {
+    let block = sysfs::BlockDevice {
+        name: name.to_owned(),
+        number: None,
+        size: None,
+        block_length: None,
+        read_only: None,
+        holders: Vec::new(),
+    };
+    let hctl = Hctl { host: 0, channel: 0, target: port.into(), lun: lun.into() };
+    let nexus = Nexus { host_driver: Some("model".to_owned()), target: TargetEnd::Unknown };
+    ScsiDevice { nexus, ..ScsiDevice::running(hctl, block) }
 }
 
 impl ModelArray {
@@ -250,8 +290,10 @@ impl ModelArray {
         let size = known.geometry.block_size as usize;
         let path = ModelPath::new(self.clone(), serve.initiator.clone(), port, lun, nexus, size);
         let label = serve.labels.get(&port);
+        let label = label.cloned().unwrap_or_else(|| format!("port{port}"));
         let facts = PathFacts {
-            label: label.cloned().unwrap_or_else(|| format!("port{port}")),
+            found: Arc::new(known.found((port, lun), &label)),
+            label,
             identity: known.identity,
             geometry: known.geometry,
             traits: serve.traits,
@@ -338,9 +380,15 @@ impl Model {
         let inquiry = self.read(nexus, lun, &[0x12, 0, 0, 0, 96, 0], 96, limit);
         let inquiry = inquiry.and_then(|data| StandardInquiry::parse(&data).ok());
         let inquiry = inquiry.ok_or_else(|| silent("no standard INQUIRY data"))?;
+        let page = self.read(nexus, lun, &[0x12, 1, 0x80, 0, 252, 0], 252, limit);
+        let serial = page.and_then(|page| {
+            let text = UnitSerial::new(&page).ok()?.serial().to_string().trim().to_owned();
+            (!text.is_empty()).then_some(text)
+        });
         let page = self.read(nexus, lun, &[0x12, 1, 0x83, 0x10, 0, 0], 4096, limit);
-        let page = page.ok_or_else(|| silent("no page 83h"))?;
-        let page = DeviceIdentification::new(&page).map_err(|_| silent("a malformed page 83h"))?;
+        let page_83h = page.ok_or_else(|| silent("no page 83h"))?;
+        let page =
+            DeviceIdentification::new(&page_83h).map_err(|_| silent("a malformed page 83h"))?;
         let identity =
             Identity::from_page(&page).map_err(|_| silent("a contradictory page 83h"))?;
         let capacity = sbc::read_capacity_16();
@@ -351,6 +399,9 @@ impl Model {
         let referrals = page.and_then(|page| SegmentLayout::parse(&page).ok());
         let managed = tpgs::evaluate_path(inquiry.device_type, inquiry.tpgs, Some(&identity));
         Ok(Known {
+            inquiry,
+            serial,
+            page_83h,
             identity,
             managed: managed.map(|(managed, _)| managed),
             geometry: Geometry { blocks, block_size },

@@ -62,8 +62,14 @@ pub(super) fn assemble(probed: Vec<Probed>) -> Inventory {
     inventory
 }
 
+/// The path that a device is by what it said of itself; `None`: there is no logical unit on it.
+#[must_use]
+pub fn path_of(device: ScsiDevice, says: Probe) -> Option<Path> {
+    path(device, Some(says)).ok()
+}
+
 /// The path that a device is, or the device back with what is wrong, if that is news.
-#[expect(clippy::result_large_err, reason = "handled at the only call")]
+#[expect(clippy::result_large_err, reason = "handled at once by its callers")]
 fn path(device: ScsiDevice, probe: Option<Probe>) -> Result<Path, (ScsiDevice, Option<Trouble>)> {
     let source = if probe.is_some() { Source::Device } else { Source::Sysfs };
     let Some(probe) = probe.or_else(|| kernel_copies(&device)) else { return Err((device, None)) };

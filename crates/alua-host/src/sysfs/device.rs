@@ -179,6 +179,30 @@ impl fmt::Display for KernelAccessState {
 }
 
 impl ScsiDevice {
+    /// A disk that runs and of which no more is known.
+    #[must_use]
+    pub fn running(hctl: Hctl, block: BlockDevice) -> Self {
+        Self {
+            hctl,
+            block: Some(block),
+            state: Some(DeviceState::Running),
+            sg: None,
+            bsg: None,
+            device_type: None,
+            vendor: None,
+            model: None,
+            revision: None,
+            access_state: None,
+            preferred_path: None,
+            device_handler: None,
+            handler_view: None,
+            inquiry: None,
+            page_80h: None,
+            page_83h: None,
+            nexus: Nexus::default(),
+        }
+    }
+
     /// The block device's name where there is one, else the sg node's, else the address.
     #[must_use]
     pub fn short_name(&self) -> String {

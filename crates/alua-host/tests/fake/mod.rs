@@ -16,7 +16,7 @@ use alua_core::spc::target_port_groups::{GroupFields, ReportWriter, StatusCode};
 use alua_host::discovery::Opener;
 use alua_host::hctl::Hctl;
 use alua_host::sg::OpenError;
-use alua_host::sysfs::{BlockDevice, DeviceState, Nexus, ScsiDevice};
+use alua_host::sysfs::{BlockDevice, ScsiDevice};
 use alua_host::transport::{Data, Reply, Request, Transport, TransportError};
 
 /// What a fake device is.
@@ -170,30 +170,13 @@ impl Opener for FakeHost {
 
 /// A running disk of 1 MiB, without copies of pages.
 pub(crate) fn device(hctl: &str) -> ScsiDevice {
-    ScsiDevice {
-        hctl: hctl.parse().unwrap(),
-        block: Some(BlockDevice {
-            name: format!("sd-{hctl}"),
-            number: None,
-            size: Some(2048 * 512),
-            block_length: Some(512),
-            read_only: Some(false),
-            holders: Vec::new(),
-        }),
-        sg: None,
-        bsg: None,
-        device_type: Some(0),
-        vendor: None,
-        model: None,
-        revision: None,
-        state: Some(DeviceState::Running),
-        access_state: None,
-        preferred_path: None,
-        device_handler: None,
-        handler_view: None,
-        inquiry: None,
-        page_80h: None,
-        page_83h: None,
-        nexus: Nexus::default(),
-    }
+    let block = BlockDevice {
+        name: format!("sd-{hctl}"),
+        number: None,
+        size: Some(2048 * 512),
+        block_length: Some(512),
+        read_only: Some(false),
+        holders: Vec::new(),
+    };
+    ScsiDevice { device_type: Some(0), ..ScsiDevice::running(hctl.parse().unwrap(), block) }
 }

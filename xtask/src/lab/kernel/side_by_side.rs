@@ -15,6 +15,7 @@ use super::super::boot::{self, Boot, Manner, OtherKernel};
 use super::super::cache;
 use super::super::image::Image;
 use super::super::recipe::install;
+use super::super::scenarios::keep as keep_files;
 use super::tree::{BuildTree, Release};
 use super::{module, page};
 use crate::run;
@@ -362,13 +363,7 @@ impl Share {
     }
 
     fn keep_traces(&self, to: &Path, release: &str, handler: Handler) -> Result<()> {
-        fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-        for entry in fs::read_dir(self.traces())? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            fs::copy(entry.path(), to.join(format!("{release}-{}-{name}", handler.name())))?;
-        }
-        Ok(())
+        keep_files(&self.traces(), to, |name| format!("{release}-{}-{name}", handler.name()))
     }
 
     fn results(&self) -> Result<Vec<Record>> {

@@ -16,14 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const REPLIES_MAX: usize = 64;
 
 /// A connection in transmission.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     cookie: u64,
 }
 
 impl Client {
     /// Connects to the server's first export.
-    pub(super) fn connect(socket: &Path) -> io::Result<Self> {
+    pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -64,21 +64,21 @@ impl Client {
     }
 
     /// Reads into `data` from byte `offset` on.
-    pub(super) fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.send(command::READ, offset, data.len())?;
         self.reply()?;
         self.stream.read_exact(data)
     }
 
     /// Writes `data` from byte `offset` on.
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.send(command::WRITE, offset, data.len())?;
         self.stream.write_all(data)?;
         self.reply()
     }
 
     /// Makes durable what was written.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.send(command::FLUSH, 0, 0)?;
         self.reply()
     }

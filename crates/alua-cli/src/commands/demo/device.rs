@@ -16,16 +16,17 @@ use alua_device::Device;
 use alua_device::model::{ModelArray, Serve};
 use alua_export::block::BlockDevice;
 use alua_export::nbd::server::{Address, Config, Export, Server};
+use alua_timeline::{Load, Request};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::load::{self, Done, Found, Shared};
-use super::picture::{LOOK, Picture};
 use super::verdict::Verdict;
 use crate::cli::Global;
 use crate::commands::print;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::picture::{LOOK, Picture, nanos};
 use crate::render::style::{FAINT, GOOD, STRONG, paint};
 
 /// The unit of the built-in array that is served.
@@ -146,7 +147,13 @@ pub(super) fn run(global: &Global, timeline: Option<&Path>) -> Result<Exit, Erro
     }
     let done: Vec<Done> = found.iter().flat_map(|it| it.done.iter().copied()).collect();
     if let Some(picture) = picture {
-        picture.draw(&done, end)?;
+        let requests = done.iter().map(|it| Request {
+            submitted: nanos(it.begun),
+            ended: nanos(it.begun + it.took),
+            failed: it.failed,
+        });
+        let (title, requests) = ("alua demo".to_owned(), requests.collect());
+        picture.draw(title, requests, Load::default(), nanos(end))?;
     }
     let begun = |act: &&Act| Duration::from_millis(act.at_ms) < end;
     let plot: Vec<&Act> = plot.iter().take_while(begun).collect();
@@ -190,7 +197,7 @@ impl Stage<'_> {
                 last = act.text;
                 self.show.line(now, &paint(STRONG, act.text).to_string());
                 if let Some(picture) = &mut self.picture {
-                    picture.mark(now, act.text);
+                    picture.mark(nanos(now), act.text);
                 }
                 for event in &act.events {
                     self.array.apply(event).map_err(|error| error.to_string())?;
@@ -199,7 +206,7 @@ impl Stage<'_> {
             if let Some(picture) = &mut self.picture
                 && let Ok(snapshot) = self.device.snapshot()
             {
-                picture.look(now, &snapshot);
+                picture.look(nanos(now), &snapshot);
             }
             if frame <= now {
                 self.show.frame(self.device, self.shared, self.start, last);

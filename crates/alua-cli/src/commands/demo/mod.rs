@@ -3,7 +3,6 @@
 mod client;
 mod device;
 mod load;
-mod picture;
 mod tour;
 mod verdict;
 

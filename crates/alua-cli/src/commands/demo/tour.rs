@@ -205,7 +205,7 @@ impl Demo {
         let followed = unit.follow(id, &[1], Follow::ToEnd, || false);
         let sent = self.world.monitor().take();
         let title = unit.title();
-        let view = UnitView::of(unit);
+        let view = UnitView::of(&unit.subject());
         let changed = self.changes();
         let _ = writeln!(self.out, "`alua activate sda --group 1` on {title}:\n");
         self.commands(&sent);
@@ -276,7 +276,7 @@ impl Demo {
             for (at, event) in events {
                 let Event::Group { id, from, to, cause, .. } = event else { continue };
                 let name = |state: Option<AccessState>| state.map_or("unknown", AccessState::name);
-                let cause = CauseView::of(unit, cause, at).text;
+                let cause = CauseView::of(&unit.subject(), cause, at).text;
                 let (from, to, title) = (name(from), name(to), unit.title());
                 all.push((at, format!("{title} group {id}: {from} -> {to} ({cause})")));
             }

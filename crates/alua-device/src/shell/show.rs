@@ -1,0 +1,47 @@
+//! What the engine's thread tells of itself when it is asked.
+
+use std::sync::Arc;
+
+use alua_core::select::{Health, Out, Standing};
+
+use super::Shell;
+use crate::device::{Knowledge, KnownPath, PathSnapshot, Snapshot};
+use crate::tell;
+
+impl Shell {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let paths = self.slots.iter().flatten().filter_map(|slot| {
+            let view = self.engine.view(slot.id)?;
+            let core = |core| {
+                let path = self.engine.path_of_core(core)?;
+                let slots = self.slots.iter().flatten();
+                slots.filter(|slot| slot.id == path).map(|slot| slot.label.clone()).next()
+            };
+            Some(PathSnapshot {
+                label: slot.label.clone(),
+                cause: tell::cause(&view.cause, core),
+                view,
+            })
+        });
+        Snapshot {
+            at: self.now(),
+            name: self.engine.unit().name().copied(),
+            unit: self.engine.view_unit(),
+            held: self.held.len(),
+            paths: paths.collect(),
+        }
+    }
+
+    pub(crate) fn knowledge(&self) -> Knowledge {
+        let unit = self.engine.unit();
+        let paths = unit.paths().filter_map(|(core, _)| {
+            let id = self.engine.path_of_core(core)?;
+            let slot = self.slots.iter().flatten().find(|slot| slot.id == id)?;
+            let standing = self.engine.view(id)?.standing;
+            let failed = standing == Standing::Out(Out::Health(Health::Failed));
+            Some(KnownPath { core, found: Arc::clone(&slot.found), failed })
+        });
+        let paths = paths.collect();
+        Knowledge { unit: unit.clone(), ports: self.ports.clone(), paths }
+    }
+}
