@@ -11,5 +11,4 @@
 
 pub(crate) mod client;
 pub(crate) mod control;
-pub(crate) mod notify;
 pub(crate) mod status;
