@@ -68,9 +68,33 @@ pub struct Unit {
     /// Whether it has a serial number. Without one, LIO serves no page 83h at all.
     #[serde(default = "yes")]
     pub serial: bool,
+    /// Its size in MiB.
+    #[serde(default = "mib")]
+    pub mib: u64,
+    /// Its logical block in bytes: 512, 1024, 2048 or 4096.
+    #[serde(default = "block_size")]
+    pub block_size: u16,
+    /// It says that it has a volatile write cache, so that flushes and FUA are sent to it.
+    #[serde(default)]
+    pub write_cache: bool,
     /// Its target port groups. Each port is in one of them.
     #[serde(rename = "group")]
     pub groups: Vec<Group>,
+}
+
+impl Unit {
+    /// One unit with these groups, and all else as in a file that says nothing else.
+    #[must_use]
+    pub fn of(groups: Vec<Group>) -> Self {
+        Self {
+            copies: one(),
+            serial: yes(),
+            mib: mib(),
+            block_size: block_size(),
+            write_cache: false,
+            groups,
+        }
+    }
 }
 
 /// A target port group of LIO.
@@ -301,6 +325,14 @@ const fn yes() -> bool {
     true
 }
 
+const fn mib() -> u64 {
+    16
+}
+
+const fn block_size() -> u16 {
+    512
+}
+
 impl Scenario {
     /// Reads a scenario file.
     ///
@@ -399,7 +431,7 @@ mod tests {
             implicit_transition_s: 0,
             ports: vec![1],
         };
-        let units = vec![Unit { copies: 1, serial: true, groups: vec![group(1), group(2)] }];
+        let units = vec![Unit::of(vec![group(1), group(2)])];
         let error = Target::Lio { fabric: Fabric::Loop, ports: 1, units }.check().unwrap_err();
         assert_eq!(error.to_string(), "port 1 is in 2 groups");
     }

@@ -58,7 +58,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "simulation",
-        help: "replay the seed named above with `cargo xtask sim --seed SEED --trace`",
+        help: "mend what the seed named above shows; docs/simulation.md tells of the seeds",
         run: sim::test,
     },
     Step {

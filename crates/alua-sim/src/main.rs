@@ -80,12 +80,13 @@ fn main() -> ExitCode {
         summary.virtual_secs / seeds,
         summary.failed
     );
+    let twice = if args.twice { " --twice" } else { "" };
     for (seed, found) in &summary.bad {
         println!("\nseed {seed}:");
         for what in found.iter().take(3) {
             println!("    {what}");
         }
-        println!("    replay: cargo xtask sim --seed {seed} --trace");
+        println!("    replay: cargo xtask sim --seed {seed} --trace{twice}");
     }
     println!("{} passed, {} failed", summary.seeds - summary.bad.len() as u64, summary.bad.len());
     if summary.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -2,14 +2,18 @@
 //! meanwhile, what has to hold.
 //!
 //! A file in TOML, in `lab/block/`. The fields are documented here; a file with an unknown one is
-//! refused. In commands `{disk}` is the file that is served, `{socket}` the path of a socket,
-//! `{folder}` an empty folder (to mount on), `{place}` what the server said after `ready: `, and
-//! `{path:P}` the device over port P of the first unit of the target, where there is a target.
+//! refused. In commands `{disk}` is the file that is served, or that holds the first unit of the
+//! target where there is one; `{socket}` the path of a socket; `{folder}` an empty folder (to mount
+//! on); `{place}` what the server said after `ready: `; `{device}` the block device, where that is
+//! another place; and `{path:P}` the device over port P of the first unit of the target.
+//!
+//! Steps that several scenarios share stand in a file `NAME.part` beside them, which holds steps and
+//! nothing else.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::scenario::{self, State, Target};
@@ -28,9 +32,11 @@ pub struct Scenario {
     pub summary: String,
     /// A SCSI target whose paths the server uses. Without one it serves `{disk}`.
     pub target: Option<Target>,
-    /// The size of `{disk}` in MiB.
+    /// The size of `{disk}` in MiB where there is no target.
     #[serde(default = "size")]
     pub disk_mib: u64,
+    /// `{device}`, where it is not `{place}`: what a client makes of an export.
+    pub device: Option<String>,
     /// Kernel modules that are needed.
     #[serde(default)]
     pub modules: Vec<String>,
@@ -44,10 +50,23 @@ pub struct Scenario {
     pub steps: Vec<Step>,
 }
 
+/// What a file `NAME.part` holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    #[serde(rename = "step")]
+    steps: Vec<Step>,
+}
+
 /// Something that is done. The server is started before the first step.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
+    /// Does the steps of the file `NAME.part`. [`Scenario::read`] puts them in its place.
+    Part {
+        /// The file's name without `.part`.
+        name: String,
+    },
     /// Runs a command to its end.
     Run {
         /// The command.
@@ -142,6 +161,25 @@ const fn size() -> u64 {
     256
 }
 
+/// How deep a part may stand in other parts.
+const DEPTH: usize = 3;
+
+/// The steps with those of the parts that they name.
+fn whole(folder: &Path, steps: Vec<Step>, depth: usize) -> Result<Vec<Step>> {
+    let mut all = Vec::new();
+    for step in steps {
+        match step {
+            Step::Part { name } => {
+                ensure!(depth < DEPTH, "the part {name} stands too deep in other parts");
+                let (part, _) = scenario::read::<Part>(&folder.join(format!("{name}.part")))?;
+                all.extend(whole(folder, part.steps, depth + 1)?);
+            }
+            step => all.push(step),
+        }
+    }
+    Ok(all)
+}
+
 impl Scenario {
     /// Reads a scenario file.
     ///
@@ -151,6 +189,8 @@ impl Scenario {
     pub fn read(file: &Path) -> Result<Self> {
         let (mut scenario, name) = scenario::read::<Self>(file)?;
         scenario.name = name;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        scenario.steps = whole(folder, scenario.steps, 0)?;
         scenario.check().with_context(|| file.display().to_string())?;
         Ok(scenario)
     }
@@ -171,6 +211,7 @@ impl Scenario {
         let mut begun: Vec<&str> = Vec::new();
         for step in &self.steps {
             match step {
+                Step::Part { name } => bail!("the part {name} was not read"),
                 Step::Begin { name, .. } => begun.push(name),
                 Step::Finish { name, .. } => {
                     let index = begun.iter().position(|one| one == name);
@@ -211,6 +252,31 @@ mod tests {
     }
 
     #[test]
+    fn a_part_stands_where_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, part) = (folder.path().join("s.toml"), folder.path().join("p.part"));
+        let wait = |ms: u64| format!("[[step]]\ndo = 'wait'\nms = {ms}\n");
+        let run = "[[step]]\ndo = 'run'\ncommand = ['x']\n";
+        let named = "[[step]]\ndo = 'part'\nname = 'p'\n";
+        let text = format!("summary = 's'\nserver = ['x']\n{}{named}{run}", wait(1));
+        std::fs::write(&file, text).unwrap();
+        let error = Scenario::read(&file).unwrap_err();
+        assert!(format!("{error:#}").contains("p.part"), "{error:#}");
+        std::fs::write(&part, wait(2) + &wait(3)).unwrap();
+        let steps = Scenario::read(&file).unwrap().steps;
+        let ms: Vec<u64> = steps
+            .iter()
+            .filter_map(|step| if let Step::Wait { ms } = step { Some(*ms) } else { None })
+            .collect();
+        assert_eq!((ms.as_slice(), steps.len()), (&[1, 2, 3][..], 4));
+        std::fs::write(&part, format!("summary = 's'\n{}", wait(2))).unwrap();
+        assert!(Scenario::read(&file).is_err(), "a part is steps alone");
+        std::fs::write(&part, named).unwrap();
+        let error = Scenario::read(&file).unwrap_err().to_string();
+        assert_eq!(error, "the part p stands too deep in other parts");
+    }
+
+    #[test]
     fn a_scenario_that_contradicts_itself_is_refused() {
         let wrong = |steps: &str| {
             let text = format!("summary = 's'\nserver = ['x']\n{steps}");
@@ -222,6 +288,7 @@ mod tests {
         assert_eq!(wrong(&step("do = 'finish'\nname = 'w'")), "w was not begun");
         assert_eq!(wrong(&step("do = 'recover'")), "there is no successor");
         assert_eq!(wrong(&step("do = 'stop'")), "nothing is checked");
+        assert_eq!(wrong(&step("do = 'part'\nname = 'p'")), "the part p was not read");
         let state = "do = 'set-state'\ngroup = 1\nstate = 'standby'";
         assert_eq!(wrong(&step(state)), "there is no target to change");
     }

@@ -99,8 +99,9 @@ impl<'a> Run<'a> {
             ensure!(output.status == 0, "modprobe {module}: {}", output.said());
         }
         let target = scenario.target.as_ref().map(Target::set_up).transpose()?;
-        let disk = fs::File::create(folder.join("disk"))?;
-        disk.set_len(scenario.disk_mib << 20)?;
+        if target.is_none() {
+            fs::File::create(folder.join("disk"))?.set_len(scenario.disk_mib << 20)?;
+        }
         let mut run = Self {
             scenario,
             folder: folder.to_owned(),
@@ -135,10 +136,15 @@ impl<'a> Run<'a> {
     /// A command with its placeholders filled in.
     fn filled(&self, command: &[String]) -> Result<Vec<String>> {
         let path = |name: &str| self.folder.join(name).display().to_string();
+        let disk = match &self.target {
+            Some(Target::Lio(lio)) => lio.disk().map(|file| file.display().to_string()),
+            _ => None,
+        };
         let fixed = [
-            ("{disk}", path("disk")),
+            ("{disk}", disk.unwrap_or_else(|| path("disk"))),
             ("{socket}", path("socket")),
             ("{folder}", path("mount")),
+            ("{device}", self.scenario.device.clone().unwrap_or_else(|| self.place.clone())),
             ("{place}", self.place.clone()),
         ];
         let mut filled = Vec::new();
@@ -174,6 +180,7 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
+            Step::Part { name } => bail!("the part {name} was not read"),
             Step::Run { command, exit, says } => {
                 let output = Process::start(&self.filled(command)?)?.finish(LIMIT)?;
                 self.held += check(&command.join(" "), &output, *exit, says)?;

@@ -100,7 +100,7 @@ fn unit() -> Unit {
         ports: vec![id],
     };
     let groups = vec![group(1, State::ActiveOptimized), group(2, State::ActiveNonOptimized)];
-    Unit { copies: 1, serial: true, groups }
+    Unit::of(groups)
 }
 
 /// A target with two paths, and nothing on it.

@@ -18,8 +18,6 @@ use crate::{command, sysfs};
 pub(super) const BASE: &str = "/sys/kernel/config/target";
 /// Where the backstores' files are.
 const FILES: &str = "/run/alua-lab";
-/// The size of each unit: 16 MiB.
-const BYTES: u64 = 16 << 20;
 
 /// A unit that stands.
 #[derive(Clone, Debug)]
@@ -40,6 +38,11 @@ pub struct Lio {
 
 fn core(unit: &str) -> PathBuf {
     Path::new(BASE).join("core/fileio_0").join(unit)
+}
+
+/// The file of a unit.
+fn file(unit: &str) -> PathBuf {
+    Path::new(FILES).join(unit)
 }
 
 fn group_folder(unit: &str, group: u16) -> PathBuf {
@@ -104,6 +107,12 @@ impl Lio {
     /// The names of the units.
     pub fn unit_names(&self) -> impl Iterator<Item = &str> {
         self.units.iter().map(|stand| stand.name.as_str())
+    }
+
+    /// The file that holds the first unit.
+    #[must_use]
+    pub fn disk(&self) -> Option<PathBuf> {
+        self.units.first().map(|stand| file(&stand.name))
     }
 
     /// What LIO says of a group's state.
@@ -267,8 +276,13 @@ fn last_ports(stand: &Stand) -> Option<String> {
 fn set_up_unit(stand: &Stand, number: usize) -> Result<()> {
     let folder = core(&stand.name);
     make(&folder)?;
-    let file = format!("{FILES}/{}", stand.name);
-    let control = format!("fd_dev_name={file},fd_dev_size={BYTES}");
+    let Unit { mib, block_size, write_cache, .. } = stand.unit;
+    let (file, bytes) = (file(&stand.name), mib << 20);
+    // As long as the unit from the start, so that it can be compared with what a client reads.
+    let made = fs::File::create(&file).and_then(|file| file.set_len(bytes));
+    made.with_context(|| file.display().to_string())?;
+    let cache = if write_cache { ",fd_buffered_io=1" } else { "" };
+    let control = format!("fd_dev_name={},fd_dev_size={bytes}{cache}", file.display());
     write(&folder.join("control"), &control)?;
     if stand.unit.serial {
         // The serial makes the NAA name, by its hexadecimal digits: they must differ.
@@ -276,6 +290,7 @@ fn set_up_unit(stand: &Stand, number: usize) -> Result<()> {
         write(&folder.join("wwn/vpd_unit_serial"), &serial)?;
     }
     write(&folder.join("enable"), "1")?;
+    write(&folder.join("attrib/block_size"), &block_size.to_string())?;
     // UNMAP, which makes holes in the file.
     write(&folder.join("attrib/emulate_tpu"), "1")?;
     for group in &stand.unit.groups {
@@ -419,7 +434,7 @@ mod tests {
             ports,
         };
         let groups = vec![group(1, vec![1, 2]), group(2, vec![3, 4])];
-        let unit = Unit { copies: 1, serial: true, groups };
+        let unit = Unit::of(groups);
         let units = vec![Stand { name: "disk0".to_owned(), unit }];
         let lio = Lio { places: Vec::new(), units, ports: 4, fabric: Fabric::Loop };
         let peers = [ports("configfs", 1, "1 2"), ports("configfs", 2, "3 4")];

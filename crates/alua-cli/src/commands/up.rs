@@ -15,6 +15,7 @@ use alua_export::nbd::server::{Address, Config as NbdConfig, Export, Server};
 use alua_export::{Exported, Totals};
 use alua_host::sysfs::Sysfs;
 use alua_multipath::{Activation, Config};
+use sd_notify::NotifyState;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -27,7 +28,6 @@ use crate::exit::Exit;
 use crate::render::json;
 use crate::render::style::{FAINT, paint};
 use crate::running::control::{self, socket_of};
-use crate::running::notify;
 use crate::running::recorder::Recorder;
 use crate::running::status::{Facts, Settings};
 use crate::target::model::script_of;
@@ -88,9 +88,10 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     for place in &places {
         print(&format!("ready: {place}\n"))?;
     }
-    notify::tell(&format!("READY=1\nSTATUS=serving {} as {}", opened.unit, places.join(" and ")));
+    let status = format!("serving {} as {}", opened.unit, places.join(" and "));
+    tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
     signals.forever().next();
-    notify::tell("STOPPING=1");
+    tell_manager(&[NotifyState::Stopping]);
     say(start, "asked to stop: what is in flight is completed");
     drop(control);
     let ended = end(exports, opened);
@@ -114,6 +115,12 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
         print(&format!("served {} requests, {} failed\n", did.requests, did.failed))?;
     }
     Ok(if did.defects == 0 { Exit::Good } else { Exit::Other })
+}
+
+/// Tells the service manager, if there is one, as sd_notify(3) has it. It is told as a favour: that it
+/// cannot be is no reason to stop.
+fn tell_manager(state: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(state);
 }
 
 /// Ends the exports first, the paths last: nothing in flight loses its way back.

@@ -11,7 +11,6 @@
 
 pub(crate) mod client;
 pub(crate) mod control;
-pub(crate) mod notify;
 pub(crate) mod recorder;
 pub(crate) mod serving;
 pub(crate) mod status;

@@ -67,7 +67,7 @@ pub(crate) const REPORT: [u8; 40] = [
     0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x04,
 ];
 
-/// An `alua up` of the demo array's first unit, with a directory of its own for the control socket.
+/// An `alua up` of an array's unit `data0`, with a directory of its own for the control socket.
 pub(crate) struct Up {
     child: std::process::Child,
     directory: tempfile::TempDir,
@@ -79,11 +79,16 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it and waits until it serves.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::of("demo", arguments)
+    }
+
+    /// The same with the unit `data0` of another array.
+    pub(crate) fn of(array: &str, arguments: &[&str]) -> Self {
         use std::io::BufRead as _;
 
         let directory = tempfile::tempdir().expect("a directory");
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_alua"))
-            .args(["up", "data0", "--array", "demo"])
+            .args(["up", "data0", "--array", array])
             .args(arguments)
             .env("XDG_RUNTIME_DIR", directory.path())
             .stdout(std::process::Stdio::piped())

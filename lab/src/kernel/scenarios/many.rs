@@ -61,7 +61,7 @@ fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
 fn failover(run: &mut Run, units: u16) -> Result<()> {
     let groups =
         vec![group(1, State::ActiveOptimized, [1, 2]), group(2, State::ActiveNonOptimized, [3, 4])];
-    let target = Lio::set_up(Fabric::Loop, 4, &[Unit { copies: units, serial: true, groups }])?;
+    let target = Lio::set_up(Fabric::Loop, 4, &[Unit { copies: units, ..Unit::of(groups) }])?;
     let of = |port: u16, first: &'static str, second: &'static str| {
         if port <= 2 { first } else { second }
     };
