@@ -4,8 +4,8 @@
  */
 #define pr_fmt(fmt) "alua: " fmt
 
+#include <linux/blk-mq.h>
 #include <linux/slab.h>
-#include <linux/version.h>
 #include <scsi/scsi.h>
 #include <scsi/scsi_cmnd.h>
 
@@ -14,28 +14,85 @@
 /* What tells the Rust half that the path cannot carry a command. */
 #define ALUA_PATH_GONE (DID_NO_CONNECT << 16)
 
-/* Sends one command and waits for it; gives what scsi_execute_cmd() gives. */
-static int alua_execute(struct scsi_device *sdev, const struct alua_command *command, void *buffer,
-			unsigned int length, u8 *sense, int *resid)
+/* How long a command of ours waits for room in a queue before a request that is held makes it. */
+#define ALUA_ROOM_TIME (HZ / 50)
+
+/*
+ * A request for a command. Where the queue has none left, those who hold requests there hear of it
+ * (alua_command_wants_room()) until one is free. May sleep.
+ */
+static struct request *alua_request_get(struct alua_slot *slot, blk_opf_t operation)
 {
-	int timeout = msecs_to_jiffies(command->timeout_ms);
-	blk_opf_t flags = REQ_FAILFAST_DEV | REQ_FAILFAST_TRANSPORT | REQ_FAILFAST_DRIVER;
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	const struct scsi_exec_args args = {
-		.sense = sense,
-		.sense_len = SCSI_SENSE_BUFFERSIZE,
-		.resid = resid,
-	};
+	struct request_queue *queue = slot->sdev->request_queue;
+	struct request *req = scsi_alloc_request(queue, operation, BLK_MQ_REQ_NOWAIT);
 
-	flags |= command->data_out_len ? REQ_OP_DRV_OUT : REQ_OP_DRV_IN;
-	return scsi_execute_cmd(sdev, command->cdb, flags, buffer, length, timeout, 0, &args);
-#else
-	int direction = command->data_out_len ? DMA_TO_DEVICE :
-			command->data_in_len ? DMA_FROM_DEVICE : DMA_NONE;
+	if (!IS_ERR(req))
+		return req;
+	/* Zero is for nobody. */
+	smp_store_release(&slot->waits, jiffies | 1);
+	req = scsi_alloc_request(queue, operation, 0);
+	WRITE_ONCE(slot->waits, 0);
+	return req;
+}
 
-	return __scsi_execute(sdev, command->cdb, direction, buffer, length, sense, NULL, timeout,
-			      0, flags, 0, resid);
-#endif
+/*
+ * Whether a request that is held on this device is to make room for a command of ours: one for each
+ * ALUA_ROOM_TIME that the command waits. Under rcu_read_lock(), without a lock: the command of a slot
+ * sees to the device before it waits.
+ */
+bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *sdev)
+{
+	unsigned long since;
+	int place;
+
+	for (place = 0; place < ALUA_SLOTS; place++) {
+		struct alua_slot *slot = &unit->slots[place];
+
+		since = smp_load_acquire(&slot->waits);
+		if (since && READ_ONCE(slot->sdev) == sdev &&
+		    time_after(jiffies, since + ALUA_ROOM_TIME) &&
+		    cmpxchg(&slot->waits, since, jiffies | 1) == since)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Sends the command of a slot and waits for it. Gives what scsi_execute_cmd() gives, which cannot
+ * tell that a queue is full without giving up there.
+ */
+static int alua_execute(struct alua_slot *slot, void *buffer, unsigned int length, u8 *sense,
+			unsigned int *resid)
+{
+	blk_opf_t operation = REQ_FAILFAST_DEV | REQ_FAILFAST_TRANSPORT | REQ_FAILFAST_DRIVER;
+	const struct alua_command *command = &slot->command;
+	struct scsi_cmnd *cmd;
+	struct request *req;
+	int result;
+
+	operation |= command->data_out_len ? REQ_OP_DRV_OUT : REQ_OP_DRV_IN;
+	req = alua_request_get(slot, operation);
+	if (IS_ERR(req))
+		return PTR_ERR(req);
+	if (length) {
+		result = blk_rq_map_kern(req->q, req, buffer, length, GFP_NOIO);
+		if (result)
+			goto out;
+	}
+	cmd = blk_mq_rq_to_pdu(req);
+	cmd->cmd_len = command->cdb_len;
+	memcpy(cmd->cmnd, command->cdb, command->cdb_len);
+	cmd->allowed = 0;
+	req->timeout = msecs_to_jiffies(command->timeout_ms);
+	req->rq_flags |= RQF_QUIET;
+	/* At the head, as the midlayer does it: a quiesced queue takes nothing else. */
+	blk_execute_rq(req, true);
+	memcpy(sense, cmd->sense_buffer, SCSI_SENSE_BUFFERSIZE);
+	*resid = cmd->resid_len;
+	result = cmd->result;
+out:
+	blk_mq_free_request(req);
+	return result;
 }
 
 static void alua_command_work(struct work_struct *work)
@@ -46,7 +103,8 @@ static void alua_command_work(struct work_struct *work)
 	struct scsi_device *sdev = slot->sdev;
 	struct alua_unit *unit = slot->unit;
 	u8 sense[SCSI_SENSE_BUFFERSIZE] = { 0 };
-	int result = -ENOMEM, resid = 0;
+	unsigned int resid = 0;
+	int result = -ENOMEM;
 	size_t received = 0;
 	unsigned long flags;
 	u8 *buffer = NULL;
@@ -56,8 +114,8 @@ static void alua_command_work(struct work_struct *work)
 	if (buffer || !length) {
 		if (command->data_out_len)
 			memcpy(buffer, command->data_out, command->data_out_len);
-		result = alua_execute(sdev, command, buffer, length, sense, &resid);
-		if (resid >= 0 && resid <= command->data_in_len)
+		result = alua_execute(slot, buffer, length, sense, &resid);
+		if (resid <= command->data_in_len)
 			received = command->data_in_len - resid;
 	}
 	spin_lock_irqsave(&unit->lock, flags);

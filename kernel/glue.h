@@ -35,6 +35,7 @@ struct alua_slot {
 	struct work_struct work;
 	struct alua_unit *unit;
 	struct scsi_device *sdev;
+	unsigned long waits;		/* since when for a free request, in jiffies; 0: it does not */
 	struct alua_command command;
 };
 
@@ -109,6 +110,7 @@ void alua_unit_arm(struct alua_unit *unit);
 /* command.c */
 void alua_slot_init(struct alua_unit *unit, struct alua_slot *slot);
 void alua_command_start(struct alua_unit *unit, const struct alua_command *command);
+bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *sdev);
 
 /* event.c */
 void alua_event(struct alua_unit *unit, const struct alua_event *event);

@@ -208,32 +208,45 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
  * same queue: it finds no way into a queue that is being frozen, which waits for this request, and
  * no free request where all are held.
  */
-static bool alua_may_wait(struct request *req)
+static bool alua_may_wait(const struct alua_path *path, struct request *req)
 {
 	const struct scsi_cmnd *cmd = blk_mq_rq_to_pdu(req);
 
 	return !READ_ONCE(req->q->mq_freeze_depth) &&
-	       time_before(jiffies, cmd->jiffies_at_alloc + ALUA_HOLD_MOST);
+	       time_before(jiffies, cmd->jiffies_at_alloc + ALUA_HOLD_MOST) &&
+	       !alua_command_wants_room(path->unit, path->sdev);
+}
+
+/* What becomes of a request where the gate does not let it pass. */
+static blk_status_t alua_stop(const struct alua_path *path, u8 gate, struct request *req)
+{
+	struct scsi_cmnd *cmd = blk_mq_rq_to_pdu(req);
+
+	if (gate == ALUA_GATE_HOLD && alua_may_wait(path, req))
+		return BLK_STS_RESOURCE;
+	req->rq_flags |= RQF_QUIET;
+	/* It ends before it was a command: the next one in its place is not as old as this one. */
+	cmd->flags &= ~SCMD_INITIALIZED;
+	/* Both send dm to another path; the first tells others that it may work later. */
+	return gate == ALUA_GATE_HOLD ? BLK_STS_AGAIN : BLK_STS_IOERR;
 }
 
 /* Any context; every request of the filesystem and of dm comes by. One word is read, no lock. */
 static blk_status_t alua_prep_fn(struct scsi_device *sdev, struct request *req)
 {
-	struct alua_path *path;
-	u8 gate = ALUA_GATE_PASS;
+	blk_status_t status = BLK_STS_OK;
+	const struct alua_path *path;
 
 	rcu_read_lock();
 	path = READ_ONCE(sdev->handler_data);
-	if (likely(path))
-		gate = READ_ONCE(path->gate);
+	if (likely(path)) {
+		u8 gate = READ_ONCE(path->gate);
+
+		if (unlikely(gate != ALUA_GATE_PASS))
+			status = alua_stop(path, gate, req);
+	}
 	rcu_read_unlock();
-	if (likely(gate == ALUA_GATE_PASS))
-		return BLK_STS_OK;
-	if (gate == ALUA_GATE_HOLD && alua_may_wait(req))
-		return BLK_STS_RESOURCE;
-	req->rq_flags |= RQF_QUIET;
-	/* Both send dm to another path; the first tells others that it may work later. */
-	return gate == ALUA_GATE_HOLD ? BLK_STS_AGAIN : BLK_STS_IOERR;
+	return status;
 }
 
 /*

@@ -121,6 +121,10 @@ const SPACING_MAX_MS: u32 = 500;
 /// SET TARGET PORT GROUPS only when the switch is done.
 const COMMAND_TIMEOUT_MS: u32 = 60_000;
 
+/// How long a report is waited for while another path can be asked. A busy controller answers within
+/// a second or two; what one tells that does not is not worth the limit above.
+const PATIENCE_MS: u32 = 2_000;
+
 /// The core's choices for a device handler.
 fn config(from: &AluaConfig) -> Config {
     let default = Config::default();
@@ -133,6 +137,7 @@ fn config(from: &AluaConfig) -> Config {
         spacing_max_ms: SPACING_MAX_MS,
         reprobe_ms: if from.reprobe_ms == 0 { default.reprobe_ms } else { from.reprobe_ms },
         command_timeout_ms: COMMAND_TIMEOUT_MS,
+        patience_ms: Some(PATIENCE_MS),
         idle_probe_ms: (from.idle_probe_ms != 0).then_some(from.idle_probe_ms),
         optimize: from.optimize != 0,
         ..default

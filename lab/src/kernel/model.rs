@@ -25,6 +25,9 @@ const BASE: &str = "/sys/kernel/config/target";
 /// How long the thread sleeps at most: an event that a scenario applies is carried out by then.
 const TURN: Duration = Duration::from_millis(2);
 
+/// The status of a command that the target cannot carry out now.
+const BUSY: u8 = 0x08;
+
 /// A path to a unit of the array.
 #[derive(Clone, Debug)]
 pub(super) struct ModelPath {
@@ -39,6 +42,8 @@ pub(super) struct ModelPath {
 struct Shared {
     array: Array,
     start: Instant,
+    /// Every command that has no answer yet is to end with BUSY.
+    let_go: bool,
 }
 
 impl Shared {
@@ -91,7 +96,7 @@ impl Model {
         for &(port, lun, nexus) in &wanted {
             rings.push(Served { ring: make_device(port, lun)?, nexus, lun });
         }
-        let shared = Arc::new(Mutex::new(Shared { array, start: Instant::now() }));
+        let shared = Arc::new(Mutex::new(Shared { array, start: Instant::now(), let_go: false }));
         let stop = Arc::new(AtomicBool::new(false));
         let server = {
             let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));
@@ -117,6 +122,11 @@ impl Model {
         shared.array.advance(now);
         shared.array.apply(&event)?;
         Ok(())
+    }
+
+    /// Ends what hangs with BUSY, so that the initiator sends it again.
+    pub(super) fn let_go(&self) {
+        locked(&self.shared).let_go = true;
     }
 
     /// How many commands of a kind came to a unit, all paths together.
@@ -174,6 +184,10 @@ fn make_device(port: u16, lun: u16) -> Result<Ring> {
         "dev_config=alua/{name},dev_size=1073741824,hw_block_size=512,nl_reply_supported=-1"
     );
     write(&folder.join("control"), &control)?;
+    // A command that hangs is the initiator's to give up: the kernel tells of that, and does not do it
+    // by itself.
+    write(&folder.join("attrib/tmr_notification"), "1")?;
+    write(&folder.join("attrib/cmd_time_out"), "0")?;
     write(&folder.join("enable"), "1")?;
     Ring::open(&format!("/{name}/alua/{name}"))
 }
@@ -228,7 +242,17 @@ fn serve(shared: &Mutex<Shared>, stop: &AtomicBool, mut served: Vec<Served>) -> 
                 shared.array.submit(one.nexus, one.lun, tag, &request.cdb, &data, capacity)?;
                 running.insert(tag, (index, request));
             }
+            let aborted = one.ring.take_aborted();
+            let ended = running.iter().filter(|(_, (of, request))| {
+                *of == index && (aborted.contains(&request.id) || shared.let_go)
+            });
+            for tag in ended.map(|(&tag, _)| tag).collect::<Vec<_>>() {
+                let Some((_, request)) = running.remove(&tag) else { continue };
+                shared.array.abort(one.nexus, tag);
+                one.ring.end(&request, &Ending { status: BUSY, ..Ending::default() })?;
+            }
         }
+        shared.let_go = false;
         while let Some(completion) = shared.array.poll_completion() {
             let Some((index, request)) = running.remove(&completion.tag) else { continue };
             let mut ending = ending(&completion.outcome);
@@ -247,6 +271,6 @@ fn ending(outcome: &Outcome) -> Ending {
             data: data_in.clone(),
             reads: false,
         },
-        Outcome::Transport(_) => Ending { status: 0x08, ..Ending::default() },
+        Outcome::Transport(_) => Ending { status: BUSY, ..Ending::default() },
     }
 }

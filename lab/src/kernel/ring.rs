@@ -29,6 +29,8 @@ const USER_FLAGS: usize = 7;
 const IOV_COUNT: usize = 8;
 const CDB_OFFSET: usize = 24;
 const IOVS: usize = 48;
+const ABORTED_COUNT: usize = 12;
+const ABORTED: usize = 32;
 const STATUS: usize = 8;
 const READ_LENGTH: usize = 12;
 const SENSE: usize = 16;
@@ -36,13 +38,14 @@ const SENSE_BYTES: usize = 96;
 /// Operations, and the flag that the length of the data read is told.
 const OP_PAD: u32 = 0;
 const OP_COMMAND: u32 = 1;
+const OP_MANAGEMENT: u32 = 2;
 const OP_MASK: u32 = 7;
 const FLAG_READ_LENGTH: u8 = 2;
 
 /// A command that the kernel handed over.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    id: u16,
+    pub(super) id: u16,
     /// Offset and length of each part of its data in the memory.
     parts: Vec<(usize, usize)>,
     pub(super) cdb: Vec<u8>,
@@ -73,6 +76,8 @@ pub(super) struct Ring {
     length: usize,
     /// Where the next command is read.
     next: u32,
+    /// Commands that the initiator gave up, and that were not ended yet.
+    aborted: Vec<u16>,
 }
 
 // SAFETY: the memory is a mapping that belongs to this value alone, on this side.
@@ -102,7 +107,7 @@ impl Ring {
         let memory =
             unsafe { mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, &uio, 0) }?;
         let memory = NonNull::new(memory.cast()).context("mmap gave nothing")?;
-        let mut ring = Self { uio, memory, length, next: 0 };
+        let mut ring = Self { uio, memory, length, next: 0, aborted: Vec::new() };
         ring.next = ring.index(TAIL).load(Ordering::Acquire);
         Ok(ring)
     }
@@ -130,8 +135,8 @@ impl Ring {
             self.next = self.after(at, header)?;
             match header & OP_MASK {
                 OP_COMMAND => return self.request(entry).map(Some),
+                OP_MANAGEMENT => self.take_notice(entry)?,
                 OP_PAD => {}
-                // A task management notice: nothing to do, but it takes its place in the order.
                 _ => {}
             }
             // An entry that is no command ends by itself when all before it have.
@@ -139,6 +144,22 @@ impl Ring {
                 self.index(TAIL).store(self.next, Ordering::Release);
             }
         }
+    }
+
+    /// Takes note of a task management function: the kernel waits until its commands are ended.
+    fn take_notice(&mut self, entry: usize) -> Result<()> {
+        let count = u32::from_ne_bytes(self.read(entry + ABORTED_COUNT)?) as usize;
+        ensure!(count <= 1 << 16, "{count} commands given up");
+        for place in 0..count {
+            let id = u16::from_ne_bytes(self.read(entry + ABORTED + 2 * place)?);
+            self.aborted.push(id);
+        }
+        Ok(())
+    }
+
+    /// The commands that the initiator gave up since the last call, by their [`Request::id`].
+    pub(super) fn take_aborted(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.aborted)
     }
 
     /// What a command carries.

@@ -345,6 +345,7 @@ impl Parts<'_> {
     pub(super) fn note_transport_failure(&mut self, id: PathId, now: Time) {
         let Some(path) = self.path_mut(id) else { return };
         path.transport = Transport::Failed { at: now };
+        path.left = None;
         if lose(&mut self.state.identity, id).is_some() {
             self.complete_identity(id, &Outcome::TransportFailed, now);
         }
@@ -403,8 +404,21 @@ impl Parts<'_> {
 
     /// Hands an outcome to the machine that waits for it.
     pub(super) fn complete(&mut self, id: CommandId, outcome: &Outcome<'_>, now: Time) -> bool {
-        let Some(flight) = self.state.take_flight(id) else { return false };
-        if let Some(path) = self.path_mut(flight.path) {
+        let Some(flight) = self.state.take_flight(id) else {
+            return self.complete_left(id, outcome, now);
+        };
+        self.note_outcome(flight.path, outcome, now);
+        match flight.role {
+            Role::Identity => self.complete_identity(flight.path, outcome, now),
+            Role::Probe => self.complete_probe(flight.path, outcome, now),
+            Role::Refresh(_) | Role::Stpg => self.complete_control(flight, outcome, now),
+        }
+        true
+    }
+
+    /// What every outcome of a command on a path tells.
+    pub(super) fn note_outcome(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
+        if let Some(path) = self.path_mut(id) {
             path.transport = match outcome {
                 Outcome::Answered { .. } => Transport::Answered { at: now },
                 Outcome::NotSubmitted => path.transport,
@@ -413,13 +427,7 @@ impl Parts<'_> {
                 }
             };
         }
-        self.note_capacity(flight.path, outcome);
-        match flight.role {
-            Role::Identity => self.complete_identity(flight.path, outcome, now),
-            Role::Probe => self.complete_probe(flight.path, outcome, now),
-            Role::Refresh(_) | Role::Stpg => self.complete_control(flight, outcome, now),
-        }
-        true
+        self.note_capacity(id, outcome);
     }
 
     /// A unit attention about the capacity that one of the driver's own commands met is lost to the
@@ -434,7 +442,7 @@ impl Parts<'_> {
         }
     }
 
-    fn complete_control(&mut self, flight: InFlight, outcome: &Outcome<'_>, now: Time) {
+    pub(super) fn complete_control(&mut self, flight: InFlight, outcome: &Outcome<'_>, now: Time) {
         match flight.role {
             Role::Refresh(step) => self.complete_refresh(flight, step, outcome, now),
             Role::Stpg => self.complete_stpg(flight.path, outcome, now),
@@ -442,8 +450,10 @@ impl Parts<'_> {
         }
     }
 
-    /// Lets time pass: ends transitions that outlived their limit, drops old evidence.
+    /// Lets time pass: ends transitions that outlived their limit, drops old evidence, leaves a command
+    /// that was waited for long enough.
     pub(super) fn tick(&mut self, now: Time) {
+        self.lose_patience(now);
         let limit_ms = self.state.transition_ms;
         let mut expired = false;
         for group in self.groups.iter_mut().filter(|group| group.used) {
@@ -486,7 +496,7 @@ impl Parts<'_> {
             .iter()
             .filter_map(|path| path.evidence.map(|own| own.expires))
             .filter(|expires| *expires != Evidence::NEVER);
-        transitions.chain(evidence).min()
+        transitions.chain(evidence).chain(self.patience_ends()).min()
     }
 
     /// The earliest time at which [`tick`](Self::tick) or one of the machines has something to do.

@@ -21,7 +21,8 @@
 //! - **Getters** change nothing.
 //!
 //! Every command that `poll_command` returns is handed back to `handle_completion` once. The shell
-//! ends a command after its `timeout_ms`; the machine does not guess that an answer is lost.
+//! ends a command after its `timeout_ms`; the machine does not guess that an answer is lost. With
+//! [`Config::patience_ms`] it asks another path before the answer comes.
 //!
 //! # What is known, and from where
 //!
@@ -32,8 +33,8 @@
 //!
 //! # Bounds
 //!
-//! At most one command of the refresh or the activation is in flight, one reading of page 83h and
-//! one idle probe. Everything that a target can repeat without end is counted (`config`).
+//! At most one command of the refresh or the activation is in flight and waited for, one reading of page
+//! 83h and one idle probe; [`LEFT_MAX`] more may run that are not waited for. Everything that a target can repeat without end is counted (`config`).
 
 mod activation;
 mod command;
@@ -42,6 +43,7 @@ mod event;
 mod evidence;
 mod identity_check;
 mod machine;
+mod patience;
 mod probe;
 mod refresh;
 mod report;

@@ -34,12 +34,17 @@ impl Parts<'_> {
     pub(super) fn complete_probe(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
         match *outcome {
             Outcome::Answered { status: Status::Good, .. } => self.note_success(id, now),
-            Outcome::Answered { status: Status::CheckCondition, sense, .. } => {
-                if let Ok(sense) = Sense::parse(sense) {
-                    self.note_sense(id, &sense, &meaning(&sense), now);
-                }
-            }
-            _ => {}
+            _ => self.note_answer(id, outcome, now),
+        }
+    }
+
+    /// Takes note of the sense data, if there are any, of a command that nobody waits for.
+    pub(super) fn note_answer(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
+        let Outcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome else {
+            return;
+        };
+        if let Ok(sense) = Sense::parse(sense) {
+            self.note_sense(id, &sense, &meaning(&sense), now);
         }
     }
 }

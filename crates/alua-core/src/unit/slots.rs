@@ -3,6 +3,7 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
+use super::command::CommandId;
 use crate::access::{AccessState, SupportedStates};
 use crate::cause::{Cause, Known};
 use crate::gate::Gate;
@@ -168,6 +169,8 @@ pub struct Path {
     /// When page 83h was read last; the start of the clock where it was not.
     pub(super) identity_read: Time,
     pub(super) transport: Transport,
+    /// A command of a refresh that runs on it and is not waited for any more.
+    pub(super) left: Option<CommandId>,
     /// Tried in the running pass of the refresh.
     pub(super) tried: bool,
     /// Pass of the last report when the path last told of a state change; of the one that was on its
@@ -275,6 +278,7 @@ impl Path {
         identity: IdentityCheck::Verified,
         identity_read: Time::ZERO,
         transport: Transport::Untried,
+        left: None,
         tried: false,
         attention_after: None,
         told: Told { state: None, preferred: false },

@@ -13,8 +13,8 @@ use alua_core::cause::RefreshError;
 use alua_core::gate::Gate;
 use alua_core::spc::Status;
 use alua_core::unit::{
-    ActivationId, Command, CommandKind, Config, Event, IdentityCheck, PathId, REPORT_BYTES_MAX,
-    Transition,
+    ActivationId, Command, CommandKind, Config, Event, IdentityCheck, LEFT_MAX, PathId,
+    REPORT_BYTES_MAX, Transition,
 };
 
 use crate::harness::*;
@@ -81,8 +81,8 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        let (mut host, _) = Host::with_paths(Tpgs::Both, Config::default(), &[1, 2]);
+    fn new(config: Config) -> Self {
+        let (mut host, _) = Host::with_paths(Tpgs::Both, config, &[1, 2]);
         host.drain();
         Self {
             host,
@@ -202,8 +202,13 @@ impl World {
 
     fn check_command(&self, command: &Command) {
         let path = self.host.unit.path(command.path).expect("commands go down existing paths");
-        let identity = matches!(command.kind, CommandKind::ReadIdentification);
+        let identity = is_identity(command);
         assert_eq!(identity, path.identity() != IdentityCheck::Verified, "{command:?}");
+        let beside = |other: &Command| other.path == command.path && !is_identity(other);
+        let alone = identity || !self.in_flight.iter().any(beside);
+        // The STPG of an activation may have no other path.
+        let stpg = matches!(command.kind, CommandKind::SetTargetPortGroups(_));
+        assert!(alone || stpg, "one command on a path: {command:?} {:?}", self.in_flight);
         assert!(command.data_in_len() <= REPORT_BYTES_MAX);
         if let CommandKind::SetTargetPortGroups(targets) = command.kind {
             let running = |transition| matches!(transition, Some(Transition::Running { .. }));
@@ -217,11 +222,10 @@ impl World {
     }
 
     fn check(&mut self) {
-        let is_identity =
-            |command: &&Command| matches!(command.kind, CommandKind::ReadIdentification);
-        let identity = self.in_flight.iter().filter(is_identity).count();
+        let identity = self.in_flight.iter().filter(|command| is_identity(command)).count();
         let control = self.in_flight.len() - identity;
-        assert!(identity <= 1 && control <= 1, "one command of each kind: {:?}", self.in_flight);
+        let left = self.host.unit.config().patience_ms.map_or(0, |_| LEFT_MAX);
+        assert!(identity <= 1 && control <= 1 + left, "too many commands: {:?}", self.in_flight);
 
         let unit = &mut self.host.unit;
         let deadline = unit.poll_deadline();
@@ -322,6 +326,10 @@ impl World {
     }
 }
 
+const fn is_identity(command: &Command) -> bool {
+    matches!(command.kind, CommandKind::ReadIdentification)
+}
+
 fn check(key: u8, asc: u8, ascq: u8) -> Answer {
     let key = match key {
         2 => NOT_READY,
@@ -334,6 +342,7 @@ fn check(key: u8, asc: u8, ascq: u8) -> Answer {
 #[derive(Default)]
 struct Walk {
     depth: usize,
+    config: Config,
     sequences: u64,
     pairs: BTreeSet<(String, Act)>,
     states: BTreeSet<String>,
@@ -363,7 +372,7 @@ impl Walk {
 
     /// Walks on from where `prefix` leads; every event of it must mean something.
     fn from(&mut self, prefix: &[Act]) {
-        let mut world = World::new();
+        let mut world = World::new(self.config);
         world.host.wait(1_000);
         world.take_commands();
         for &act in prefix {
@@ -379,11 +388,14 @@ impl Walk {
     }
 }
 
+fn depth() -> usize {
+    let depth = std::env::var("ALUA_EXHAUSTIVE_DEPTH").ok();
+    depth.map_or(DEPTH, |depth| depth.parse().expect("a number of events"))
+}
+
 #[test]
 fn every_sequence_of_events_keeps_the_invariants_and_comes_to_rest() {
-    let depth = std::env::var("ALUA_EXHAUSTIVE_DEPTH").ok();
-    let depth = depth.map_or(DEPTH, |depth| depth.parse().expect("a number of events"));
-    let mut walk = Walk { depth, ..Walk::default() };
+    let mut walk = Walk { depth: depth(), ..Walk::default() };
     walk.from(&[]);
     let known = [Act::Report(SBY, AO)];
     let transition = [Act::Report(TRANS, AO)];
@@ -394,4 +406,23 @@ fn every_sequence_of_events_keeps_the_invariants_and_comes_to_rest() {
         walk.from(prefix);
     }
     assert!(walk.states.len() > 800 && walk.pairs.len() > 15_000, "the walk went somewhere");
+}
+
+/// The same where a command that hangs is left: a wait with one in flight comes to that.
+#[test]
+fn every_sequence_keeps_them_where_commands_are_left() {
+    let config = Config { patience_ms: Some(5_000), ..Config::default() };
+    let mut walk = Walk { depth: depth() - 1, config, ..Walk::default() };
+    walk.from(&[]);
+    let left = [Act::Report(SBY, AO), Act::Meet(6, 0x2a, 0x06), Act::Wait, Act::Wait];
+    let mut world = World::new(config);
+    world.host.wait(1_000);
+    world.take_commands();
+    assert!(left.iter().all(|&act| world.act(act)));
+    assert_eq!(world.in_flight.len(), 2, "one of them was left");
+    let switching = [&left[..], &[Act::Activate]].concat();
+    for prefix in [&left[..], &switching] {
+        walk.from(prefix);
+    }
+    assert!(walk.states.len() > 150, "the walk went somewhere: {}", walk.states.len());
 }

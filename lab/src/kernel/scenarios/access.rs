@@ -365,7 +365,8 @@ pub(super) fn held_in_queue(run: &mut Run) -> Result<()> {
     let held = read_all(8);
     thread::sleep(Duration::from_millis(50));
     model.apply("do = \"set-alua\"\nalua = { group_designator = true }")?;
-    let time = until(SOON + SOON, || held.iter().all(JoinHandle::is_finished));
+    // A request that is held until its time is over waits five seconds.
+    let time = until(Duration::from_secs(4), || held.iter().all(JoinHandle::is_finished));
     run.check(
         "REG-10",
         "I/O that takes every request of the queue ends",

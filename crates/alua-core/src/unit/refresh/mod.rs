@@ -31,7 +31,8 @@
 //!
 //! # Invariants
 //!
-//! - At most one command of a pass is in flight, and none while the activation's is.
+//! - At most one command of a pass is in flight and waited for (`patience`), and none while the
+//!   activation's is.
 //! - Nothing repeats without a count or a growing delay.
 //! - Whenever a transition runs, or outlived its limit on a group with a path, or the last pass
 //!   failed in a way that time may heal, the next pass is due.
@@ -368,7 +369,8 @@ impl Parts<'_> {
                 let failed = matches!(path.transport, Transport::Failed { .. });
                 // One that told since the report has no attention left to show.
                 let silent = path.attention_after != NonZeroU32::new(report.pass);
-                path.drained && silent && path.is_trusted() && shares && !failed && *id != told
+                let fit = path.drained && path.is_trusted() && path.left.is_none() && !failed;
+                fit && silent && shares && *id != told
             })
             .min_by_key(|(id, _)| *id != report.path)
             .map(|(id, _)| id)

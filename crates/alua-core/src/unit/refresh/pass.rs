@@ -38,7 +38,9 @@ impl Parts<'_> {
                 None if self.is_any_identity_in_doubt() => {
                     PassEnd::Failed(RefreshError::IdentityInDoubt)
                 }
-                None => PassEnd::Failed(RefreshError::NoPath),
+                None => PassEnd::Failed(
+                    self.left_path().map_or(RefreshError::NoPath, RefreshError::TimedOut),
+                ),
             };
             self.end_pass(end, now);
             return;
@@ -76,7 +78,9 @@ impl Parts<'_> {
             (0..self.paths.len())
                 .filter_map(|index| self.path_at(index))
                 .filter(|(_, path)| self.may_ask(path))
-                .min_by_key(|(id, path)| (self.rank(path), self.turn(*id, path)))
+                .min_by_key(|(id, path)| {
+                    (self.rank(path), self.is_beside_left(path), self.turn(*id, path))
+                })
                 .map(|(id, _)| id)
         };
         let id = told.or_else(best)?;
@@ -87,13 +91,14 @@ impl Parts<'_> {
     }
 
     /// Where no report can be read, only groups in transition are asked, whether theirs is over.
-    fn may_ask(&self, path: &Path) -> bool {
+    pub(in crate::unit) fn may_ask(&self, path: &Path) -> bool {
         let in_transition = || {
             path.group.and_then(|id| self.group(id)).is_some_and(|group| group.transition.is_some())
         };
         let alone = path.evidence.is_some_and(|own| own.is_alone());
         let may_be_over = alone || in_transition();
         !path.tried
+            && path.left.is_none()
             && path.is_trusted()
             && (self.state.refresh.unsupported.is_none() || may_be_over)
     }

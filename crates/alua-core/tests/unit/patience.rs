@@ -1,0 +1,166 @@
+//! A command that is not answered does not hold the unit up (C09, REG-09).
+
+use alua_core::access::Tpgs;
+use alua_core::cause::RefreshError;
+use alua_core::unit::{Config, PathId, Transport};
+
+use crate::harness::*;
+
+const PATIENCE: u32 = 5_000;
+
+fn patient() -> Config {
+    Config { patience_ms: Some(PATIENCE), ..Config::default() }
+}
+
+/// Two paths in each of two groups, all known; the first path told of a change, and its report hangs.
+fn hanging() -> (Host, Vec<PathId>, alua_core::unit::Command) {
+    let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1, 1, 2, 2], &[(1, AO), (2, AN)]);
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let hung = host.next_at_deadline();
+    assert_eq!((kind(&hung), hung.path), ("RTPG", paths[0]));
+    assert!(host.next().is_none(), "one at a time");
+    (host, paths, hung)
+}
+
+#[test]
+fn c09_reg_09_a_report_that_hangs_is_read_through_another_group_after_a_while() {
+    let (mut host, paths, hung) = hanging();
+    host.wait(PATIENCE - 1);
+    assert!(host.next().is_none());
+    assert_eq!(host.unit.poll_deadline(), Some(host.at(1)));
+    host.wait(1);
+    let other = host.expect_next();
+    // The other path of the group may lead to the same controller.
+    assert_eq!((kind(&other), other.path), ("RTPG", paths[2]));
+    assert!(matches!(host.unit.path(paths[0]).unwrap().transport(), Transport::Failed { .. }));
+    host.answer(&other, &report(&[(1, AN), (2, AO)]));
+    assert_eq!((host.state(1), host.state(2)), (Some(AN), Some(AO)));
+    // Its answer comes late, and is not believed: it was written before the other.
+    host.answer(&hung, &report(&[(1, SBY), (2, SBY)]));
+    assert_eq!((host.state(1), host.state(2)), (Some(AN), Some(AO)));
+    assert!(matches!(host.unit.path(paths[0]).unwrap().transport(), Transport::Answered { .. }));
+    assert!(host.next().is_none() && !host.unit.is_busy());
+}
+
+#[test]
+fn c09_a_path_is_asked_nothing_while_its_command_hangs() {
+    let (mut host, paths, hung) = hanging();
+    host.wait(PATIENCE);
+    let other = host.expect_next();
+    host.answer(&other, &report(&[(1, AN), (2, AO)]));
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let again = host.next_at_deadline();
+    assert_ne!(again.path, paths[0]);
+    host.answer(&again, &report(&[(1, AN), (2, AO)]));
+    // It ends: the next time it is asked.
+    host.answer(&hung, &Answer::TimedOut);
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    assert_eq!(host.next_at_deadline().path, paths[0]);
+}
+
+#[test]
+fn c09_what_a_late_answer_tells_is_heard() {
+    let (mut host, paths, hung) = hanging();
+    host.wait(PATIENCE);
+    let other = host.expect_next();
+    host.answer(&other, &report(&[(1, AN), (2, AO)]));
+    host.answer(&hung, &Answer::Check(NOT_READY, 0x04, 0x0b));
+    assert_eq!(host.path_state(paths[0]), Some(SBY));
+    assert_eq!(host.next_at_deadline().path, paths[0]);
+}
+
+#[test]
+fn c09_two_commands_are_left_and_the_third_is_waited_for() {
+    let (mut host, paths, first) = hanging();
+    host.wait(PATIENCE);
+    let second = host.expect_next();
+    host.wait(PATIENCE);
+    let third = host.expect_next();
+    assert!(paths.contains(&third.path) && third.path != second.path);
+    host.wait(PATIENCE);
+    assert!(host.next().is_none());
+    assert_eq!(host.unit.poll_deadline(), None, "nothing but the target can go on");
+    // A place for another is free when one has ended.
+    host.answer(&first, &Answer::TimedOut);
+    let fourth = host.expect_next();
+    assert!(![second.path, third.path, first.path].contains(&fourth.path));
+    host.answer(&fourth, &report(&[(1, AN), (2, AO)]));
+    assert_eq!(host.state(1), Some(AN));
+}
+
+#[test]
+fn c09_with_one_path_its_command_is_waited_for() {
+    let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1], &[(1, AO), (2, AN)]);
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let hung = host.next_at_deadline();
+    assert_eq!(host.unit.poll_deadline(), None);
+    host.wait(PATIENCE * 2);
+    assert!(host.next().is_none());
+    host.answer(&hung, &report(&[(1, AN), (2, AO)]));
+    assert_eq!(host.state(1), Some(AN));
+}
+
+#[test]
+fn c09_when_every_path_hangs_the_first_that_answers_ends_it() {
+    let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let first = host.next_at_deadline();
+    host.wait(PATIENCE);
+    let second = host.expect_next();
+    assert_eq!(second.path, paths[1]);
+    host.wait(PATIENCE);
+    assert!(host.next().is_none(), "no path is left to ask");
+    host.answer(&second, &Answer::TimedOut);
+    assert_eq!(host.unit.refresh_error(), Some(RefreshError::TimedOut(paths[1])));
+    // Late, and old; but the path answers.
+    host.answer(&first, &report(&[(1, SBY), (2, SBY)]));
+    let again = host.next_at_deadline();
+    assert_eq!(again.path, paths[0]);
+    host.answer(&again, &report(&[(1, AN), (2, AO)]));
+    assert_eq!((host.state(1), host.state(2)), (Some(AN), Some(AO)));
+    assert_eq!(host.unit.refresh_error(), None);
+}
+
+#[test]
+fn c09_an_activation_does_not_wait_for_a_report_that_hangs() {
+    let (mut host, paths, _hung) = hanging();
+    let id = host.switch(2);
+    host.wait(PATIENCE);
+    let other = host.expect_next();
+    host.answer(&other, &report(&[(1, AN), (2, AO)]));
+    // The report that the activation asked for.
+    host.run_for(1_000, |_| report(&[(1, AN), (2, AO)]));
+    assert!(host.result(id).is_ok());
+    assert!(host.sent.iter().filter(|command| command.path == paths[0]).count() == 1);
+}
+
+#[test]
+fn c09_without_patience_the_outcome_is_waited_for() {
+    let (mut host, paths) =
+        Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let hung = host.next_at_deadline();
+    host.wait(3_600_000);
+    assert!(host.next().is_none());
+    host.answer(&hung, &report(&[(1, AN), (2, AO)]));
+}
+
+#[test]
+fn c09_a_path_that_goes_takes_its_command_with_it() {
+    let (mut host, paths, hung) = hanging();
+    host.wait(PATIENCE);
+    let other = host.expect_next();
+    host.unit.remove_path(paths[0], host.now);
+    assert!(!host.offer(&hung, &Answer::TimedOut), "nobody waits for it");
+    host.answer(&other, &report(&[(1, AN), (2, AO)]));
+    // A path in its place is asked.
+    let new = host.add(Some(3));
+    assert_eq!(new.index(), paths[0].index());
+    assert_eq!(host.next_at_deadline().path.index(), paths[1].index());
+}
