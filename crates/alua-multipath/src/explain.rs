@@ -7,7 +7,8 @@ use alua_core::select::{self, Class, Health, Out, Outlook, Standing, Why};
 
 use crate::action::PathId;
 use crate::by_hand::{Port, Switch};
-use crate::engine::{Counters, Engine, Geometry};
+use crate::engine::{Counters, Engine};
+use crate::join::Geometry;
 use crate::path::PathCounters;
 use crate::time::Time;
 

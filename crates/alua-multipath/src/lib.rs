@@ -31,6 +31,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `engine` | the machine's state and its inputs and outputs |
+//! | `join` | paths that join and leave |
 //! | `dispatch` | a request's way to a path, or to a queue |
 //! | `completion` | what comes back |
 //! | [`fence`], `fencing` | the rule of the stale write, and the steps that keep it |
@@ -54,6 +55,7 @@ mod explain;
 pub mod fence;
 mod fencing;
 pub mod identity;
+mod join;
 pub mod order;
 mod path;
 pub mod referrals;
@@ -70,8 +72,9 @@ pub use action::{
 };
 pub use by_hand::{Port, Switch};
 pub use config::{Activation, Config, Limits, NoPath};
-pub use engine::{AddPathError, Counters, Engine, Geometry, NewPath};
+pub use engine::{Counters, Engine};
 pub use explain::{PathView, UnitView};
+pub use join::{AddPathError, Geometry, NewPath};
 pub use path::{PathCounters, PathTraits};
 pub use request::{Operation, Request, RequestError, RequestId, SubmitError};
 pub use time::Time;

@@ -33,8 +33,9 @@
 //!
 //! # Bounds
 //!
-//! At most one command of the refresh or the activation is in flight and waited for, one reading of page
-//! 83h and one idle probe; [`LEFT_MAX`] more may run that are not waited for. Everything that a target can repeat without end is counted (`config`).
+//! At most one command of the refresh or the activation is in flight and waited for, one reading of
+//! page 83h and one idle probe; [`LEFT_MAX`] more may run that are not waited for. Everything that a
+//! target can repeat without end is counted (`config`).
 
 mod activation;
 mod command;
