@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::super::boot::{Manner, OtherKernel};
 use super::super::folder;
@@ -74,20 +74,7 @@ fn version(tree: &Path) -> Result<String> {
 
 /// The module for the debug kernel. It has its own folder: the kernel is configured otherwise.
 fn build_module(tree: &Path) -> Result<std::path::PathBuf> {
-    let place = tree.join("alua-debug");
-    module::package(&place)?;
-    let output = inside(tree, "make")
-        .args(["-C", "/alua-debug", "KDIR=/debug/build"])
-        .output()
-        .context("cannot start make")?;
-    if !output.status.success() {
-        bail!(
-            "the module for the debug kernel does not build:\n{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(place.join(module::FILE))
+    module::build_in(tree, "alua-debug", "KDIR=/debug/build")
 }
 
 /// What boots it: nearly all is built in, so the initramfs has no module.

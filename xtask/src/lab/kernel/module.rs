@@ -11,16 +11,22 @@ use crate::run;
 /// The module's file.
 pub(super) const FILE: &str = "scsi_dh_alua_rs.ko";
 
-/// Builds the module for the kernel of a release; gives its file. Any warning of the compilers, of
-/// objtool or of modpost is an error.
+/// Builds the module for the kernel of a release; gives its file.
 pub(super) fn build(release: Release) -> Result<PathBuf> {
     let tree = BuildTree::ready(release)?;
     let version = tree.version()?;
-    let place = tree.root().join("alua");
+    let file = build_in(&tree.root(), "alua", &format!("KVER={version}"))?;
+    println!("kmod: {version}: {} bytes", fs::metadata(&file)?.len());
+    Ok(file)
+}
+
+/// Builds the module in this folder of a tree, for the kernel that `kernel` names to make; gives its
+/// file. Any warning of the compilers, of objtool or of modpost is an error.
+pub(super) fn build_in(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
+    let place = tree.join(folder);
     package(&place)?;
-    let version_is = format!("KVER={version}");
-    let output = inside(&tree.root(), "make")
-        .args(["-C", "/alua", &version_is, "W=1"])
+    let output = inside(tree, "make")
+        .args(["-C", &format!("/{folder}"), kernel, "W=1"])
         .output()
         .context("cannot start make")?;
     let said = format!(
@@ -31,11 +37,9 @@ pub(super) fn build(release: Release) -> Result<PathBuf> {
     if let Some(why) = complaint(output.status.success(), &said) {
         // The next build would take the objects as they are, and warn of nothing.
         fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
-        bail!("the module for {version}: {why}\n{said}");
+        bail!("the module for {kernel}: {why}\n{said}");
     }
-    let file = place.join(FILE);
-    println!("kmod: {version}: {} bytes", fs::metadata(&file)?.len());
-    Ok(file)
+    Ok(place.join(FILE))
 }
 
 /// What is wrong with a build, if anything is.
@@ -55,7 +59,7 @@ fn is_warning(line: &str) -> bool {
 }
 
 /// Lays the module's source out with the core's below it, as in a source package for DKMS. What a
-/// former build left is kept: one that failed or warned leaves nothing (see [`build`]).
+/// former build left is kept: one that failed or warned leaves nothing (see [`build_in`]).
 pub(super) fn package(to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
     let kernel = run::root().join("kernel");
