@@ -41,7 +41,8 @@ impl Load {
             .args(["--time_based", "--runtime=100000", "--clocksource=clock_gettime"])
             .args(["--write_lat_log=log", "--log_alternate_epoch=1"])
             .arg("--log_alternate_epoch_clock_id=1")
-            .args(["--output=out", "--group_reporting"])
+            // Its estimate of the end would go to the console, as one line that never ends.
+            .args(["--output=out", "--group_reporting", "--eta=never"])
             .current_dir(FOLDER)
             .stdin(Stdio::null())
             .stderr(fs::File::create(Path::new(FOLDER).join("err"))?)
