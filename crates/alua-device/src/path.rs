@@ -35,17 +35,19 @@ pub trait PathIo: Send {
 
     /// What has to be done, before another path ends the commands of this one, so that nothing
     /// between host and target sends them again, or for the first time. `None`: nothing.
-    fn cut(&mut self) -> Option<Cut> {
+    fn cut(&self) -> Option<Cut> {
         None
     }
 
-    /// The path is taken away. Everything that is out comes back, soon. Returns whether the target
-    /// has confirmed that nothing of it can reach the medium any more.
+    /// The path is taken away. What has not left yet does not leave any more; everything that is out
+    /// comes back, soon. Returns whether the target has confirmed that nothing of it can reach the
+    /// medium any more.
     fn close(&mut self, back: &Back) -> bool;
 }
 
-/// See [`PathIo::cut`]. `None`: it could not be done.
-pub type Cut = Box<dyn FnOnce() -> Option<Box<dyn CutHold>> + Send>;
+/// See [`PathIo::cut`]. `None`: it could not be done. It outlives its path: commands may still be out
+/// when that was taken away.
+pub type Cut = Arc<dyn Fn() -> Option<Box<dyn CutHold>> + Send + Sync>;
 
 /// A [`Cut`] that was done. The path stays cut at least until it is dropped.
 pub trait CutHold: Send {

@@ -35,7 +35,8 @@ use crate::device::Told;
 use crate::inbox::{Back, Message, Reactor};
 use crate::inherited::{Inherited, Want, Way};
 use crate::path::{
-    Answer, Command, ControlAnswer, ControlCommand, PathIo, Payload, Step, StepId, StepKind, reads,
+    Answer, Command, ControlAnswer, ControlCommand, Cut, PathIo, Payload, Step, StepId, StepKind,
+    reads,
 };
 
 mod show;
@@ -79,6 +80,9 @@ enum JobData {
 pub(crate) struct Shell {
     pub(crate) engine: Engine,
     pub(crate) slots: Vec<Option<Slot>>,
+    /// By place: how the path that was taken away from there last is cut. The engine gives the place to
+    /// another one when all that went down this one is over.
+    gone: Vec<Option<(PathId, Cut)>>,
     back: Back,
     reactor: Box<dyn Reactor>,
     start: Instant,
@@ -105,6 +109,7 @@ impl Shell {
         Self {
             engine,
             slots: (0..limits.paths).map(|_| None).collect(),
+            gone: (0..limits.paths).map(|_| None).collect(),
             back,
             reactor,
             start: Instant::now(),
@@ -395,12 +400,21 @@ impl Shell {
             FenceKind::AbortTask(io) => (step.path, StepKind::AbortTask(io)),
             FenceKind::EndNexus => (step.path, StepKind::EndNexus),
             FenceKind::ResetUnit { via } => {
-                let cuts = self.slot(step.path).and_then(|slot| slot.io.cut());
-                (via, StepKind::ResetUnit { of: Some(step.path), cuts: cuts.into_iter().collect() })
+                let cuts = self.cut_of(step.path).into_iter().collect();
+                (via, StepKind::ResetUnit { of: Some(step.path), cuts })
             }
         };
         let (id, timeout_ms) = (StepId::Engine(step.id), step.timeout_ms);
         self.start_step(path, Step { id, kind, timeout_ms }, self.now());
+    }
+
+    /// How a path is cut, also one that was taken away.
+    fn cut_of(&mut self, path: PathId) -> Option<Cut> {
+        if let Some(slot) = self.slot(path) {
+            return slot.io.cut();
+        }
+        let gone = self.gone.get(path.index())?.as_ref();
+        gone.filter(|(id, _)| *id == path).map(|(_, cut)| Arc::clone(cut))
     }
 
     fn start_step(&mut self, path: PathId, step: Step, now: Time) {
@@ -534,6 +548,10 @@ impl Shell {
     fn take_out(&mut self, path: PathId) -> bool {
         let Some(place) = self.slots.get_mut(path.index()) else { return false };
         let Some(mut slot) = place.take_if(|slot| slot.id == path) else { return false };
+        let cut = slot.io.cut();
+        if let Some(gone) = self.gone.get_mut(path.index()) {
+            *gone = cut.map(|cut| (path, cut));
+        }
         let ended = slot.io.close(&self.back);
         let now = self.now();
         self.engine.remove_path(path, ended, now)

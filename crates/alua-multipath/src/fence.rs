@@ -25,7 +25,7 @@
 //!
 //! A step that reaches the target ends what has reached it before. So a shell answers that the end of
 //! a nexus or a reset is done only where nothing of the path's commands is left in the host that could
-//! still go out: not in a queue, an adapter or a socket.
+//! still go out: not in a queue, an adapter or a socket. That holds for a path that was taken away, too.
 //!
 //! The bounded wait is what is left where a target cannot be reached on any path; NVMe has made a
 //! field of it (Command Quiesce Time), SCSI has not, so it is configuration.

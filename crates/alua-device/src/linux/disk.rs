@@ -174,6 +174,12 @@ impl Disk {
         quiet.then(|| Hold(Arc::clone(self)))
     }
 
+    /// The path is taken away: what waits in a queue of ours does not go to the kernel any more.
+    pub(super) fn close(&self) {
+        self.state_of_cut().number += 1;
+        self.mend();
+    }
+
     /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
     /// kernel has something that was sent before it and might be repeated.
     pub(super) fn mend(&self) {
@@ -312,6 +318,20 @@ pub(super) mod tests {
         fs::write(directory.join("state"), "offline").unwrap();
         disk.mend();
         assert_eq!(read(&directory.join("state")), "offline", "that was not us");
+    }
+
+    /// A path is taken away because another unit is behind it: what waited for a reset would land
+    /// there.
+    #[test]
+    fn what_had_not_begun_when_the_path_was_closed_never_does() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        let sent = disk.cuts();
+        let under_way = disk.begin(sent);
+        assert!(under_way.is_some());
+        disk.close();
+        assert!(disk.begin(sent).is_none());
+        assert_eq!(read(&directory.join("state")), "running");
     }
 
     /// A deallocation in the queue, or an operation that waits for a reset: it would land after what

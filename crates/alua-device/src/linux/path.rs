@@ -40,14 +40,27 @@ impl PathIo for LinuxPath {
         }
     }
 
-    fn cut(&mut self) -> Option<Cut> {
-        let disk = Arc::clone(&self.disk);
-        Some(Box::new(move || Some(Box::new(disk.cut()?) as Box<dyn CutHold>)))
+    fn cut(&self) -> Option<Cut> {
+        // Whatever is out keeps the disk: one that is gone has nothing out.
+        let disk = Arc::downgrade(&self.disk);
+        Some(Arc::new(move || match disk.upgrade() {
+            Some(disk) => Some(Box::new(disk.cut()?) as Box<dyn CutHold>),
+            None => Some(Box::new(NothingOut)),
+        }))
     }
 
     fn close(&mut self, _back: &Back) -> bool {
         // What is out comes back by the ring and the worker, which it keeps alive.
-        self.disk.mend();
+        self.disk.close();
         false
+    }
+}
+
+/// The hold of a disk that is gone.
+struct NothingOut;
+
+impl CutHold for NothingOut {
+    fn is_idle(&self) -> bool {
+        true
     }
 }
