@@ -455,7 +455,7 @@ impl Host {
         let minute = |at: Time| at <= sent && millis(at) + 60_000 > millis(sent);
         let count = self.stpgs.values().filter(|&&at| minute(at)).count();
         let limit = usize::from(self.engine.config().core.stpg_per_minute);
-        if count >= 2 * limit {
+        if count > limit {
             self.stpg_storm = Some(count);
         }
     }

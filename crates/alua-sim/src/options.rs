@@ -335,10 +335,13 @@ fn hold(seed: u64, kinds: &[Kind], array: &mut ArrayConfig) -> Option<u64> {
         return None;
     }
     for fault in &mut array.faults {
-        if let FaultAction::Transport { runs_after: Some(after), .. } = &mut fault.action {
-            let longest = Duration::from_millis(u64::from(GHOST_MS)) - Duration::from_micros(most);
-            *after = (*after).min(longest);
-        }
+        let longest = Duration::from_millis(u64::from(GHOST_MS)) - Duration::from_micros(most);
+        let after = match &mut fault.action {
+            FaultAction::Transport { runs_after: Some(after), .. } => after,
+            FaultAction::LateStart(after) => after,
+            _ => continue,
+        };
+        *after = (*after).min(longest);
     }
     Some(most)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use alua_core::select::{Policy, Preference};
-use alua_core::unit::STPG_WINDOW;
+use alua_core::unit::STPG_MAX;
 use alua_export::nbd::server::Address;
 use alua_multipath::{Activation, NoPath};
 use clap::{Args, Subcommand};
@@ -56,13 +56,13 @@ pub(crate) struct Up {
     /// The same as --activate never
     #[arg(long, conflicts_with = "activate")]
     pub(crate) no_activate: bool,
-    /// SET TARGET PORT GROUPS in any minute, at most. Where no path is live more are sent, spaced by
-    /// a minute divided by this
+    /// SET TARGET PORT GROUPS in any minute, at most. Half of them are kept for when no path is live,
+    /// and are spaced then
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u8).range(1..=STPG_WINDOW as i64),
-        default_value = "8"
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(STPG_MAX)),
+        default_value = "15"
     )]
     pub(crate) stpg_per_minute: u8,
     /// Never send LOGICAL UNIT RESET to end commands that nobody answered: writes of unknown

@@ -48,11 +48,11 @@ pub struct Config {
     /// Whether the C handler's `optimize_stpg` rule holds: a live, non-preferred group of a target
     /// that also manages itself is left alone. Default off.
     pub optimize: bool,
-    /// SET TARGET PORT GROUPS commands allowed in any 60 s (one that was not started, or met BUSY or
-    /// a unit attention, does not count), so that two hosts cannot pull a unit back and forth. Where
-    /// no path is live, and for a device handler where the group is not, one more is sent 60 s
-    /// divided by this after the last, and so on: twice this less one in any 60 s. More than
-    /// [`STPG_WINDOW`] counts as that. Default 8.
+    /// SET TARGET PORT GROUPS commands in any 60 s at most (one that was not started, or met BUSY or
+    /// a unit attention, does not count), so that two hosts cannot pull a unit back and forth. Half of
+    /// them, rounded up, may be sent one after the other. The others are kept for when no path is live,
+    /// and for a device handler when the group is not: then one is sent 60 s divided by that half after
+    /// the last, and so on. More than [`STPG_MAX`] counts as that. Default 15.
     pub stpg_per_minute: u8,
     /// Sends TEST UNIT READY to one path after another, one path per this time, for transports
     /// that deliver unit attentions only with a command. Default off.
@@ -84,7 +84,7 @@ impl Default for Config {
             patience_ms: None,
             report_bytes: 1_024,
             optimize: false,
-            stpg_per_minute: 8,
+            stpg_per_minute: 15,
             idle_probe_ms: None,
             confirm_old_news: true,
             attentions_on_every_nexus: false,
@@ -127,3 +127,5 @@ pub const ACTIVATIONS_MAX: usize = 4;
 pub const TARGETS_MAX: usize = 16;
 /// STPG times kept for the limit per minute.
 pub const STPG_WINDOW: usize = 16;
+/// No higher [`Config::stpg_per_minute`] is kept to.
+pub const STPG_MAX: u8 = 2 * STPG_WINDOW as u8 - 1;

@@ -164,3 +164,33 @@ fn c09_a_path_that_goes_takes_its_command_with_it() {
     assert_eq!(new.index(), paths[0].index());
     assert_eq!(host.next_at_deadline().path.index(), paths[1].index());
 }
+
+/// TEST UNIT READY may be answered where a report is not: that is no path for an STPG, which is waited
+/// for until its time limit.
+#[test]
+fn c09_an_stpg_avoids_a_path_whose_command_hangs() {
+    let config = Config { idle_probe_ms: Some(20_000), ..patient() };
+    let (mut host, paths) = Host::with_paths(Tpgs::Both, config, &[1, 1, 2, 2]);
+    host.run_for(1_000, |_| report(&[(1, AN), (2, AO)]));
+    host.wait(10_000);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let hung = host.next_at_deadline();
+    assert_eq!((kind(&hung), hung.path), ("RTPG", paths[0]));
+    // The path answers what is asked besides.
+    let mut stpg = None;
+    let mut answer = |command: &alua_core::unit::Command| match kind(command) {
+        "TUR" => GOOD,
+        "STPG" => {
+            stpg = Some(command.path);
+            GOOD
+        }
+        _ => report(&[(1, if stpg.is_some() { AO } else { AN }), (2, AN)]),
+    };
+    host.run_for(100_000, &mut answer);
+    host.meet(paths[2], ATTENTION, 0x2a, 0x06);
+    host.switch(1);
+    host.run_for(1_000, &mut answer);
+    let answers = host.unit.path(paths[0]).unwrap().transport();
+    assert!(matches!(answers, Transport::Answered { .. }), "{answers:?}");
+    assert_eq!(stpg, Some(paths[1]), "the other path of the group");
+}

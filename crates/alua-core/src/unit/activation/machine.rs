@@ -158,7 +158,8 @@ impl Parts<'_> {
             self.want_refresh(Reason::Activation, now);
             return None;
         }
-        let limit = self.state.config.stpg_per_minute;
+        // So many at once, and as many less one spaced: the configured number, at most.
+        let limit = self.state.config.stpg_per_minute.div_ceil(2);
         if let Some(until) = self.state.activations.limited_until(limit, now)
             && !run.request.force
         {
@@ -202,7 +203,7 @@ impl Parts<'_> {
     }
 
     /// A path in a group that is to become better first, then the best of the others; paths that
-    /// speak against their group, and failed transports, last.
+    /// speak against their group, failed transports and those on which a command was left, last.
     fn path_for_stpg(&self, wanted: &StpgTargets, avoid: Option<PathId>) -> Option<PathId> {
         (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
@@ -211,7 +212,8 @@ impl Parts<'_> {
                 let avoided = Some(*id) == avoid;
                 let failed = matches!(path.transport, Transport::Failed { .. });
                 let asked = is_asked_for(path, wanted);
-                (avoided || failed, path.evidence.is_some(), !asked, self.rank(path))
+                let silent = failed || path.is_left();
+                (avoided || silent, path.evidence.is_some(), !asked, self.rank(path))
             })
             .map(|(id, _)| id)
     }
@@ -224,7 +226,8 @@ impl Parts<'_> {
         let path = self.path(id)?;
         let failed = matches!(path.transport, Transport::Failed { .. });
         let in_transition = self.known(path).0.state == Some(AccessState::Transitioning);
-        (is_asked_for(path, &run.request.targets) && !failed && !in_transition).then_some(id)
+        let silent = failed || path.is_left();
+        (is_asked_for(path, &run.request.targets) && !silent && !in_transition).then_some(id)
     }
 
     /// Takes what became of the STPG in flight.

@@ -19,9 +19,9 @@
 //!   the last path goes or the unit is shut down.
 //! - What the target answers to STPG is never the result: the report after it is.
 //! - In any 60 s at most `stpg_per_minute` commands are sent that may have had an effect, but for
-//!   forced requests. Where no path is live, or a device handler is asked for a group that is not,
-//!   I/O would stand still for the rest of that time: then one more is sent 60 s divided by the
-//!   limit after the last, and so on, so that there are fewer than twice the limit in any 60 s.
+//!   forced requests. Half of them, H, may come at once. Where no path is live, or a device handler is
+//!   asked for a group that is not, I/O would stand still for the rest of that time: then one more is
+//!   sent 60 s divided by H after the last, and so on, which makes 2 H - 1.
 
 mod machine;
 mod queue;
