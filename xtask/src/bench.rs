@@ -228,10 +228,12 @@ const ENGINE: [(&str, &str, &str, &str); 6] = [
 ];
 
 /// What a shell calls of the engine for a request without faults.
-const ENTRIES: [&str; 3] = [
+const ENTRIES: [&str; 5] = [
     "alua_multipath::engine::Engine::submit",
     "alua_multipath::engine::Engine::handle_io",
     "alua_multipath::engine::Engine::poll_action",
+    "alua_multipath::engine::Engine::poll_event",
+    "alua_multipath::deadline::<impl alua_multipath::engine::Engine>::poll_deadline",
 ];
 
 fn engine_rows() -> Result<Vec<Row>> {

@@ -20,6 +20,9 @@ impl Engine {
             return;
         };
         let verdict = judge(outcome);
+        if command.lost || verdict.next != Next::Done {
+            self.forget_deadline();
+        }
         if command.lost {
             self.lost_came_back(io, command, outcome, verdict, now);
             return;

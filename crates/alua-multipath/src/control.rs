@@ -403,29 +403,4 @@ impl Engine {
         self.poll_states(now);
         self.end_patience(now);
     }
-
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        let paths = (0..self.paths.len()).flat_map(|place| {
-            let path = &self.paths[place];
-            [
-                self.next_timeout(place),
-                self.next_slow(place),
-                self.next_ask(place),
-                path.probe.due.filter(|_| path.core.is_some() && path.probe.out.is_none()),
-                path.abort_again,
-                path.strikes.until,
-                path.held_until.filter(|&until| until > self.last_time),
-                self.next_fence_time(place),
-            ]
-        });
-        let own = [
-            self.next_delay(),
-            self.poll.map(|(at, _)| at),
-            self.next_patience(self.last_time),
-            self.next_activation(),
-            self.next_referrals(),
-            self.core_deadline,
-        ];
-        paths.chain(own).flatten().min()
-    }
 }

@@ -155,6 +155,9 @@ impl Engine {
         };
         let Some(io) = self.commands.insert(command) else { return false };
         entry.stage = Stage::Sent(io);
+        if self.paths[place].flight.is_empty() {
+            self.note_sent(now);
+        }
         let path = &mut self.paths[place];
         path.flight.push(&mut self.flights, io.place());
         path.counters.sent += 1;

@@ -1,5 +1,6 @@
 //! The engine: its state, its inputs and its outputs.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use alua_core::access::AccessState;
@@ -139,6 +140,8 @@ pub struct Engine {
     /// When the driver core wants to be asked again.
     pub(crate) core_deadline: Option<Time>,
     pub(crate) stopped: Option<bool>,
+    /// The last answer of [`Engine::poll_deadline`], while it holds: see `deadline`.
+    pub(crate) due: Cell<Option<Option<Time>>>,
     /// The latest time that was given in.
     pub(crate) last_time: Time,
     pub(crate) counters: Counters,
@@ -228,6 +231,7 @@ impl Engine {
             core_dirty: false,
             core_deadline: None,
             stopped: None,
+            due: Cell::new(None),
             last_time: Time::ZERO,
             counters: Counters::default(),
             config,
@@ -269,6 +273,7 @@ impl Engine {
 
     /// Takes what became of a control command.
     pub fn handle_control(&mut self, id: ControlId, outcome: &unit::Outcome<'_>, now: Time) {
+        self.forget_deadline();
         if let unit::Outcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome
             && let Ok(sense) = Sense::parse(sense)
         {
@@ -297,12 +302,14 @@ impl Engine {
 
     /// Takes the answer to a fence step.
     pub fn handle_fence(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {
+        self.forget_deadline();
         self.fence_answered(id, answer, now);
         self.settle(now);
     }
 
     /// Takes note of sense data that a command outside the engine got on a path.
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) {
+        self.forget_deadline();
         if let Some(place) = self.place(path) {
             self.note_sense(place, sense, now);
         }
@@ -311,6 +318,7 @@ impl Engine {
 
     /// The transport of a path says that it is down. Commands in flight may still come back.
     pub fn handle_path_down(&mut self, path: PathId, now: Time) {
+        self.forget_deadline();
         if let Some(place) = self.place(path) {
             self.link_lost(place, now);
         }
@@ -319,6 +327,7 @@ impl Engine {
 
     /// The transport of a path says that it is up again: it is looked at now.
     pub fn handle_path_up(&mut self, path: PathId, now: Time) {
+        self.forget_deadline();
         if let Some(place) = self.place(path) {
             self.look_now(place, now);
         }
@@ -327,6 +336,7 @@ impl Engine {
 
     /// Lets time pass.
     pub fn handle_time(&mut self, now: Time) {
+        self.forget_deadline();
         self.tick(now);
         self.settle(now);
     }
@@ -343,18 +353,13 @@ impl Engine {
         self.events.pop_front()
     }
 
-    /// When [`handle_time`](Self::handle_time) must be called, at the latest.
-    #[must_use]
-    pub fn poll_deadline(&self) -> Option<Time> {
-        self.deadline()
-    }
-
     /// Asks the array to make a group optimized. The result comes as [`Event::ActivationEnded`].
     ///
     /// # Errors
     ///
     /// The driver core does not take it.
     pub fn activate(&mut self, group: u16, now: Time) -> Result<(), unit::ActivationRefused> {
+        self.forget_deadline();
         self.start_activation(group, now)?;
         self.settle(now);
         Ok(())
@@ -362,6 +367,7 @@ impl Engine {
 
     /// Takes no more requests. [`Event::Stopped`] comes when those that are there are complete.
     pub fn stop(&mut self, now: Time) {
+        self.forget_deadline();
         self.stopped.get_or_insert(false);
         self.settle(now);
     }
@@ -438,6 +444,7 @@ impl Engine {
     }
 
     fn settle_news(&mut self, now: Time) {
+        self.forget_deadline();
         loop {
             if self.core_dirty {
                 self.drive_core(now);
@@ -514,6 +521,9 @@ impl Engine {
     pub(crate) fn act(&mut self, action: Action) {
         debug_assert!(self.actions.len() < actions_max(&self.config.limits), "I14");
         self.completions += u32::from(matches!(action, Action::Complete { .. }));
+        if matches!(action, Action::Control(_) | Action::Fence(_)) {
+            self.forget_deadline();
+        }
         self.actions.push_back(action);
     }
 

@@ -39,6 +39,7 @@
 //! | `standing` | what each path is good for, and when that changes |
 //! | `by_hand` | what an administrator decided, and for how long that holds |
 //! | [`identity`] | who is behind a path, and how that is known |
+//! | `deadline` | when it wants to be called again |
 //! | `control` | the driver core's commands, probes, capacity, activation |
 //! | [`referrals`] | which blocks a group has, where that differs |
 //! | `explain` | why a path is used or not |
@@ -49,6 +50,7 @@ mod by_hand;
 mod completion;
 pub mod config;
 mod control;
+mod deadline;
 mod dispatch;
 mod engine;
 mod explain;

@@ -25,11 +25,14 @@ pub(super) fn per_call(command: impl Fn(u64) -> Command) -> Result<u64> {
 ///
 /// # Errors
 ///
-/// Also where nothing is: a compiler may have inlined the functions.
+/// Also where one of them does nothing: a compiler may have inlined it.
 pub(super) fn per_call_within(functions: &[&str], command: impl Fn(u64) -> Command) -> Result<u64> {
+    for &function in functions {
+        let own = instructions(&command(FEW), &[function])?;
+        anyhow::ensure!(own > 0, "nothing is called {function}");
+    }
     let few = instructions(&command(FEW), functions)?;
     let many = instructions(&command(MANY), functions)?;
-    anyhow::ensure!(few > 0, "nothing is called {}", functions.join(", "));
     let more = many.checked_sub(few).context("more calls took fewer instructions")?;
     Ok((more + (MANY - FEW) / 2) / (MANY - FEW))
 }
