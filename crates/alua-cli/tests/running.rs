@@ -262,6 +262,36 @@ fn explain_tells_what_the_running_device_says() {
 }
 
 #[test]
+fn a_path_that_failed_is_told_to_have_failed_when_it_is_taken_out_by_hand_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script.toml");
+    // The port of sda goes for good.
+    std::fs::write(&script, "[[event]]\nat = \"1s\"\ndo = \"port-down\"\nport = 1\n").unwrap();
+    let socket = directory.path().join("nbd");
+    let address = format!("unix:{}", socket.display());
+    let script = script.to_str().unwrap();
+    let up = Up::start(&["--script", script, "--nbd", &address, "--policy", "round-robin"]);
+    let mut client = Client::connect(&socket).unwrap();
+    until("sda has failed", &up, |status| {
+        client.read(0, &mut [0; 4096]).unwrap();
+        path(status, "sda")["failed"] == true
+    });
+    for arguments in [["path", "fail", "sda"], ["path", "fail", "sde"]] {
+        assert_eq!(code(&up.ask(&arguments)), 0);
+    }
+    let shown = status(&up);
+    let listed = shown["logical_unit"]["paths"].as_array().unwrap();
+    for (device, failed, health) in [("sda", true, "failed"), ("sde", false, "ok")] {
+        let path = path(&shown, device);
+        assert_eq!(path["reason"], "it was taken out by hand");
+        assert_eq!(path["failed"], failed, "{device}");
+        let listed = listed.iter().find(|path| path["device"] == device).unwrap();
+        assert_eq!(listed["health"], health, "{device}");
+    }
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
 fn what_cannot_be_served_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let no = |arguments: &[&str]| {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use alua_core::select::{Health, Out, Outlook, Standing};
+use alua_core::select::{Outlook, Standing};
 use alua_device::{Knowledge, PathSnapshot, Snapshot};
 use alua_host::discovery::Unit;
 use alua_host::sysfs::Sysfs;
@@ -356,7 +356,7 @@ impl PathStatus {
             .to_owned(),
             used: view.used,
             outruns: view.outruns,
-            failed: view.standing == Standing::Out(Out::Health(Health::Failed)),
+            failed: view.link_failed,
             reason: view.reason().to_owned(),
             strikes: view.strikes,
             out_for_ms: view.out_until.map(|until| until.since(snapshot.at) / 1_000_000),
