@@ -95,26 +95,41 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     say(start, "asked to stop: what is in flight is completed");
     drop(control);
     let ended = end(exports, opened);
-    let drawn = recorder.map(|recorder| recorder.draw(format!("alua up {unit}")));
-    let totals = ended.map_err(serve)?;
-    drawn.transpose()?;
+    let drawn = recorder.map(|recorder| recorder.draw(format!("alua up {unit}"))).transpose();
     // It ends with the device, and has its last words to say.
     let patience = Instant::now() + LAST_WORDS;
     while logger.as_ref().is_some_and(|it| !it.is_finished()) && Instant::now() < patience {
         thread::sleep(Duration::from_millis(1));
     }
+    let totals = match ended {
+        Ok(totals) => totals,
+        Err(why) => {
+            // One error ends the program; the other is told here.
+            if let Err(error) = drawn {
+                say(start, &format!("the picture is not drawn: {error}"));
+            }
+            return Err(serve(why));
+        }
+    };
+    let defects = totals.defects;
+    tell_totals(totals, global.json)?;
+    // What was served is told also where its picture cannot be written.
+    drawn?;
+    Ok(if defects == 0 { Exit::Good } else { Exit::Other })
+}
+
+/// The last line on standard output.
+fn tell_totals(totals: Totals, as_json: bool) -> Result<(), Error> {
     let did = Did {
         requests: totals.requests,
         failed: totals.failed,
         reissued: totals.reissued,
         defects: totals.defects,
     };
-    if global.json {
-        print(&json::line(&did)?)?;
-    } else {
-        print(&format!("served {} requests, {} failed\n", did.requests, did.failed))?;
+    if as_json {
+        return print(&json::line(&did)?);
     }
-    Ok(if did.defects == 0 { Exit::Good } else { Exit::Other })
+    print(&format!("served {} requests, {} failed\n", did.requests, did.failed))
 }
 
 /// Tells the service manager, if there is one, as sd_notify(3) has it. It is told as a favour: that it
