@@ -135,6 +135,7 @@ fn the_settings_are_shown_as_they_were_given() {
         "--io-timeout=7",
         "--no-reset",
         "--fence-wait=90",
+        "--idle-probe=never",
     ]);
     let settings = serde_json::json!({
         "preference": "ignore",
@@ -146,16 +147,33 @@ fn the_settings_are_shown_as_they_were_given() {
         "io_timeout_ms": 7_000,
         "reset": false,
         "fence_wait_ms": 90_000,
+        "idle_probe_ms": null,
     });
     assert_eq!(status(&up)["settings"], settings);
     let text = stdout(&up.ask(&["status"]));
     for says in [
         "preference ignore; failback 30 s; no path forever; command timeout 7 s",
-        "activate optimized-lost (5 s), 3 STPG per minute; reset never; fence wait 90 s",
+        "activate optimized-lost (5 s), 3 STPG per minute; reset never; fence wait 90 s; \
+         idle probe never",
     ] {
         assert!(text.contains(says), "{text}");
     }
     assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn idle_paths_are_asked_as_often_as_configured_and_with_never_not_at_all() {
+    let (asks, silent) = (Up::start(&["--idle-probe", "1"]), Up::start(&["--idle-probe", "never"]));
+    known(&silent);
+    let sent = |status: &Value| status["logical_unit"]["commands"]["tur"].as_u64().unwrap();
+    until("a path is asked", &asks, |status| sent(status) >= 1);
+    let before = sent(&status(&silent));
+    until("three paths are asked", &asks, |status| sent(status) >= 3);
+    assert_eq!(sent(&status(&silent)), before);
+    for (up, every) in [(&asks, Value::from(1_000)), (&silent, Value::Null)] {
+        assert_eq!(status(up)["settings"]["idle_probe_ms"], every);
+    }
+    assert_eq!((asks.end().0, silent.end().0), (0, 0));
 }
 
 #[test]
