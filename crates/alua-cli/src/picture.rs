@@ -4,7 +4,8 @@
 //!
 //! - What is collected has a limit, however long the run is: [`CHANGES_MAX`] changes of paths,
 //!   [`MARKS_MAX`] marks and [`ROWS_MAX`] paths, which is a few MiB. Where there are more changes or marks
-//!   the older half of them is forgotten; the picture begins behind it then, and says so.
+//!   the older half of them is forgotten; the picture begins behind it then, and says so. Where there
+//!   are more paths those that were gone longest are forgotten, and the picture says how many.
 //! - The file is made at the begin and written at the end.
 
 use std::fs::File;
@@ -27,7 +28,8 @@ const CHANGES_MAX: usize = 65_536;
 const MARKS_MAX: usize = 8_192;
 /// Letters of a mark that are kept; fewer are drawn.
 const TEXT_MAX: usize = 64;
-/// Paths that are kept.
+/// Paths that are kept: as many as a device has at one time at the most, so that each that is there
+/// has its row.
 const ROWS_MAX: usize = 256;
 
 /// What the picture needs, collected while the device runs. Times are nanoseconds since its start.
@@ -44,6 +46,8 @@ struct Record {
     /// What was before is forgotten.
     from: u64,
     rows: Vec<Row>,
+    /// Paths that had no row, or have it no more.
+    paths_left_out: usize,
     marks: Vec<Mark>,
 }
 
@@ -80,15 +84,8 @@ impl Picture {
         load: Load,
         end: u64,
     ) -> Result<(), Error> {
-        let Record { from, rows, marks } = self.record;
-        let note = match Duration::from_nanos(from) {
-            Duration::ZERO => String::new(),
-            from => format!(
-                "the first {:.1} s are left out: {CHANGES_MAX} changes and {MARKS_MAX} marks are \
-                 kept at most",
-                from.as_secs_f64()
-            ),
-        };
+        let note = self.record.left_out();
+        let Record { from, rows, marks, .. } = self.record;
         let stall = STALL;
         let timeline = Timeline { title, from, to: end, stall, rows, requests, load, marks, note };
         let written = self.file.write_all(timeline.render().as_bytes());
@@ -111,30 +108,59 @@ impl Record {
         at: u64,
         paths: impl Iterator<Item = (String, &'a str, (alua_timeline::State, bool))>,
     ) {
-        let mut seen = Vec::new();
+        let (mut seen, mut new) = (vec![false; self.rows.len()], Vec::new());
         for (group, name, is) in paths {
-            let place = self.rows.iter().position(|row| row.name == name && row.group == group);
-            let place = match place {
-                Some(place) => place,
-                None if self.rows.len() < ROWS_MAX => {
-                    self.rows.push(Row::new(group, name));
-                    self.rows.len() - 1
+            match self.rows.iter().position(|row| row.name == name && row.group == group) {
+                Some(place) => {
+                    self.rows[place].note(at, Some(is));
+                    seen[place] = true;
                 }
-                None => continue,
-            };
-            self.rows[place].note(at, Some(is));
-            seen.push(place);
-        }
-        for (place, row) in self.rows.iter_mut().enumerate() {
-            if !seen.contains(&place) {
-                row.note(at, None);
+                None => new.push((Row::new(group, name), is)),
             }
+        }
+        // What is gone ends first: a new path may need its row.
+        for (row, _) in self.rows.iter_mut().zip(seen).filter(|(_, seen)| !seen) {
+            row.note(at, None);
+        }
+        for (mut row, is) in new {
+            row.note(at, Some(is));
+            self.add(row);
         }
         if self.rows.iter().map(|row| row.spans.len()).sum::<usize>() > CHANGES_MAX {
             let spans = self.rows.iter().flat_map(|row| &row.spans);
             let cut = middle(spans.filter(|span| !is_open(span)).map(|span| span.to));
             self.forget(cut);
         }
+    }
+
+    /// Takes a new path, in the place of the one that was gone longest where there are too many.
+    fn add(&mut self, row: Row) {
+        if self.rows.len() < ROWS_MAX {
+            self.rows.push(row);
+            return;
+        }
+        self.paths_left_out += 1;
+        let gone = |row: &&mut Row| !row.spans.last().is_some_and(is_open);
+        let since = |row: &&mut Row| row.spans.last().map_or(0, |span| span.to);
+        if let Some(oldest) = self.rows.iter_mut().filter(gone).min_by_key(since) {
+            *oldest = row;
+        }
+    }
+
+    /// What limits cut off, in words; nothing where they did not.
+    fn left_out(&self) -> String {
+        let seconds = Duration::from_nanos(self.from).as_secs_f64();
+        let time = (self.from > 0).then(|| format!("the first {seconds:.1} s"));
+        let paths = self.paths_left_out;
+        let paths = (paths > 0).then(|| format!("{paths} paths that were gone"));
+        let cut: Vec<String> = time.into_iter().chain(paths).collect();
+        if cut.is_empty() {
+            return String::new();
+        }
+        format!(
+            "{} are left out: {CHANGES_MAX} changes, {MARKS_MAX} marks and {ROWS_MAX} paths are kept",
+            cut.join(" and ")
+        )
     }
 
     /// Forgets what was over at `cut`.
@@ -205,5 +231,41 @@ mod tests {
         record.look(20, there());
         let spans: Vec<_> = record.rows[0].spans.iter().map(|it| (it.from, it.to)).collect();
         assert_eq!((record.rows.len(), spans), (1, vec![(0, 10), (20, u64::MAX)]));
+    }
+    #[test]
+    fn of_too_many_paths_those_that_were_gone_longest_make_way_and_the_picture_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.svg");
+        let mut picture = Picture::new(&file).unwrap();
+        let is = (State::ActiveOptimized, true);
+        // One stays, the others come one after another and go.
+        for turn in 0..300_u64 {
+            let name = format!("disk{turn}");
+            let paths = ["stays", &*name].map(|name| ("port group 1".to_owned(), name, is));
+            picture.record.look(turn * 1_000_000, paths.into_iter());
+        }
+        let names: Vec<&str> = picture.record.rows.iter().map(|row| &*row.name).collect();
+        assert_eq!((names.len(), names[0]), (ROWS_MAX, "stays"));
+        assert_eq!(picture.record.rows[0].spans.len(), 1);
+        let kept = |turn: usize| names.contains(&&*format!("disk{turn}"));
+        assert!((0..300).all(|turn| kept(turn) == (turn >= 300 - 255)), "{names:?}");
+        picture.draw("t".to_owned(), Vec::new(), Load::new(STALL), 300_000_000).unwrap();
+        let drawn = std::fs::read_to_string(&file).unwrap();
+        let says = "45 paths that were gone are left out: 65536 changes, 8192 marks and 256 paths";
+        assert!(drawn.contains(says), "{drawn}");
+    }
+
+    #[test]
+    fn as_many_paths_as_a_device_may_have_are_kept_when_all_are_exchanged_at_once() {
+        let mut record = Record::default();
+        let is = (State::ActiveOptimized, true);
+        for round in 0..2_u64 {
+            let names: Vec<String> = (0..ROWS_MAX).map(|n| format!("disk{round}-{n}")).collect();
+            let paths = names.iter().map(|name| ("port group 1".to_owned(), &**name, is));
+            record.look(round * 1_000_000, paths);
+            assert!(record.rows.iter().all(|row| names.contains(&row.name)));
+            assert_eq!(record.rows.len(), ROWS_MAX);
+        }
+        assert_eq!(record.paths_left_out, ROWS_MAX);
     }
 }

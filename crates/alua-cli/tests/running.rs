@@ -135,6 +135,7 @@ fn the_settings_are_shown_as_they_were_given() {
         "--io-timeout=7",
         "--no-reset",
         "--fence-wait=90",
+        "--idle-probe=never",
     ]);
     let settings = serde_json::json!({
         "preference": "ignore",
@@ -146,16 +147,33 @@ fn the_settings_are_shown_as_they_were_given() {
         "io_timeout_ms": 7_000,
         "reset": false,
         "fence_wait_ms": 90_000,
+        "idle_probe_ms": null,
     });
     assert_eq!(status(&up)["settings"], settings);
     let text = stdout(&up.ask(&["status"]));
     for says in [
         "preference ignore; failback 30 s; no path forever; command timeout 7 s",
-        "activate optimized-lost (5 s), 3 STPG per minute; reset never; fence wait 90 s",
+        "activate optimized-lost (5 s), 3 STPG per minute; reset never; fence wait 90 s; \
+         idle probe never",
     ] {
         assert!(text.contains(says), "{text}");
     }
     assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn idle_paths_are_asked_as_often_as_configured_and_with_never_not_at_all() {
+    let (asks, silent) = (Up::start(&["--idle-probe", "1"]), Up::start(&["--idle-probe", "never"]));
+    known(&silent);
+    let sent = |status: &Value| status["logical_unit"]["commands"]["tur"].as_u64().unwrap();
+    until("a path is asked", &asks, |status| sent(status) >= 1);
+    let before = sent(&status(&silent));
+    until("three paths are asked", &asks, |status| sent(status) >= 3);
+    assert_eq!(sent(&status(&silent)), before);
+    for (up, every) in [(&asks, Value::from(1_000)), (&silent, Value::Null)] {
+        assert_eq!(status(up)["settings"]["idle_probe_ms"], every);
+    }
+    assert_eq!((asks.end().0, silent.end().0), (0, 0));
 }
 
 #[test]
@@ -258,6 +276,36 @@ fn explain_tells_what_the_running_device_says() {
     // Another unit's.
     let text = stdout(&up.ask(&["explain", "sdb", "--array", "demo"]));
     assert!(!text.contains("alua up"), "{text}");
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn a_path_that_failed_is_told_to_have_failed_when_it_is_taken_out_by_hand_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script.toml");
+    // The port of sda goes for good.
+    std::fs::write(&script, "[[event]]\nat = \"1s\"\ndo = \"port-down\"\nport = 1\n").unwrap();
+    let socket = directory.path().join("nbd");
+    let address = format!("unix:{}", socket.display());
+    let script = script.to_str().unwrap();
+    let up = Up::start(&["--script", script, "--nbd", &address, "--policy", "round-robin"]);
+    let mut client = Client::connect(&socket).unwrap();
+    until("sda has failed", &up, |status| {
+        client.read(0, &mut [0; 4096]).unwrap();
+        path(status, "sda")["failed"] == true
+    });
+    for arguments in [["path", "fail", "sda"], ["path", "fail", "sde"]] {
+        assert_eq!(code(&up.ask(&arguments)), 0);
+    }
+    let shown = status(&up);
+    let listed = shown["logical_unit"]["paths"].as_array().unwrap();
+    for (device, failed, health) in [("sda", true, "failed"), ("sde", false, "ok")] {
+        let path = path(&shown, device);
+        assert_eq!(path["reason"], "it was taken out by hand");
+        assert_eq!(path["failed"], failed, "{device}");
+        let listed = listed.iter().find(|path| path["device"] == device).unwrap();
+        assert_eq!(listed["health"], health, "{device}");
+    }
     assert_eq!(up.end().0, 0);
 }
 

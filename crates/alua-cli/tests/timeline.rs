@@ -116,3 +116,17 @@ fn a_picture_that_cannot_be_drawn_is_told_before_anything_is_served() {
     assert_eq!(code(&output), 15);
     assert!(stderr(&output).contains("/nonexistent/x.svg"), "{}", stderr(&output));
 }
+
+#[test]
+fn what_was_served_is_told_also_where_its_picture_cannot_be_written() {
+    for (more, told) in [
+        (&[][..], "served 0 requests, 0 failed"),
+        (&["--json"], "{\"requests\":0,\"failed\":0,\"reissued\":0,\"defects\":0}"),
+    ] {
+        // It can be opened, and is full.
+        let up = Up::start(&[&["--timeline", "/dev/full"], more].concat());
+        let (exit, out, log) = up.end();
+        assert_eq!(out.lines().last(), Some(told), "{log}");
+        assert!(exit == 15 && log.contains("alua: /dev/full: No space left"), "{exit}: {log}");
+    }
+}

@@ -9,7 +9,7 @@ use crate::action::PathId;
 use crate::by_hand::{Port, Switch};
 use crate::engine::{Counters, Engine};
 use crate::join::Geometry;
-use crate::path::PathCounters;
+use crate::path::{Link, PathCounters};
 use crate::time::Time;
 
 /// A path as it stands.
@@ -29,6 +29,9 @@ pub struct PathView {
     pub preferred: bool,
     /// What it is good for.
     pub standing: Standing,
+    /// Its link has failed, or is being looked at because a command failed: what is sent down it may
+    /// hang. [`Self::standing`] does not tell it of a path that is out for another reason as well.
+    pub link_failed: bool,
     /// Whether the next I/O may go down it.
     pub used: bool,
     /// It is used though a better path is live, because the better ones take measurably longer
@@ -101,6 +104,7 @@ impl Engine {
             cause: known.cause,
             preferred: self.unit.is_preferred(core),
             standing: path.standing,
+            link_failed: path.link != Link::Up,
             used: outruns || (is_of(self.class) && !outrun),
             outruns,
             outrun,

@@ -79,6 +79,11 @@ pub(crate) struct Up {
         default_value = "60"
     )]
     pub(crate) fence_wait: u32,
+    /// Send TEST UNIT READY down one path after another, one each so many seconds, up to 86400. A
+    /// target may tell of a change only on the paths of the group that has changed, and only to a
+    /// command; never: what no I/O meets is not noticed before it is needed
+    #[arg(long, value_name = "SECS|never", value_parser = idle_probe, default_value = "2")]
+    pub(crate) idle_probe: IdleProbe,
     /// Give each command to a disk this many seconds
     #[arg(
         long,
@@ -115,6 +120,25 @@ impl Failback {
         match self {
             Self::After(millis) => millis,
             Self::Never => Self::NEVER_MS,
+        }
+    }
+}
+
+/// How often a path is asked though there is no reason to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum IdleProbe {
+    /// From one path to the next, in milliseconds.
+    Every(u32),
+    /// Not at all.
+    Never,
+}
+
+impl IdleProbe {
+    /// As the core wants it.
+    pub(crate) const fn millis(self) -> Option<u32> {
+        match self {
+            Self::Every(millis) => Some(millis),
+            Self::Never => None,
         }
     }
 }
@@ -244,6 +268,15 @@ fn failback(text: &str) -> Result<Failback, String> {
     after.ok_or_else(|| format!("must be never, or seconds from 0 to {MOST}"))
 }
 
+fn idle_probe(text: &str) -> Result<IdleProbe, String> {
+    const MOST: u32 = 86_400;
+    if text == "never" {
+        return Ok(IdleProbe::Never);
+    }
+    let every = seconds(text, MOST).filter(|millis| *millis > 0).map(IdleProbe::Every);
+    every.ok_or_else(|| format!("must be never, or seconds from 1 to {MOST}"))
+}
+
 /// How long the optimized group must be lost, where no time is given.
 const OPTIMIZED_LOST_MS: u32 = 10_000;
 
@@ -273,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_preference_failback_or_activation_is_refused() {
+    fn what_is_no_preference_failback_probe_or_activation_is_refused() {
         for (name, value) in PREFERENCES {
             assert_eq!(preference(name), Ok(value));
             assert_eq!(preference_name(value), name);
@@ -284,6 +317,11 @@ mod tests {
         assert_eq!(failback("never"), Ok(Failback::Never));
         for wrong in ["86401", "-1", "1.5", "", "manual"] {
             assert!(failback(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(idle_probe("never"), Ok(IdleProbe::Never));
+        assert_eq!(idle_probe("86400"), Ok(IdleProbe::Every(86_400_000)));
+        for wrong in ["0", "86401", "-1", "0.5", "", "always"] {
+            assert!(idle_probe(wrong).is_err(), "{wrong}");
         }
         let lost = |after_ms| Ok(Activation::OptimizedLost { after_ms });
         assert_eq!(activate("never"), Ok(Activation::Never));

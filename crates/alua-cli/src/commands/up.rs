@@ -37,10 +37,6 @@ use crate::target::{Scope, World, model};
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long the last lines of the log may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// From one TEST UNIT READY on an idle path to the next, on another, in milliseconds. A target may
-/// tell of a change only on the paths of the group that has changed (LIO does), and on these no I/O
-/// may go that would meet what it tells.
-const IDLE_PROBE_MS: u32 = 2_000;
 
 /// A device that was opened, and what keeps its paths up to date.
 struct Opened {
@@ -95,26 +91,41 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     say(start, "asked to stop: what is in flight is completed");
     drop(control);
     let ended = end(exports, opened);
-    let drawn = recorder.map(|recorder| recorder.draw(format!("alua up {unit}")));
-    let totals = ended.map_err(serve)?;
-    drawn.transpose()?;
+    let drawn = recorder.map(|recorder| recorder.draw(format!("alua up {unit}"))).transpose();
     // It ends with the device, and has its last words to say.
     let patience = Instant::now() + LAST_WORDS;
     while logger.as_ref().is_some_and(|it| !it.is_finished()) && Instant::now() < patience {
         thread::sleep(Duration::from_millis(1));
     }
+    let totals = match ended {
+        Ok(totals) => totals,
+        Err(why) => {
+            // One error ends the program; the other is told here.
+            if let Err(error) = drawn {
+                say(start, &format!("the picture is not drawn: {error}"));
+            }
+            return Err(serve(why));
+        }
+    };
+    let defects = totals.defects;
+    tell_totals(totals, global.json)?;
+    // What was served is told also where its picture cannot be written.
+    drawn?;
+    Ok(if defects == 0 { Exit::Good } else { Exit::Other })
+}
+
+/// The last line on standard output.
+fn tell_totals(totals: Totals, as_json: bool) -> Result<(), Error> {
     let did = Did {
         requests: totals.requests,
         failed: totals.failed,
         reissued: totals.reissued,
         defects: totals.defects,
     };
-    if global.json {
-        print(&json::line(&did)?)?;
-    } else {
-        print(&format!("served {} requests, {} failed\n", did.requests, did.failed))?;
+    if as_json {
+        return print(&json::line(&did)?);
     }
-    Ok(if did.defects == 0 { Exit::Good } else { Exit::Other })
+    print(&format!("served {} requests, {} failed\n", did.requests, did.failed))
 }
 
 /// Tells the service manager, if there is one, as sd_notify(3) has it. It is told as a favour: that it
@@ -184,7 +195,9 @@ fn config(args: &Up) -> Config {
     config.fence.reset_unit = !args.no_reset;
     config.fence.wait_ms = args.fence_wait.saturating_mul(1_000);
     config.core.stpg_per_minute = args.stpg_per_minute;
-    config.core.idle_probe_ms = Some(IDLE_PROBE_MS);
+    // A target may tell of a change only on the paths of the group that has changed (LIO does), and
+    // on these no I/O may go that would meet what it tells.
+    config.core.idle_probe_ms = args.idle_probe.millis();
     config
 }
 
@@ -384,6 +397,7 @@ mod tests {
             "--no-path=forever",
             "--no-reset",
             "--io-timeout=7",
+            "--idle-probe=11",
         ];
         let config = config(&args(&options).unwrap());
         assert_eq!(config.policy, Policy::Affinity);
@@ -394,12 +408,14 @@ mod tests {
         assert_eq!((config.fence.wait_ms, config.fence.reset_unit), (90_000, false));
         assert_eq!(config.no_path, NoPath::Forever);
         assert_eq!(config.io_timeout_ms, 7_000);
+        assert_eq!(config.core.idle_probe_ms, Some(11_000));
     }
 
     #[test]
-    fn without_options_the_engine_keeps_its_own_choices_but_for_the_policy() {
+    fn without_options_the_engine_keeps_its_own_choices_but_for_policy_and_probe() {
         let (ours, own) = (config(&args(&[]).unwrap()), Config::default());
         assert_eq!(ours.policy, Policy::ServiceTime);
+        assert_eq!((ours.core.idle_probe_ms, own.core.idle_probe_ms), (Some(2_000), None));
         assert_eq!(
             (ours.preference, ours.no_path, ours.failback_ms, ours.activation),
             (own.preference, own.no_path, own.failback_ms, own.activation)
@@ -419,6 +435,8 @@ mod tests {
             config(&args(&["--failback", "never"]).unwrap()).failback_ms,
             Failback::NEVER_MS
         );
+        let config = config(&args(&["--idle-probe", "never"]).unwrap());
+        assert_eq!(config.core.idle_probe_ms, None);
         for wrong in [
             &["--no-activate", "--activate", "nothing-live"][..],
             &["--stpg-per-minute", "0"],
@@ -426,6 +444,7 @@ mod tests {
             &["--fence-wait", "0"],
             &["--fence-wait", "3601"],
             &["--failback", "86401"],
+            &["--idle-probe", "0"],
             &["--preference", "always"],
         ] {
             assert!(args(wrong).is_err(), "{wrong:?}");

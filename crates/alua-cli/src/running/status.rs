@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use alua_core::select::{Health, Out, Outlook, Standing};
+use alua_core::select::{Outlook, Standing};
 use alua_device::{Knowledge, PathSnapshot, Snapshot};
 use alua_host::discovery::Unit;
 use alua_host::sysfs::Sysfs;
@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) io_timeout_ms: u32,
     pub(crate) reset: bool,
     pub(crate) fence_wait_ms: u32,
+    #[serde(default)]
+    pub(crate) idle_probe_ms: Option<u32>,
 }
 
 impl Settings {
@@ -90,6 +92,7 @@ impl Settings {
             io_timeout_ms: config.io_timeout_ms,
             reset: config.fence.reset_unit,
             fence_wait_ms: config.fence.wait_ms,
+            idle_probe_ms: config.core.idle_probe_ms,
         }
     }
 
@@ -111,11 +114,12 @@ impl Settings {
         );
         let _ = writeln!(
             out,
-            "  activate {}{lost}, {} STPG per minute; reset {}; fence wait {} s",
+            "  activate {}{lost}, {} STPG per minute; reset {}; fence wait {} s; idle probe {}",
             self.activate,
             self.stpg_per_minute,
             if self.reset { "allowed" } else { "never" },
             self.fence_wait_ms / 1_000,
+            time(self.idle_probe_ms, "never"),
         );
     }
 }
@@ -356,7 +360,7 @@ impl PathStatus {
             .to_owned(),
             used: view.used,
             outruns: view.outruns,
-            failed: view.standing == Standing::Out(Out::Health(Health::Failed)),
+            failed: view.link_failed,
             reason: view.reason().to_owned(),
             strikes: view.strikes,
             out_for_ms: view.out_until.map(|until| until.since(snapshot.at) / 1_000_000),

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use alua_core::select::{Health, Out, Standing};
-
 use super::Shell;
 use crate::device::{Knowledge, KnownPath, PathSnapshot, Snapshot};
 use crate::tell;
@@ -37,8 +35,7 @@ impl Shell {
         let paths = unit.paths().filter_map(|(core, _)| {
             let id = self.engine.path_of_core(core)?;
             let slot = self.slots.iter().flatten().find(|slot| slot.id == id)?;
-            let standing = self.engine.view(id)?.standing;
-            let failed = standing == Standing::Out(Out::Health(Health::Failed));
+            let failed = self.engine.view(id)?.link_failed;
             Some(KnownPath { core, found: Arc::clone(&slot.found), failed })
         });
         let paths = paths.collect();

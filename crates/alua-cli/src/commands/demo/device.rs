@@ -21,13 +21,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::load::{self, Done, Found, Shared};
+use super::table::{Frame, ROWS};
 use super::verdict::Verdict;
 use crate::cli::Global;
 use crate::commands::print;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::picture::{LOOK, Picture, nanos};
-use crate::render::style::{FAINT, GOOD, STRONG, paint};
+use crate::render::style::{STRONG, paint};
 
 /// The unit of the built-in array that is served.
 const UNIT: &str = "data0";
@@ -243,7 +244,7 @@ impl Show {
         }
         if live {
             // Room for the table.
-            print(&"\n".repeat(Self::ROWS))?;
+            print(&"\n".repeat(ROWS))?;
         } else if !quiet && let Ok(events) = device.listen() {
             let start = Instant::now();
             std::thread::spawn(move || {
@@ -256,9 +257,6 @@ impl Show {
         Ok(Self { live, quiet })
     }
 
-    /// Lines of the live table.
-    const ROWS: usize = 8;
-
     fn line(&self, now: Duration, text: &str) {
         if !self.live && !self.quiet {
             let _ = print(&line(now, text));
@@ -270,20 +268,13 @@ impl Show {
             return;
         }
         let Ok(snapshot) = device.snapshot() else { return };
-        let longest = shared.longest_us.swap(0, Ordering::Relaxed) as f64 / 1e3;
-        let mut out = format!("\x1b[{}A", Self::ROWS);
-        let requests = shared.requests.load(Ordering::Relaxed);
-        let head = format!(
-            "{:>7.1} s  {requests} requests, the longest just now {longest:.1} ms",
-            start.elapsed().as_secs_f64()
-        );
-        let mut rows = vec![head, paint(STRONG, last).to_string(), String::new()];
-        rows.extend(snapshot.paths.iter().map(row));
-        rows.resize(Self::ROWS, String::new());
-        for row in rows {
-            out.push_str(&format!("\x1b[2K{row}\n"));
-        }
-        let _ = print(&out);
+        let frame = Frame {
+            at: start.elapsed(),
+            requests: shared.requests.load(Ordering::Relaxed),
+            longest: Duration::from_micros(shared.longest_us.swap(0, Ordering::Relaxed)),
+            last,
+        };
+        let _ = print(&frame.text(&snapshot.paths));
     }
 
     fn end(&self) {
@@ -291,20 +282,6 @@ impl Show {
             let _ = print("\n");
         }
     }
-}
-
-/// A path in the live table.
-fn row(path: &alua_device::PathSnapshot) -> String {
-    let view = &path.view;
-    let state = view.state.map_or("unknown", AccessState::name);
-    let group = view.group.map_or_else(|| "-".to_owned(), |group| group.to_string());
-    let mark = if view.used { paint(GOOD, "used") } else { paint(FAINT, "  - ") };
-    format!(
-        "  {mark}  {:<6} group {group}  {state:<22} {:>4} in flight  {}",
-        path.label,
-        view.in_flight,
-        view.reason()
-    )
 }
 
 fn line(now: Duration, text: &str) -> String {

@@ -3,6 +3,7 @@
 mod client;
 mod device;
 mod load;
+mod table;
 mod tour;
 mod verdict;
 
