@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use alua_array::Command;
 use anyhow::Result;
 
-use super::super::{Run, disk, until};
+use super::super::{Run, disk, rests, until};
 use super::access::{agree, seen, settle};
 use super::{Model, two_controllers};
 use crate::sysfs::rescan;
@@ -83,13 +83,8 @@ pub(super) fn own_commands(run: &mut Run) -> Result<()> {
         || model.sent(0, Command::ReportTargetPortGroups) + model.sent(0, Command::TestUnitReady);
     // What a rescan of the disk itself sends is over when the handler's first report is.
     until(SOON, || model.fault_count(SENSE) > 0);
-    let mut last = sent();
-    let quiet = until(Duration::from_secs(20), || {
-        std::thread::sleep(Duration::from_secs(2));
-        let now = sent();
-        std::mem::replace(&mut last, now) == now
-    });
-    run.check("E14", "what the reports meet leads to an end", quiet.is_some(), sent());
+    let quiet = rests(Duration::from_secs(2), Duration::from_secs(20), sent);
+    run.check("E14", "what the reports meet leads to an end", quiet, sent());
     let reports = model.sent(0, Command::ReportTargetPortGroups);
     run.check(
         "E14",
