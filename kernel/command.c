@@ -150,7 +150,8 @@ void alua_command_start(struct alua_unit *unit, const struct alua_command *comma
 				 alua_now());
 		return;
 	}
-	slot->sdev = path->sdev;
+	/* alua_command_wants_room() compares it without the lock. */
+	WRITE_ONCE(slot->sdev, path->sdev);
 	slot->command = *command;
 	kref_get(&unit->ref);
 	queue_work(alua_workqueue, &slot->work);

@@ -348,3 +348,26 @@ fn blocks_grow_with_their_places_and_impossible_ones_are_none() {
     assert!(unit::bytes(4, 4) < 8_192, "two pages for the common unit: {}", unit::bytes(4, 4));
     assert_eq!(unit::bytes(4, 4) % 8, 0);
 }
+
+#[test]
+fn c09_reg_09_a_report_that_hangs_does_not_hold_the_unit_up() {
+    const TIMED_OUT: i32 = 3 << 16;
+    let (mut glue, first, second) = two_paths();
+    glue.now += 10_000;
+    glue.sense(first, 6, 0x2a, 0x06);
+    while glue.running.is_empty() {
+        assert!(glue.next_deadline(60_000));
+    }
+    let (sent, hung) = (glue.now, *glue.running.first_key_value().unwrap().0);
+    assert_eq!(glue.running[&hung].path, first);
+    assert!(glue.next_deadline(60_000));
+    assert_eq!(glue.now - sent, 2_000);
+    let slot = *glue.running.keys().find(|slot| **slot != hung).expect("a second command");
+    assert_eq!(glue.running[&slot].path, second);
+    glue.complete(slot, 0, &[], &report(&[(1, 0x02), (2, 0x00)]));
+    assert_eq!(glue.ports[&first].access_state, 0x02);
+    assert_eq!(glue.ports[&second].access_state, 0x00);
+    // The command itself ends when the midlayer has given it up.
+    glue.complete(hung, TIMED_OUT, &[], &[]);
+    assert!(glue.running.is_empty() && !glue.next_deadline(60_000));
+}

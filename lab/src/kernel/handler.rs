@@ -46,10 +46,19 @@ impl Handler {
     /// The kernel refuses.
     pub fn load(self) -> Result<()> {
         match self {
-            Self::Stock => tool("modprobe", &["scsi_dh_alua"]),
+            Self::Stock => self.load_with(&[]),
             // Looks again at what is stuck after three seconds: scenarios do not wait thirty.
-            Self::Ours => tool("insmod", &[MODULE, "reprobe_secs=3"]),
+            Self::Ours => self.load_with(&["reprobe_secs=3"]),
         }
+    }
+
+    /// Loads the handler with parameters.
+    pub(crate) fn load_with(self, parameters: &[&str]) -> Result<()> {
+        let (program, module) = match self {
+            Self::Stock => ("modprobe", "scsi_dh_alua"),
+            Self::Ours => ("insmod", MODULE),
+        };
+        tool(program, &[&[module], parameters].concat())
     }
 
     /// Unloads the handler.

@@ -93,6 +93,17 @@ pub(crate) fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<
     }
 }
 
+/// Waits until a number stays as it is for so long; whether it did in time.
+pub(crate) fn rests(pause: Duration, limit: Duration, mut number: impl FnMut() -> u32) -> bool {
+    let mut last = number();
+    let rested = until(limit, || {
+        std::thread::sleep(pause);
+        let now = number();
+        std::mem::replace(&mut last, now) == now
+    });
+    rested.is_some()
+}
+
 /// The middle one of several numbers.
 pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);

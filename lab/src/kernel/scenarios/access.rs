@@ -85,7 +85,7 @@ pub(super) fn attach(run: &mut Run) -> Result<()> {
 }
 
 /// The handler's file in debugfs.
-fn debugfs() -> String {
+pub(super) fn debugfs() -> String {
     std::fs::read_to_string("/sys/kernel/debug/alua/units").unwrap_or_default()
 }
 

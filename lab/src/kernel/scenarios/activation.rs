@@ -6,7 +6,7 @@ use alua_array::Command;
 use anyhow::{Context, Result};
 
 use super::super::dm::Map;
-use super::super::{Run, disk, median, millis, until};
+use super::super::{Run, disk, median, millis, rests, until};
 use super::access::{agree, seen, settle};
 use super::transition::groups;
 use super::{Model, two_controllers};
@@ -78,13 +78,8 @@ pub(super) fn storm(run: &mut Run) -> Result<()> {
     let all = || {
         model.sent(0, Command::SetTargetPortGroups) + model.sent(0, Command::ReportTargetPortGroups)
     };
-    let mut last = all();
-    let quiet = until(Duration::from_secs(30), || {
-        std::thread::sleep(Duration::from_secs(1));
-        let now = all();
-        std::mem::replace(&mut last, now) == now
-    });
-    run.check("REG-01", "the storm ends", quiet.is_some(), all());
+    let quiet = rests(Duration::from_secs(1), Duration::from_secs(30), all);
+    run.check("REG-01", "the storm ends", quiet, all());
     counts(run, &model, "320 activations of 4 paths");
     run.check(
         "B24",

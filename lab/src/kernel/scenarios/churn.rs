@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use alua_host::sysfs::{HandlerPath, handler_units};
+use anyhow::{Context, Result, anyhow, ensure};
 
-use super::super::{Run, disk, until};
-use super::access::{agree, seen, settle};
-use super::two_controllers;
-use crate::sysfs::{delete, read, scan, write};
+use super::super::{Handler, Run, disk, until};
+use super::access::{agree, debugfs, seen, settle, touch};
+use super::{Model, two_controllers};
+use crate::sysfs::{delete, read, rescan, scan, write};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -27,7 +28,7 @@ pub(super) fn paths(run: &mut Run) -> Result<()> {
         scan(&path)?;
     }
     for path in model.of(0) {
-        crate::sysfs::rescan(&path.hctl)?;
+        rescan(&path.hctl)?;
     }
     let time = until(SOON, || agree(&model));
     run.check(
@@ -37,6 +38,136 @@ pub(super) fn paths(run: &mut Run) -> Result<()> {
         seen(&model),
     );
     model.take_down()
+}
+
+/// Where the target port group is in the page 83h that the kernel read.
+fn place_of_group(hctl: &str) -> Result<usize> {
+    let file = Path::new("/sys/bus/scsi/devices").join(hctl).join("vpd_pg83");
+    let page = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let mut at = 4;
+    while let Some(&[_, kind, _, length]) = page.get(at..at + 4) {
+        if kind & 0x3f == 0x15 {
+            return Ok(at + 6);
+        }
+        at += 4 + usize::from(length);
+    }
+    anyhow::bail!("page 83h of {hctl} names no group")
+}
+
+/// Page 83h of a path names another group, and later the first again.
+pub(super) fn regroup(run: &mut Run) -> Result<()> {
+    let model = two_controllers("", "")?;
+    settle(&model)?;
+    let path = model.paths[0].hctl.clone();
+    let other = model.paths[2].hctl.clone();
+    let place = place_of_group(&path)?;
+    model.apply(&format!(
+        "do = \"fault\"\nname = \"moved\"\nport = 1\ncommand = \"inquiry\"\n\
+         action = \"patch\"\noffset = {place}\ndata = \"00 02\""
+    ))?;
+    rescan(&path)?;
+    let both = || format!("{}, {}", disk::access(&path), disk::access(&other));
+    let time = until(SOON, || disk::access(&path) == "active/non-optimized");
+    run.check(
+        "A18",
+        "a rescan moves a path to the group that page 83h names",
+        time.is_some(),
+        both(),
+    );
+    model.apply("do = \"set-state\"\ngroup = 2\nstate = \"standby\"")?;
+    touch(&model)?;
+    let follows = || [&path, &other].iter().all(|path| disk::access(path) == "standby");
+    run.check("A18", "it follows its new group", until(SOON, follows).is_some(), both());
+    if run.handler == Handler::Ours {
+        let moved = |it: &HandlerPath| it.device.to_string() == path && it.group == Some(2);
+        let shown = || {
+            let units = handler_units(&debugfs());
+            let [unit] = &units[..] else { return false };
+            unit.paths.len() == 4 && unit.groups.len() == 2 && unit.paths.iter().any(moved)
+        };
+        let time = until(SOON, shown);
+        run.check(
+            "A18",
+            "debugfs shows it there, in the one unit",
+            time.is_some(),
+            debugfs().trim(),
+        );
+    }
+    model.apply("do = \"disarm\"\nfault = \"moved\"")?;
+    rescan(&path)?;
+    let time = until(SOON, || agree(&model));
+    run.check("A18", "and moves it back", time.is_some(), seen(&model));
+    model.take_down()?;
+    if run.handler == Handler::Ours {
+        let empty = until(SOON, || handler_units(&debugfs()).is_empty());
+        run.check(
+            "A20",
+            "no unit is left when the paths are gone",
+            empty.is_some(),
+            debugfs().trim(),
+        );
+    }
+    Ok(())
+}
+
+/// Readers on the disks, which are on them while the module comes and until the disks go.
+fn readers(model: &Model) -> Result<Vec<disk::Reader>> {
+    let mut readers = Vec::new();
+    for path in model.of(0) {
+        let node = disk::node(&path.hctl)?;
+        // A new disk cannot be opened for a moment after it is seen.
+        let mut reader = Err(anyhow!("it never opened"));
+        until(SOON, || {
+            reader = disk::Reader::start(&node);
+            reader.is_ok()
+        });
+        readers.push(reader?);
+    }
+    Ok(readers)
+}
+
+/// The module comes to disks under I/O, is used, and goes right after them.
+pub(super) fn reload_busy(run: &mut Run) -> Result<()> {
+    const ROUNDS: u32 = 20;
+    let free = until(SOON, || run.handler.unload().is_ok());
+    ensure!(free.is_some(), "the module cannot be unloaded at the start");
+    let (mut right, mut idle, mut hung) = (0, 0, 0);
+    let mut last = String::new();
+    for _ in 0..ROUNDS {
+        let model = two_controllers("transition = \"20ms\"", "")?;
+        for path in model.of(0) {
+            until(SOON, || disk::size(&path.hctl) > 0);
+        }
+        let readers = readers(&model)?;
+        run.handler.load()?;
+        for path in model.of(0) {
+            let state = Path::new("/sys/bus/scsi/devices").join(&path.hctl).join("dh_state");
+            write(&state, "alua")?;
+        }
+        model.apply("do = \"switch\"\nto = \"B\"")?;
+        if until(SOON, || agree(&model)).is_some() {
+            right += 1;
+        } else {
+            last = seen(&model);
+        }
+        disk::activate(&model.paths[0].hctl)?;
+        idle += readers.iter().filter(|reader| reader.reads() == 0).count();
+        model.take_down()?;
+        hung += readers.into_iter().map(|it| it.stop(SOON)).filter(|ended| !ended).count();
+        let gone = until(SOON, || run.handler.unload().is_ok());
+        ensure!(gone.is_some(), "the module cannot be unloaded: {right} rounds were right");
+    }
+    run.handler.load()?;
+    let what =
+        format!("{ROUNDS} times loaded, attached under I/O and unloaded, the states are right");
+    run.check("F14, F16", &what, right == ROUNDS, format!("{right}, {last}"));
+    run.check(
+        "F16",
+        "every reader read and ended",
+        idle == 0 && hung == 0,
+        format!("{idle}, {hung}"),
+    );
+    Ok(())
 }
 
 /// Loads, uses and unloads the handler so often.

@@ -7,7 +7,9 @@ mod cost;
 mod daemon;
 mod hanging;
 mod many;
+mod module;
 mod report;
+mod rows;
 mod transition;
 
 use anyhow::Result;
@@ -57,11 +59,15 @@ pub static ALL: &[Scenario] = &[
     always("attach", "paths are found and their states read", access::attach),
     always("each-state", "the target sets each state", access::each_state),
     newest("sense-rows", "each sense code of the table, once", access::sense_rows),
+    newest("senses-without-group", "sense codes where no group is known", rows::without_group),
+    newest("retries-used-up", "a path says transitioning too often", rows::used_up),
+    newest("own-commands", "reports meet unit attentions", rows::own_commands),
     always("silent-standby", "a path says standby, the target told nobody", access::silent_standby),
     always("sense-transition", "a sense code alone begins a transition", access::sense_transition),
     newest("nameless", "page 83h names no logical unit", access::nameless),
     always("late-group", "page 83h names the group later", access::late_group),
     newest("rescan-in-flux", "page 83h loses the group for a while", access::rescan_in_flux),
+    newest("regroup", "page 83h names another group", churn::regroup),
     newest("held-in-queue", "I/O is held in a queue that is needed", access::held_in_queue),
     newest("swapped", "another logical unit comes behind a path", access::swapped),
     newest(
@@ -108,6 +114,9 @@ pub static ALL: &[Scenario] = &[
     asked("many-units-256", "the same with 256 units", many::all),
     newest("random-events", "ext4 and fio over multipathd, random events, 40 s", daemon::short),
     asked("random-events-hour", "the same for an hour", daemon::hour),
+    newest("reload-busy", "the module comes to disks under I/O", churn::reload_busy),
+    newest("parameters", "transition_secs and idle_probe_secs", module::parameters),
+    newest("beside-the-other", "both handlers are loaded", module::beside_the_other),
     always("reload", "the module is loaded and unloaded", churn::reload),
     asked("leaks", "kmemleak finds nothing of the handler's, on the debug kernel", churn::leaks),
     asked("cost", "memory, and instructions where the clock counts them", cost::cost),
