@@ -12,7 +12,7 @@
 #include <linux/build_bug.h>
 #include <linux/types.h>
 
-#define ALUA_SLOTS 4
+#define ALUA_SLOTS 6
 #define ALUA_DATA_OUT_BYTES 68
 #define ALUA_NAME_BYTES 255
 

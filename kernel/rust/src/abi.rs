@@ -3,9 +3,10 @@
 
 /// Bytes of sense data that the kernel keeps (`SCSI_SENSE_BUFFERSIZE`).
 pub const SENSE_BYTES: usize = 96;
-/// Commands of one unit that the glue runs at the same time: one of each kind that the core keeps
-/// in flight, and one that was lost with its path and has not come back.
-pub const SLOTS: usize = 4;
+/// Commands of one unit that the glue runs at the same time: one of each of three kinds that the core
+/// keeps in flight, those that it leaves to run, and one that was lost with its path and has not come
+/// back.
+pub const SLOTS: usize = 3 + alua_core::unit::LEFT_MAX + 1;
 /// Bytes that a command of ours sends at most.
 pub const DATA_OUT_BYTES: usize = alua_core::unit::DATA_OUT_MAX;
 /// Bytes of the longest name of a logical unit.

@@ -7,9 +7,10 @@
 //!
 //! # Slots
 //!
-//! The core keeps at most one command of each of three kinds in flight, and forgets one whose path
-//! is removed. The glue cannot: the command runs until its timeout. Such a command keeps its slot
-//! until it comes back, and while all slots are taken nothing is sent.
+//! The core keeps at most one command of each of three kinds in flight, leaves up to `LEFT_MAX`
+//! reports to run that it does not wait for, and forgets a command whose path is removed. The glue
+//! cannot: the command runs until its timeout. Such a command keeps its slot until it comes back, and
+//! while all slots are taken nothing is sent.
 
 use core::fmt;
 

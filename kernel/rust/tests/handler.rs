@@ -233,7 +233,7 @@ fn a_command_that_is_lost_with_its_path_keeps_its_slot_until_it_comes_back() {
 fn every_slot_taken() -> Glue {
     let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
     // Each path goes while its command runs, so that the command is lost and keeps its slot.
-    for port in 1..=4 {
+    for port in 1..=SLOTS as u16 {
         let path = glue.add(&page(Some(1), port, Some(1))).unwrap();
         while glue.running.len() < usize::from(port) {
             assert!(glue.next_deadline(60_000));
@@ -247,7 +247,7 @@ fn every_slot_taken() -> Glue {
 #[test]
 fn while_every_slot_is_taken_nothing_is_sent() {
     let mut glue = every_slot_taken();
-    let path = glue.add(&page(Some(1), 5, Some(1))).unwrap();
+    let path = glue.add(&page(Some(1), 50, Some(1))).unwrap();
     assert!(!glue.next_deadline(u64::MAX), "no timer: a command that comes back goes on");
     let slot = *glue.running.keys().next().unwrap();
     glue.complete(slot, 1 << 16, &[], &[]);
@@ -259,7 +259,7 @@ fn while_every_slot_is_taken_nothing_is_sent() {
 #[test]
 fn s7_5_a_transition_ends_though_every_slot_is_taken() {
     let mut glue = every_slot_taken();
-    let path = glue.add(&page(Some(1), 5, Some(1))).unwrap();
+    let path = glue.add(&page(Some(1), 50, Some(1))).unwrap();
     glue.sense(path, 2, 0x04, 0x0a);
     assert_eq!(glue.ports[&path].access_state, 0x0f);
     let mut ends = 0;
