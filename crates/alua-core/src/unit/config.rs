@@ -128,4 +128,5 @@ pub const TARGETS_MAX: usize = 16;
 /// STPG times kept for the limit per minute.
 pub const STPG_WINDOW: usize = 16;
 /// No higher [`Config::stpg_per_minute`] is kept to.
-pub const STPG_MAX: u8 = 2 * STPG_WINDOW as u8 - 1;
+pub const STPG_MAX: u8 = 31;
+const _: () = assert!(STPG_MAX as usize == 2 * STPG_WINDOW - 1);
