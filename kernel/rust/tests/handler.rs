@@ -233,9 +233,9 @@ fn a_command_that_is_lost_with_its_path_keeps_its_slot_until_it_comes_back() {
 fn every_slot_taken() -> Glue {
     let mut glue = Glue::new(&page(Some(1), 1, Some(1)), 3);
     // Each path goes while its command runs, so that the command is lost and keeps its slot.
-    for port in 1..=SLOTS as u16 {
+    for (port, running) in (1..).zip(1..=SLOTS) {
         let path = glue.add(&page(Some(1), port, Some(1))).unwrap();
-        while glue.running.len() < usize::from(port) {
+        while glue.running.len() < running {
             assert!(glue.next_deadline(60_000));
         }
         glue.remove(path);
