@@ -166,9 +166,13 @@ fn try_run(
     let _ = std::fs::copy(contender::LOG, format!("{LOGS}/{}-{}", contender.name(), event.name()));
     let requests = load.stop();
     let stopped = running.stop();
-    // That fio failed is why nothing went on.
-    let requests = requests.with_context(|| format!("the server's log ended with:\n{log}"))?;
-    done.with_context(|| format!("the server's log ended with:\n{log}"))?;
+    let log = || format!("the server's log ended with:\n{log}");
+    let requests = match (requests, done) {
+        (Ok(requests), done) => done.map(|()| requests).with_context(log)?,
+        // That fio failed may be why nothing went on, or the other way round.
+        (Err(load), Err(done)) => return Err(load.context(format!("{done:#}")).context(log())),
+        (Err(load), Ok(())) => return Err(load.context(log())),
+    };
     stopped?;
     for times in all {
         let (first_ms, stall_ms) = judge(&requests, &times)?;
