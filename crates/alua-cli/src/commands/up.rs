@@ -440,7 +440,7 @@ mod tests {
         for wrong in [
             &["--no-activate", "--activate", "nothing-live"][..],
             &["--stpg-per-minute", "0"],
-            &["--stpg-per-minute", "17"],
+            &["--stpg-per-minute", "32"],
             &["--fence-wait", "0"],
             &["--fence-wait", "3601"],
             &["--failback", "86401"],
