@@ -26,8 +26,11 @@
 //! so a path that has just become live fails them meanwhile, and TEST UNIT READY, which it lets
 //! pass, is good. That is nothing against the path.
 //!
-//! **Not sent.** ENODEV and ENXIO come from the check before a command goes to the low-level driver
-//! (an offline device) or from the open file of a device that is gone.
+//! **Not sent, this time.** ENODEV comes from the check before a command goes to the low-level driver:
+//! the device is offline, or gone. That says nothing of the times before. When a link is lost the
+//! SCSI layer takes back what was sent and queues it to be sent again; where the device is set offline
+//! meanwhile, by us or by its transport, that ends with ENODEV, and the first copy may yet land. So such
+//! a command is lost like any other.
 //!
 //! **The target's word.** Five error numbers stand for an answer that every path would give; the
 //! table in [`meaning`] names the kernel's status for each (linux block/blk-core.c, `blk_errors`;
@@ -66,10 +69,9 @@ pub const fn meaning(errno: i32) -> Meaning {
         libc::ENOSPC => Meaning::NoSpaceOrGone,
         // BLK_STS_NOTSUPP
         libc::EOPNOTSUPP => Meaning::Known(Summary::Target(TargetError::Unsupported)),
-        // BLK_STS_OFFLINE, and a device that is gone
-        libc::ENODEV | libc::ENXIO => Meaning::Known(Summary::Gone),
-        // BLK_STS_IOERR, BLK_STS_TRANSPORT (ENOLINK), BLK_STS_TIMEOUT (ETIMEDOUT), BLK_STS_AGAIN
-        // (EAGAIN), BLK_STS_DEV_RESOURCE (EBUSY), ...
+        // BLK_STS_OFFLINE and a device that is gone (ENODEV, ENXIO), BLK_STS_IOERR, BLK_STS_TRANSPORT
+        // (ENOLINK), BLK_STS_TIMEOUT (ETIMEDOUT), BLK_STS_AGAIN (EAGAIN), BLK_STS_DEV_RESOURCE
+        // (EBUSY), ...
         _ => Meaning::Ask,
     }
 }
@@ -135,10 +137,11 @@ mod tests {
         }
     }
 
+    /// A copy of it may have been sent before the device went offline.
     #[test]
-    fn a_command_that_was_not_sent_goes_elsewhere_without_a_fence() {
+    fn that_a_device_is_offline_now_does_not_say_that_nothing_was_sent() {
         for errno in [libc::ENODEV, libc::ENXIO] {
-            assert_eq!(meaning(errno), Meaning::Known(Summary::Gone), "{errno}");
+            assert_eq!(meaning(errno), Meaning::Ask, "{errno}");
         }
     }
 

@@ -333,7 +333,6 @@ mod tests {
         }
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(told(libc::ENOSPC, &disk), Some(Summary::Gone));
-        assert_eq!(told(libc::ENODEV, &disk), Some(Summary::Gone));
         assert_eq!(told(libc::EIO, &disk), None);
     }
 }
