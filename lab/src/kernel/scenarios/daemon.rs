@@ -175,7 +175,9 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     }
     let output = fio.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let last = said.lines().find(|line| line.contains("err=")).unwrap_or("fio said nothing");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().find(|line| line.contains("err="));
+    let last = last.or(complaint.lines().next()).unwrap_or("fio said nothing");
     run.check("S6", "fio finds no error and no mismatch", output.status.success(), last);
     run.figure(&format!("random events in {seconds} s"), events.into());
     tool("umount", &[MOUNT])?;
