@@ -10,11 +10,7 @@ impl Shell {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let paths = self.slots.iter().flatten().filter_map(|slot| {
             let view = self.engine.view(slot.id)?;
-            let core = |core| {
-                let path = self.engine.path_of_core(core)?;
-                let slots = self.slots.iter().flatten();
-                slots.filter(|slot| slot.id == path).map(|slot| slot.label.clone()).next()
-            };
+            let core = |core| self.known_label(self.engine.path_of_core(core)?);
             Some(PathSnapshot {
                 label: slot.label.clone(),
                 cause: tell::cause(&view.cause, core),
