@@ -6,8 +6,8 @@
 //!
 //! - a command that is sent down an idle path brings it closer by a known time;
 //! - a command that comes back well moves it away, if anything;
-//! - after everything else it is forgotten: other outcomes, every other input, every action that is not a
-//!   part of a plain request, and whatever [`Engine::settle`] has to settle.
+//! - everything else forgets it: every other input as it settles, other outcomes, every action that is
+//!   not a part of a plain request, and whatever [`Engine::settle`] has to settle.
 
 use crate::engine::Engine;
 use crate::time::Time;

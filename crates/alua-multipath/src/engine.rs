@@ -261,19 +261,18 @@ impl Engine {
         }
         let key = self.admit(request, now).ok_or(SubmitError::Full)?;
         self.counters.submitted += 1;
-        self.settle(now);
+        self.settle_request(now);
         Ok(RequestId(key))
     }
 
     /// Takes what became of an I/O command.
     pub fn handle_io(&mut self, io: IoId, outcome: &IoOutcome<'_>, now: Time) {
         self.came_back(io.0, outcome, now);
-        self.settle(now);
+        self.settle_request(now);
     }
 
     /// Takes what became of a control command.
     pub fn handle_control(&mut self, id: ControlId, outcome: &unit::Outcome<'_>, now: Time) {
-        self.forget_deadline();
         if let unit::Outcome::Answered { status: Status::CheckCondition, sense, .. } = *outcome
             && let Ok(sense) = Sense::parse(sense)
         {
@@ -302,14 +301,12 @@ impl Engine {
 
     /// Takes the answer to a fence step.
     pub fn handle_fence(&mut self, id: FenceId, answer: FenceAnswer, now: Time) {
-        self.forget_deadline();
         self.fence_answered(id, answer, now);
         self.settle(now);
     }
 
     /// Takes note of sense data that a command outside the engine got on a path.
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) {
-        self.forget_deadline();
         if let Some(place) = self.place(path) {
             self.note_sense(place, sense, now);
         }
@@ -318,7 +315,6 @@ impl Engine {
 
     /// The transport of a path says that it is down. Commands in flight may still come back.
     pub fn handle_path_down(&mut self, path: PathId, now: Time) {
-        self.forget_deadline();
         if let Some(place) = self.place(path) {
             self.link_lost(place, now);
         }
@@ -327,7 +323,6 @@ impl Engine {
 
     /// The transport of a path says that it is up again: it is looked at now.
     pub fn handle_path_up(&mut self, path: PathId, now: Time) {
-        self.forget_deadline();
         if let Some(place) = self.place(path) {
             self.look_now(place, now);
         }
@@ -336,7 +331,6 @@ impl Engine {
 
     /// Lets time pass.
     pub fn handle_time(&mut self, now: Time) {
-        self.forget_deadline();
         self.tick(now);
         self.settle(now);
     }
@@ -359,7 +353,6 @@ impl Engine {
     ///
     /// The driver core does not take it.
     pub fn activate(&mut self, group: u16, now: Time) -> Result<(), unit::ActivationRefused> {
-        self.forget_deadline();
         self.start_activation(group, now)?;
         self.settle(now);
         Ok(())
@@ -367,7 +360,6 @@ impl Engine {
 
     /// Takes no more requests. [`Event::Stopped`] comes when those that are there are complete.
     pub fn stop(&mut self, now: Time) {
-        self.forget_deadline();
         self.stopped.get_or_insert(false);
         self.settle(now);
     }
@@ -435,8 +427,14 @@ impl Engine {
 
     /// Brings everything into a known shape after an input: the driver core is asked, standings are
     /// found anew where they may have changed, and requests that wait are sent where they can.
-    #[inline(always)]
     pub(crate) fn settle(&mut self, now: Time) {
+        self.forget_deadline();
+        self.settle_request(now);
+    }
+
+    /// As [`Self::settle`], after what may be no more than a plain request: see `deadline`.
+    #[inline(always)]
+    fn settle_request(&mut self, now: Time) {
         self.last_time = now;
         if !self.is_quiet() {
             self.settle_news(now);

@@ -69,7 +69,6 @@ impl Engine {
     ///
     /// See [`AddPathError`]. Nothing was changed then.
     pub fn add_path(&mut self, new: NewPath<'_>, now: Time) -> Result<PathId, AddPathError> {
-        self.forget_deadline();
         if new.geometry != self.geometry {
             return Err(AddPathError::OtherSize { path: new.geometry, unit: self.geometry });
         }
@@ -98,7 +97,6 @@ impl Engine {
     /// has confirmed that the path's nexus is over, so that nothing of it can reach the medium.
     /// Returns whether there was such a path.
     pub fn remove_path(&mut self, path: PathId, nexus_ended: bool, now: Time) -> bool {
-        self.forget_deadline();
         let Some(place) = self.place(path) else { return false };
         let Some(core) = self.paths[place].core.take() else { return false };
         let port = self.unit.path(core).and_then(Port::of);
