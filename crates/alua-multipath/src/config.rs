@@ -148,8 +148,10 @@ impl Default for Config {
             core: alua_core::unit::Config {
                 gate: GatePolicy { pass_unknown: true, pass_transitioning: false },
                 transition_poll_ms: 100,
+                transition_poll_first_ms: 25,
                 reprobe_ms: 10_000,
                 start_delay_ms: 1,
+                transition_look_ms: 1,
                 spacing_max_ms: 1_000,
                 retry_ms: 100,
                 command_timeout_ms: 5_000,

@@ -132,7 +132,7 @@ fn config(from: &AluaConfig) -> Config {
     Config {
         transition_at_least_ms: from.transition_at_least_ms,
         // The midlayer repeats what met a transition on the path that met it.
-        transition_look_ms: Some(default.transition_poll_ms),
+        transition_look_ms: default.transition_poll_ms,
         // A target that told of many things while it was set up must not be believed late when it
         // tells of a switch.
         spacing_max_ms: SPACING_MAX_MS,

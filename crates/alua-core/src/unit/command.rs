@@ -1,6 +1,7 @@
 //! Commands that the driver wants sent, and what became of them.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 use super::config::{IDENTITY_BYTES, TARGETS_MAX};
 use super::slots::PathId;
@@ -13,7 +14,7 @@ pub const DATA_OUT_MAX: usize = 4 + 4 * TARGETS_MAX;
 
 /// Names one command of one logical unit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct CommandId(pub(super) u32);
+pub struct CommandId(pub(super) NonZeroU32);
 
 /// A command to be sent down a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

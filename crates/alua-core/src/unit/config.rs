@@ -13,13 +13,17 @@ pub struct Config {
     pub transition_ms: u32,
     /// Raises the limit of every transition to at least this. Default 0: the target's own time.
     pub transition_at_least_ms: u32,
-    /// How often a transition is looked at. Default 2 s.
+    /// How often a transition is looked at, at the least. Default 2 s.
     pub transition_poll_ms: u32,
+    /// How soon a transition is looked at again while it is young. The pauses grow with it, so that
+    /// its end is seen late by at most a part in [`TRANSITION_POLL_PART`] of its length, up to
+    /// [`transition_poll_ms`](Self::transition_poll_ms). Default that of there: a steady pace.
+    pub transition_poll_first_ms: u32,
     /// From a sense code that begins a transition to the first look at the states of the other
-    /// groups. Default [`start_delay_ms`](Self::start_delay_ms), for whoever moves I/O to another
+    /// groups. Default 5 ms like [`start_delay_ms`](Self::start_delay_ms), for whoever moves I/O to another
     /// group meanwhile. Where I/O waits on its path whatever the others do, as below a device
     /// handler, a look before the first poll costs a report and brings nothing.
-    pub transition_look_ms: Option<u32>,
+    pub transition_look_ms: u32,
     /// How often a unit is looked at whose transition outlived its limit or whose last refresh
     /// failed. Default 30 s.
     pub reprobe_ms: u32,
@@ -67,6 +71,14 @@ pub struct Config {
     pub attentions_on_every_nexus: bool,
 }
 
+impl Config {
+    /// From one look at a transition of this length, in milliseconds, to the next.
+    pub(super) fn transition_pause_ms(&self, age: u64) -> u32 {
+        let grown = u32::try_from(age / TRANSITION_POLL_PART).unwrap_or(u32::MAX);
+        grown.max(self.transition_poll_first_ms).min(self.transition_poll_ms)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -74,7 +86,8 @@ impl Default for Config {
             transition_ms: 255_000,
             transition_at_least_ms: 0,
             transition_poll_ms: 2_000,
-            transition_look_ms: None,
+            transition_poll_first_ms: 2_000,
+            transition_look_ms: 5,
             reprobe_ms: 30_000,
             start_delay_ms: 5,
             spacing_min_ms: 20,
@@ -92,6 +105,9 @@ impl Default for Config {
     }
 }
 
+/// The pause between two looks at a transition is its length so far divided by this, within the
+/// limits of [`Config`].
+pub const TRANSITION_POLL_PART: u64 = 64;
 /// The largest report that is read, in bytes. A target that claims more is not believed.
 pub const REPORT_BYTES_MAX: u32 = 64 * 1024;
 /// How often one refresh enlarges its buffer before the target is said to grow without end.

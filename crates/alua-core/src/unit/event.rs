@@ -2,7 +2,7 @@
 
 use super::activation::{ActivationId, ActivationResult};
 use super::refresh::PassEnd;
-use super::slots::{Path, PathId};
+use super::slots::{Mark, Path, PathId};
 use super::{LogicalUnit, Slots};
 use crate::access::AccessState;
 use crate::cause::{Cause, RefreshError};
@@ -131,9 +131,10 @@ impl super::Parts<'_> {
     fn next_path_event(&mut self) -> Option<Event> {
         for index in 0..self.paths.len() {
             let Some((id, path)) = self.path_at(index) else { continue };
-            if path.identity == super::IdentityCheck::Changed && !path.identity_told {
+            if path.identity == super::IdentityCheck::Changed && !path.marks.has(Mark::IdentityTold)
+            {
                 if let Some(path) = self.path_mut(id) {
-                    path.identity_told = true;
+                    path.marks.set(Mark::IdentityTold);
                 }
                 return Some(Event::IdentityChanged { path: id });
             }

@@ -6,7 +6,7 @@
 
 use super::machine::Parts;
 use super::refresh::Reason;
-use super::slots::{Evidence, Group, IdentityCheck, PathId, Transition, Transport};
+use super::slots::{Evidence, Group, IdentityCheck, Mark, PathId, Transition, Transport};
 use crate::access::AccessState;
 use crate::cause::Cause;
 use crate::sense::{Meaning, Recheck};
@@ -66,7 +66,7 @@ impl Parts<'_> {
         };
         let moment = u64::from(self.state.config.transition_poll_ms).saturating_mul(2);
         let recent = now.since(at) < moment;
-        path.said_transition && reader != id && recent
+        path.marks.has(Mark::SaidTransition) && reader != id && recent
     }
 
     fn note_transition(&mut self, id: PathId, sense: &Sense, now: Time) {
@@ -82,7 +82,7 @@ impl Parts<'_> {
             return;
         }
         let before = *path;
-        path.said_transition = false;
+        path.marks.clear(Mark::SaidTransition);
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;
@@ -112,7 +112,7 @@ impl Parts<'_> {
         self.state.untold = true;
         if let Some(path) = self.path_mut(id) {
             path.evidence = None;
-            path.said_transition = true;
+            path.marks.set(Mark::SaidTransition);
         }
         if let Some(group) = self.group_mut_of(id) {
             if group.transition.is_some() {

@@ -7,6 +7,8 @@
 //! [`IDENTITY_READS_MAX`] answers, or many more readings without one, the path counts as unreadable
 //! and is tried slowly; one of which nothing was known, no name and no group, is trusted as before.
 
+use core::num::NonZeroU16;
+
 use super::command::{Command, CommandKind, Outcome};
 use super::config::{IDENTITY_READS_MAX, IDENTITY_UNANSWERED_MAX};
 use super::machine::{Parts, Role};
@@ -128,7 +130,7 @@ impl Parts<'_> {
     /// is in none: it is not where it was.
     fn move_to_group(&mut self, id: PathId, group: Option<u16>, relative_port: Option<u16>) {
         let Some(path) = self.path_mut(id) else { return };
-        path.relative_port = relative_port;
+        path.relative_port = relative_port.and_then(NonZeroU16::new);
         if path.group == group {
             return;
         }

@@ -1,6 +1,8 @@
 //! What the parts of the logical unit's machine share: its state, its look-ups, and the commands in
 //! flight.
 
+use core::num::{NonZeroU16, NonZeroU32};
+
 use super::activation::Activations;
 use super::command::{Command, CommandId, CommandKind, Outcome};
 use super::config::Config;
@@ -36,7 +38,7 @@ pub(super) struct State {
     pub(super) probe: Option<InFlight>,
     pub(super) probe_at: Time,
     pub(super) probe_next: u16,
-    next_command: u32,
+    next_command: NonZeroU32,
     pub(super) counters: Counters,
     pub(super) untold: bool,
     /// The last pass failed, and nobody was told.
@@ -115,7 +117,7 @@ impl State {
             probe: None,
             probe_at: Time::ZERO,
             probe_next: 0,
-            next_command: 0,
+            next_command: NonZeroU32::MIN,
             counters: Counters::default(),
             untold: false,
             untold_failure: false,
@@ -150,7 +152,7 @@ impl State {
         now: Time,
     ) -> Command {
         let id = CommandId(self.next_command);
-        self.next_command = self.next_command.wrapping_add(1);
+        self.next_command = self.next_command.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let flight = Some(InFlight { id, path, sent: now, role });
         match role {
             Role::Refresh(_) | Role::Stpg => self.control = flight,
@@ -313,7 +315,7 @@ impl Parts<'_> {
             used: true,
             generation,
             group: new.group,
-            relative_port: new.relative_port,
+            relative_port: new.relative_port.and_then(NonZeroU16::new),
             ..Path::FREE
         };
         self.state.untold = true;

@@ -92,7 +92,7 @@ pub struct NewPath<'a> {
     pub name: Option<&'a UnitName>,
     /// The target port group in the path's page 83h.
     pub group: Option<u16>,
-    /// The relative target port in the path's page 83h.
+    /// The relative target port in the path's page 83h. 0 is reserved and counts as none.
     pub relative_port: Option<u16>,
 }
 

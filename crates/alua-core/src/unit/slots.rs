@@ -1,7 +1,7 @@
 //! What a logical unit keeps for each target port group and each path.
 
 use core::fmt;
-use core::num::NonZeroU32;
+use core::num::{NonZeroU16, NonZeroU32};
 
 use super::command::CommandId;
 use crate::access::{AccessState, SupportedStates};
@@ -163,7 +163,8 @@ pub struct Path {
     pub(super) used: bool,
     pub(super) generation: u16,
     pub(super) group: Option<u16>,
-    pub(super) relative_port: Option<u16>,
+    /// SPC reserves 0, which is stored as none.
+    pub(super) relative_port: Option<NonZeroU16>,
     pub(super) evidence: Option<Evidence>,
     pub(super) identity: IdentityCheck,
     /// When page 83h was read last; the start of the clock where it was not.
@@ -171,20 +172,46 @@ pub struct Path {
     pub(super) transport: Transport,
     /// A command of a refresh that runs on it and is not waited for any more.
     pub(super) left: Option<CommandId>,
-    /// Tried in the running pass of the refresh.
-    pub(super) tried: bool,
     /// Pass of the last report when the path last told of a state change; of the one that was on its
     /// way, if one was.
     pub(super) attention_after: Option<NonZeroU32>,
     pub(super) told: Told,
-    pub(super) identity_told: bool,
     /// What consumers were last told of the gate.
     pub(super) gate_told: Option<Gate>,
+    pub(super) marks: Marks,
+}
+
+/// What is so or not so of a path: a bit each, since a unit has many paths and no byte to spare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Marks(u8);
+
+/// One of the [`Marks`].
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Mark {
+    /// Tried in the running pass of the refresh.
+    Tried = 1,
+    /// Consumers were told that its identity changed.
+    IdentityTold = 2,
     /// A unit attention that waited on it was met, or a report was read through it: one that it
     /// tells now is newer than that.
-    pub(super) drained: bool,
+    Drained = 4,
     /// It said that it is in transition, and has neither succeeded nor been read through since.
-    pub(super) said_transition: bool,
+    SaidTransition = 8,
+}
+
+impl Marks {
+    pub(super) const fn has(self, mark: Mark) -> bool {
+        self.0 & mark as u8 != 0
+    }
+
+    pub(super) fn set(&mut self, mark: Mark) {
+        self.0 |= mark as u8;
+    }
+
+    pub(super) fn clear(&mut self, mark: Mark) {
+        self.0 &= !(mark as u8);
+    }
 }
 
 /// What a path says of its own access state, against or before any report.
@@ -279,13 +306,10 @@ impl Path {
         identity_read: Time::ZERO,
         transport: Transport::Untried,
         left: None,
-        tried: false,
         attention_after: None,
         told: Told { state: None, preferred: false },
-        identity_told: false,
         gate_told: None,
-        drained: false,
-        said_transition: false,
+        marks: Marks(0),
     };
 
     /// The target port group that the path's page 83h names.
@@ -297,7 +321,10 @@ impl Path {
     /// The relative target port identifier that the path's page 83h names.
     #[must_use]
     pub const fn relative_port(&self) -> Option<u16> {
-        self.relative_port
+        match self.relative_port {
+            Some(port) => Some(port.get()),
+            None => None,
+        }
     }
 
     /// Whether the path is known to lead to its logical unit.

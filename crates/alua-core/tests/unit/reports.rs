@@ -452,6 +452,32 @@ fn b27_c07_d12_a_transition_is_polled_every_two_seconds() {
 }
 
 #[test]
+fn b27_a_transition_is_looked_at_in_pauses_that_grow_with_it() {
+    let config = Config {
+        transition_poll_first_ms: 25,
+        transition_poll_ms: 100,
+        command_timeout_ms: 5_000,
+        ..Config::default()
+    };
+    let (mut host, _) = two_groups(config);
+    host.unit.refresh(host.now);
+    let first = host.expect_next();
+    host.answer(&first, &report(&[(1, TRANS), (2, TRANS)]));
+    let since = host.now;
+    let mut looks = 0;
+    while host.now.since(since) < 20_000 {
+        let age = host.now.since(since);
+        let poll = host.next_at_deadline();
+        let pause = host.now.since(since) - age;
+        assert_eq!(pause, (age / 64).clamp(25, 100), "at {age} ms");
+        host.answer(&poll, &IN_TRANSITION);
+        looks += 1;
+    }
+    // 1.6 s in steps of 25 ms, to 6.4 s in growing ones, then every 100 ms.
+    assert_eq!(looks, 291);
+}
+
+#[test]
 fn b28_reg_32_s7_6_an_expired_transition_is_standby_and_looked_at_again() {
     let (mut host, paths) = two_groups(Config::default());
     host.meet(paths[0], NOT_READY, 0x04, 0x0a);

@@ -430,7 +430,7 @@ fn e06_news_that_the_consumer_took_from_the_check_are_met_at_once() {
 
 #[test]
 fn e01_the_first_look_at_a_transition_can_wait_for_the_first_poll() {
-    let config = Config { transition_look_ms: Some(2_000), ..Config::default() };
+    let config = Config { transition_look_ms: 2_000, ..Config::default() };
     let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 2], &[(1, AO), (2, AN)]);
     host.wait(60_000);
     host.meet(paths[0], NOT_READY, 0x04, 0x0a);
@@ -444,7 +444,7 @@ fn e01_the_first_look_at_a_transition_can_wait_for_the_first_poll() {
 
 #[test]
 fn e01_an_attention_ends_the_wait_for_the_first_look_at_a_transition() {
-    let config = Config { transition_look_ms: Some(2_000), ..Config::default() };
+    let config = Config { transition_look_ms: 2_000, ..Config::default() };
     let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 2], &[(1, AO), (2, AN)]);
     host.wait(60_000);
     host.meet(paths[0], NOT_READY, 0x04, 0x0a);

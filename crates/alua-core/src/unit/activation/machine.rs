@@ -535,7 +535,7 @@ impl Parts<'_> {
         let id = if is_port(target.state) {
             self.paths
                 .iter()
-                .find(|path| path.used && path.relative_port == Some(target.id))?
+                .find(|path| path.used && path.relative_port() == Some(target.id))?
                 .group?
         } else {
             target.id

@@ -5,7 +5,7 @@ use super::super::config::{
     ATTENTIONS_AT_ONCE, ATTENTIONS_MAX, GROWTH_STEPS_MAX, REPORT_BYTES_MAX, RESENDS_MAX,
 };
 use super::super::machine::{InFlight, Parts};
-use super::super::slots::PathId;
+use super::super::slots::{Mark, PathId};
 use super::{LastReport, PassEnd, Step};
 use crate::access::AccessState;
 use crate::cause::{Cause, RefreshError, SenseCode};
@@ -172,8 +172,8 @@ impl Parts<'_> {
                 if let Some(place) = self.path_mut(path) {
                     // What it told since the report was asked for may be newer.
                     place.attention_after.take_if(|after| after.get() != pass);
-                    place.said_transition = false;
-                    place.drained = true;
+                    place.marks.clear(Mark::SaidTransition);
+                    place.marks.set(Mark::Drained);
                 }
                 self.end_pass(PassEnd::Read(changed), now);
             }

@@ -22,8 +22,8 @@
 //!    unavailable before offline before transitioning; failed transports last. Paths whose
 //!    identity is in doubt are not asked.
 //! 3. A path in transition is asked by TEST UNIT READY first: many arrays refuse reports in
-//!    transition. "Still in transition" ends the pass; the next one follows after
-//!    `transition_poll_ms` and asks another path.
+//!    transition. "Still in transition" ends the pass; the next one follows after a pause
+//!    (`transition_poll_first_ms`, `transition_poll_ms`) and asks another path.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -45,7 +45,7 @@ use core::num::NonZeroU32;
 use super::command::{Command, CommandKind};
 use super::config::{Config, REPORT_BYTES_MAX};
 use super::machine::{InFlight, Parts, Role, count};
-use super::slots::{Path, PathId, Transport};
+use super::slots::{Mark, Path, PathId, Transport};
 use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
 use crate::time::Time;
@@ -323,7 +323,7 @@ impl Parts<'_> {
         }
         let config = &self.state.config;
         let delay = match reason {
-            Reason::Transition => config.transition_look_ms.unwrap_or(config.start_delay_ms),
+            Reason::Transition => config.transition_look_ms,
             _ => config.start_delay_ms,
         };
         let at = if trigger.urgent { now } else { refresh.spaced(now.after(delay)) };
@@ -346,7 +346,7 @@ impl Parts<'_> {
         let Some(place) = self.path_mut(path) else { return false };
         let first = place.attention_after != report;
         place.attention_after = report;
-        place.drained = true;
+        place.marks.set(Mark::Drained);
         first && known && self.state.config.confirm_old_news
     }
 
@@ -369,7 +369,10 @@ impl Parts<'_> {
                 let failed = matches!(path.transport, Transport::Failed { .. });
                 // One that told since the report has no attention left to show.
                 let silent = path.attention_after != NonZeroU32::new(report.pass);
-                let fit = path.drained && path.is_trusted() && path.left.is_none() && !failed;
+                let fit = path.marks.has(Mark::Drained)
+                    && path.is_trusted()
+                    && path.left.is_none()
+                    && !failed;
                 fit && silent && shares && *id != told
             })
             .min_by_key(|(id, _)| *id != report.path)

@@ -1,7 +1,7 @@
 //! The course of a pass: where it starts, which path is asked next, how it ends.
 
 use super::super::machine::{Parts, count};
-use super::super::slots::{Path, PathId, Transition, Transport};
+use super::super::slots::{Mark, Path, PathId, Transition, Transport};
 use super::{Pass, PassEnd, Phase, Step, Trigger};
 use crate::access::AccessState;
 use crate::cause::{Cause, RefreshError};
@@ -18,7 +18,7 @@ const CHANGES_AT_ONCE: u8 = 8;
 impl Parts<'_> {
     pub(super) fn start_pass(&mut self, trigger: Trigger, now: Time) {
         for path in self.paths.iter_mut() {
-            path.tried = false;
+            path.marks.clear(Mark::Tried);
         }
         let refresh = &mut self.state.refresh;
         refresh.pass = refresh.pass.wrapping_add(1);
@@ -97,7 +97,7 @@ impl Parts<'_> {
         };
         let alone = path.evidence.is_some_and(|own| own.is_alone());
         let may_be_over = alone || in_transition();
-        !path.tried
+        !path.marks.has(Mark::Tried)
             && path.left.is_none()
             && path.is_trusted()
             && (self.state.refresh.unsupported.is_none() || may_be_over)
@@ -148,7 +148,7 @@ impl Parts<'_> {
 
     pub(super) fn move_on(&mut self, path: PathId, now: Time) {
         if let Some(path) = self.path_mut(path) {
-            path.tried = true;
+            path.marks.set(Mark::Tried);
         }
         let Some(pass) = self.state.refresh.pass_mut() else { return };
         (pass.resends, pass.attentions, pass.growths) = (0, 0, 0);
@@ -238,8 +238,8 @@ impl Parts<'_> {
         for group in self.groups.iter().filter(|group| group.used) {
             let has_path = self.has_path(group.id);
             let polled = match group.transition {
-                Some(Transition::Running { .. }) if has_path || reports => {
-                    config.transition_poll_ms
+                Some(Transition::Running { since, .. }) if has_path || reports => {
+                    config.transition_pause_ms(now.since(since))
                 }
                 Some(Transition::Expired { .. }) if has_path => config.reprobe_ms,
                 _ => continue,
