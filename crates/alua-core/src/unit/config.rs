@@ -72,10 +72,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// From one look at a transition of this length, in milliseconds, to the next.
-    pub(super) fn transition_pause_ms(&self, age: u64) -> u32 {
+    /// From one look at a transition of this length, in milliseconds, to the next. One that had to
+    /// ask several paths has earned as many pauses.
+    pub(super) fn transition_pause_ms(&self, age: u64, asked: usize) -> u32 {
         let grown = u32::try_from(age / TRANSITION_POLL_PART).unwrap_or(u32::MAX);
-        grown.max(self.transition_poll_first_ms).min(self.transition_poll_ms)
+        let asked = u32::try_from(asked).unwrap_or(u32::MAX).max(1);
+        let first = self.transition_poll_first_ms.saturating_mul(asked);
+        grown.max(first).min(self.transition_poll_ms)
     }
 }
 

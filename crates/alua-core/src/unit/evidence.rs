@@ -69,6 +69,14 @@ impl Parts<'_> {
         path.marks.has(Mark::SaidTransition) && reader != id && recent
     }
 
+    /// Asks a path whose word still stands against its group's, and that could not be asked before.
+    pub(super) fn check_evidence(&mut self, id: PathId, now: Time) {
+        let group = |group| self.group(group).and_then(Group::state);
+        if self.path(id).is_some_and(|path| path.is_against(path.group.and_then(group))) {
+            self.want_refresh(Reason::Evidence(id), now);
+        }
+    }
+
     fn note_transition(&mut self, id: PathId, sense: &Sense, now: Time) {
         if self.enter_transition(id, sense, now) {
             self.want_refresh(Reason::Transition, now);

@@ -196,10 +196,15 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) -> Meaning {
         let meaning = sense::meaning(sense);
         let mut parts = self.parts();
+        let mut returns = false;
         if let Some(path) = parts.path_mut(path) {
+            returns = matches!(path.transport, Transport::Failed { .. });
             path.transport = Transport::Answered { at: now };
         }
         parts.note_sense(path, sense, &meaning, now);
+        if returns {
+            parts.check_evidence(path, now);
+        }
         meaning
     }
 
@@ -394,9 +399,8 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
 
     /// Whether a path says of itself something else than the last report says of its group.
     pub fn is_contradicted(&self, id: PathId) -> bool {
-        let Some(path) = self.path(id) else { return false };
-        let group = path.group.and_then(|group| self.group(group)).and_then(Group::state);
-        path.evidence.is_some_and(|own| group.is_some_and(|state| state != own.state))
+        let group = |group| self.group(group).and_then(Group::state);
+        self.path(id).is_some_and(|path| path.is_against(path.group().and_then(group)))
     }
 
     /// What becomes of ordinary I/O for a path now.

@@ -2,7 +2,7 @@
 
 use super::machine::Parts;
 use super::refresh::Reason;
-use super::slots::{Group, PathId, Transition};
+use super::slots::{Group, PathId, Transition, Transport};
 use crate::access::AccessState;
 use crate::cause::Cause;
 use crate::spc::target_port_groups::{GroupDescriptor, Report};
@@ -111,7 +111,9 @@ impl Parts<'_> {
     }
 
     /// Drops evidence that the report confirms or overrules, and asks the path that still
-    /// contradicts it.
+    /// contradicts it. One that cannot be asked, for its transport failed or its identity is in doubt,
+    /// is asked when it can be: until then the report would come through another path, and say the
+    /// same.
     fn weigh_evidence(&mut self, reading: Reading) -> bool {
         let reader = self.path(reading.path).and_then(|path| path.group);
         let mut changed = false;
@@ -130,7 +132,10 @@ impl Parts<'_> {
                     path.evidence = None;
                     changed = true;
                 }
-            } else if !matches!(own.cause, Cause::TransitionExpired { .. }) {
+            } else if !matches!(own.cause, Cause::TransitionExpired { .. })
+                && path.is_trusted()
+                && !matches!(path.transport, Transport::Failed { .. })
+            {
                 contradicts = Some(id);
             }
         }

@@ -345,6 +345,11 @@ impl Path {
         self.evidence.map(|own| Known { state: Some(own.state), cause: own.cause })
     }
 
+    /// Whether what the path says of itself is not the state of its group.
+    pub(super) fn is_against(&self, group: Option<AccessState>) -> bool {
+        self.evidence.is_some_and(|own| group.is_some_and(|state| state != own.state))
+    }
+
     pub(super) const fn is_trusted(&self) -> bool {
         matches!(self.identity, IdentityCheck::Verified)
     }

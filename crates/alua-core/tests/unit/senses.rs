@@ -220,6 +220,47 @@ fn reg_28_a_page_that_cannot_be_read_is_given_up_slowly() {
 }
 
 #[test]
+fn e10_what_a_path_said_that_is_gone_is_not_checked_through_others() {
+    let (mut host, paths) =
+        Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    // Its controller sees things otherwise, and then it is not there any more.
+    host.meet(paths[1], NOT_READY, 0x04, 0x0b);
+    host.unit.handle_transport_failure(paths[1], host.now);
+    host.sent.clear();
+    let others = |command: &alua_core::unit::Command| {
+        if command.path == paths[1] { Answer::Unreachable } else { report(&[(1, AO), (2, AN)]) }
+    };
+    host.run_for(20_000, others);
+    assert_eq!(host.kinds(), ["RTPG", "RTPG"], "through each path, once");
+    assert_eq!(host.path_state(paths[1]), Some(SBY));
+    // It answers again, as before.
+    host.sent.clear();
+    host.meet(paths[1], NOT_READY, 0x04, 0x0b);
+    host.run_for(20_000, |_| report(&[(1, AO), (2, SBY)]));
+    assert_eq!(host.sent.first().map(|command| command.path), Some(paths[1]));
+    assert_eq!(host.state(2), Some(SBY));
+}
+
+#[test]
+fn e10_what_a_path_said_whose_identity_is_in_doubt_is_not_checked_through_others() {
+    let (mut host, paths) =
+        Host::known(Tpgs::Both, Config::default(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.meet(paths[1], NOT_READY, 0x04, 0x0b);
+    host.meet(paths[1], ATTENTION, 0x3f, 0x0e);
+    host.sent.clear();
+    // Nobody says who is there.
+    let silent = |command: &alua_core::unit::Command| match kind(command) {
+        "INQUIRY" => Answer::Status(alua_core::spc::Status::Busy),
+        _ => report(&[(1, AO), (2, AN)]),
+    };
+    host.run_for(20_000, silent);
+    let reports = host.kinds().iter().filter(|&&kind| kind == "RTPG").count();
+    assert_eq!(reports, 1);
+}
+
+#[test]
 fn e10_n7_standby_and_unavailable_move_io_and_refresh_through_that_path() {
     let told = [(0x0b, SBY), (0x0c, UNAV), (0x12, OFF)];
     for (ascq, state) in told {

@@ -235,11 +235,13 @@ impl Parts<'_> {
             _ => None,
         };
         let reports = self.state.refresh.unsupported.is_none();
+        let asked =
+            self.paths.iter().filter(|path| path.used && path.marks.has(Mark::Tried)).count();
         for group in self.groups.iter().filter(|group| group.used) {
             let has_path = self.has_path(group.id);
             let polled = match group.transition {
                 Some(Transition::Running { since, .. }) if has_path || reports => {
-                    config.transition_pause_ms(now.since(since))
+                    config.transition_pause_ms(now.since(since), asked)
                 }
                 Some(Transition::Expired { .. }) if has_path => config.reprobe_ms,
                 _ => continue,
