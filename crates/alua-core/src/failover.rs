@@ -65,6 +65,8 @@ pub enum Next {
     Again,
     /// Send it again a moment later: the target is busy.
     Later,
+    /// Send it again in a moment, this path will do: this host held it back, and will not for long.
+    Soon,
     /// Send it down another path; this one cannot carry it now.
     Elsewhere,
     /// The path is in transition: another path if one is live, else wait for its end.
@@ -174,7 +176,7 @@ fn judge_rest(outcome: &IoOutcome<'_>) -> Verdict {
             Summary::Target(error) => verdict(Next::Fail(error), PathNews::Works),
             Summary::Gone => verdict(Next::Elsewhere, PathNews::Failed),
             Summary::Ended => limited(Next::Elsewhere, PathNews::Odd),
-            Summary::Held => limited(Next::Later, PathNews::Refused),
+            Summary::Held => limited(Next::Soon, PathNews::Refused),
             Summary::Unsent => limited(Next::Again, PathNews::Refused),
         },
         IoOutcome::Answered { status, sense, whole } => match status {

@@ -157,7 +157,8 @@ impl Engine {
                 self.complete(request, Err(RequestError::Target(error)), None, now);
             }
             Next::Again => self.again(request, verdict.counted, now),
-            Next::Later => self.later(request, now),
+            Next::Later => self.later(request, false, now),
+            Next::Soon => self.later(request, true, now),
             Next::Elsewhere | Next::Wait => {
                 if let Some(entry) = self.requests.get_mut(request) {
                     entry.avoid = Some(place as u16);
@@ -169,7 +170,7 @@ impl Engine {
                 let still = self.candidates[place].class.is_some();
                 let unsteady = self.paths[place].strikes.until.is_some();
                 if still && (unsteady || verdict.next == Next::Wait) {
-                    self.later(request, now);
+                    self.later(request, false, now);
                 } else {
                     self.again(request, verdict.counted || still, now);
                 }

@@ -21,6 +21,9 @@ const TRIES_AT_ONCE: usize = 4;
 const BUSY_TRIES: u16 = 8;
 /// Time after which it doubles once at most.
 const BUSY_OLD_MS: u32 = 1_000;
+/// The first pause of a request that this host held back, in milliseconds; it doubles up to that of a
+/// busy target. The kernel's device handler reads the states within some ten of them.
+const SOON_MS: u32 = 2;
 /// One request in so many goes the other way, where [`Policy::ServiceTime`] lives on measurements
 /// of both.
 const TRIAL_TURNS: u32 = 64;
@@ -323,8 +326,8 @@ impl Engine {
         self.kick = true;
     }
 
-    /// As [`Self::again`], a moment later, for the target is busy.
-    pub(crate) fn later(&mut self, key: Key, now: Time) {
+    /// As [`Self::again`], a moment later, for the target is busy; or `soon`, for the host was.
+    pub(crate) fn later(&mut self, key: Key, soon: bool, now: Time) {
         let limit = self.unit.transition_limit_ms();
         let Some(entry) = self.requests.get_mut(key) else { return };
         self.counters.retries += 1;
@@ -338,7 +341,9 @@ impl Engine {
         // Whoever has waited for long is not to lose its turn to those that came later.
         let most = if since.after(BUSY_OLD_MS) <= now { 1 } else { 4 };
         let doublings = u32::from(times / BUSY_TRIES).min(most);
-        self.delay(key, now.after(self.config.busy_ms << doublings));
+        let pause = self.config.busy_ms << doublings;
+        let first = if soon { SOON_MS << times.min(8) } else { pause };
+        self.delay(key, now.after(first.min(pause)));
     }
 
     fn delay(&mut self, key: Key, until: Time) {

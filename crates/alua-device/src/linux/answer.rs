@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn what_the_kernels_handler_refuses_is_nothing_against_the_path() {
         let good = || Ok(Reply::new(Status::Good, 0, 0));
-        for (handler, next) in [(Handler::Refuses, Next::Later), (Handler::Refused, Next::Again)] {
+        for (handler, next) in [(Handler::Refuses, Next::Soon), (Handler::Refused, Next::Again)] {
             let verdict = judge(&after_asking(&good(), handler).outcome());
             assert_eq!((verdict.next, verdict.path), (next, PathNews::Refused));
             // One that is right to refuse.

@@ -1,5 +1,6 @@
 //! Send, wait or fail, and how a wait ends.
 
+use alua_core::failover::{IoOutcome, Summary};
 use alua_multipath::{Config, Event, NoPath, RequestError};
 
 use crate::rig::{AN, AO, READ, Rig, SBY, TRN, WRITE, check, sense};
@@ -130,4 +131,22 @@ fn what_the_target_refuses_fails_on_the_first_path() {
     let (done, result) = rig.done[0];
     assert!(done == id && matches!(result, Err(RequestError::Target(_))), "{result:?}");
     assert!(rig.sent.is_empty(), "it is not tried elsewhere");
+}
+
+#[test]
+fn what_the_host_held_back_goes_soon_and_ever_less_so() {
+    let mut rig = Rig::plain(Config::default());
+    let id = rig.submit(READ, 0);
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        assert_eq!(rig.sent.len(), 1);
+        rig.back(id, &IoOutcome::Summed(Summary::Held));
+        let mut pause = 0;
+        while rig.sent.is_empty() {
+            rig.pass(1);
+            pause += 1;
+        }
+        pauses.push(pause);
+    }
+    assert_eq!(pauses, [2, 4, 8, 16, 20, 20, 20, 20, 40, 40]);
 }
