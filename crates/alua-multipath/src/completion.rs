@@ -153,6 +153,9 @@ impl Engine {
             Next::Fail(TargetError::Reservation) if self.broken(Sabotage::RetryConflict) => {
                 self.again(request, true, now);
             }
+            Next::Fail(TargetError::Protected) if self.broken(Sabotage::RetryProtected) => {
+                self.again(request, true, now);
+            }
             Next::Fail(error) => {
                 self.complete(request, Err(RequestError::Target(error)), None, now);
             }

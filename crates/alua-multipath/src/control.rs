@@ -251,6 +251,11 @@ impl Engine {
         if self.broken(Sabotage::PullAlways) && !self.unit.is_busy() {
             self.pull(now);
         }
+        let read = self.unit.last_report().filter(|_| self.broken(Sabotage::ReportIdly));
+        if read.is_some_and(|(_, at)| at.after(1_000) <= now.core()) && !self.unit.is_busy() {
+            self.unit.refresh(now.core());
+            self.core_dirty = true;
+        }
         // Whoever fails requests at once must find out by himself when that can end.
         let wanted = !self.waiting.is_empty() || self.gives_up;
         if !wanted || self.outlook == Outlook::Live {

@@ -2,7 +2,7 @@
 //!
 //! Nothing of it acts in a build without the feature `sabotage`.
 
-/// One way to break the engine, named by the invariant that it breaks.
+/// One way to break the engine, with the invariant that it breaks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sabotage {
     /// I1: a write that was lost is acknowledged.
@@ -33,11 +33,15 @@ pub enum Sabotage {
     RetryConflict,
     /// I14: the limit of commands per path does not hold.
     NoLimit,
+    /// I8: the states are read once a second, whatever happened.
+    ReportIdly,
+    /// I13: what write protection refused is tried on another path.
+    RetryProtected,
 }
 
 impl Sabotage {
     /// Every way.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::AcknowledgeLost,
         Self::NoFence,
         Self::NoOrder,
@@ -52,12 +56,29 @@ impl Sabotage {
         Self::TrustReturn,
         Self::RetryConflict,
         Self::NoLimit,
+        Self::ReportIdly,
+        Self::RetryProtected,
     ];
 
     /// The number of the invariant that it breaks.
     #[must_use]
     pub const fn invariant(self) -> u8 {
-        self as u8 + 1
+        match self {
+            Self::AcknowledgeLost => 1,
+            Self::NoFence => 2,
+            Self::NoOrder => 3,
+            Self::ForgetCommands => 4,
+            Self::LoseCompletion => 5,
+            Self::NoWake => 6,
+            Self::NeverGiveUp => 7,
+            Self::ReportAlways | Self::ReportIdly => 8,
+            Self::PullAlways => 9,
+            Self::EndlessTransition => 10,
+            Self::WorstFirst => 11,
+            Self::TrustReturn => 12,
+            Self::RetryConflict | Self::RetryProtected => 13,
+            Self::NoLimit => 14,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Invariant {
     I11,
     /// No command goes to another logical unit.
     I12,
-    /// A reservation conflict is handed on.
+    /// A reservation conflict is handed on, and so is write protection.
     I13,
     /// Queues are bounded.
     I14,

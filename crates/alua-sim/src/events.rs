@@ -21,6 +21,7 @@ pub(crate) enum Undo {
     /// A port comes up, with the right unit behind it.
     Port(u16),
     Release,
+    Unprotect,
     AddPath(usize, u16),
     Restore(usize),
 }
@@ -72,6 +73,7 @@ impl World {
                 self.later(1_500, Undo::Event(Event::Heal));
             }
             Kind::Reserve => self.reserve(),
+            Kind::Protect => self.protect(),
             Kind::Churn => self.churn(),
             Kind::Power => {
                 let lose_cache = self.faults.percent(50);
@@ -106,6 +108,7 @@ impl World {
                     self.tell_port(port, true);
                 }
                 Undo::Release => self.end_reservation(),
+                Undo::Unprotect => self.end_protection(),
                 Undo::AddPath(host, port) => {
                     if self.hosts[host].paths.iter().any(|path| path.port == port) {
                         continue;
@@ -127,6 +130,7 @@ impl World {
                     }
                 }
                 Undo::Restore(host) => {
+                    self.hosts[host].told();
                     self.hosts[host].engine.switch(None, self.now);
                     for path in self.hosts[host].engine.paths().collect::<Vec<_>>() {
                         self.hosts[host].engine.restore_path(path, self.now);
@@ -145,6 +149,7 @@ impl World {
         let views = engine.paths().filter_map(|path| engine.view(path));
         let paths: Vec<_> = views.filter(|it| it.standing == out).map(|it| it.id).collect();
         for path in paths {
+            self.hosts[host].told();
             self.hosts[host].engine.restore_path(path, self.now);
             self.catch_up();
         }
@@ -303,6 +308,19 @@ impl World {
         self.later(3_000, Undo::Event(Event::Disarm { fault }));
     }
 
+    /// The administrator of the array forbids writes for a while.
+    fn protect(&mut self) {
+        self.apply(&Event::WriteProtect { unit: Some(DATA.to_owned()), on: true });
+        self.protected = Some(self.now.after(u32::MAX));
+        self.later(500, Undo::Unprotect);
+    }
+
+    pub(crate) fn end_protection(&mut self) {
+        self.apply(&Event::WriteProtect { unit: Some(DATA.to_owned()), on: false });
+        // Answers may be on their way for a while.
+        self.protected = self.protected.map(|_| self.now.after(5_000));
+    }
+
     /// Another host reserves the unit for itself, for a while.
     fn reserve(&mut self) {
         if self.reserved.is_some() && self.rival.is_some() {
@@ -400,6 +418,7 @@ impl World {
             return;
         }
         let path = self.faults.pick(&paths);
+        self.hosts[host].told();
         let engine = &mut self.hosts[host].engine;
         match self.faults.below(3) {
             0 => {

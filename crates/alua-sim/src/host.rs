@@ -5,6 +5,7 @@
 
 mod carry;
 mod hold;
+mod reports;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -25,6 +26,7 @@ use crate::options::{BLOCK, LUN, Options, Shell};
 use crate::random::Random;
 use crate::trace::Trace;
 use hold::Held;
+use reports::Reports;
 
 /// Tags of control commands have this bit, those of I/O commands do not.
 const CONTROL: u64 = 1 << 63;
@@ -82,7 +84,8 @@ pub(crate) struct Client {
     sends: u32,
     /// The command that it waits for.
     current: Option<IoId>,
-    conflict: bool,
+    /// The target has refused it, for every path.
+    refused: bool,
     /// What the parts of a read have brought.
     parts: Vec<u8>,
 }
@@ -147,7 +150,7 @@ pub(crate) struct Host {
     pub(crate) ended: VecDeque<Ended>,
     /// Paths on which another unit answers.
     pub(crate) strangers: Vec<PathId>,
-    reports: VecDeque<Time>,
+    reports: Reports,
     /// SET TARGET PORT GROUPS by their tags, and when they were sent, but those of which it is known
     /// that they had no effect.
     stpgs: BTreeMap<u64, Time>,
@@ -193,7 +196,7 @@ impl Host {
             next_number: (place as u64 + 1) << 40,
             ended: VecDeque::new(),
             strangers: Vec::new(),
-            reports: VecDeque::new(),
+            reports: Reports::default(),
             stpgs: BTreeMap::new(),
             choices: 0,
             trials: 0,
@@ -226,6 +229,7 @@ impl Host {
         };
         match self.engine.add_path(new, now) {
             Ok(id) => {
+                self.reports.reason();
                 trace.note(now, &self.name, "path", format_args!("{id} port {port} {nexus} added"));
                 self.paths.push(Path { id, port, nexus });
             }
@@ -251,6 +255,7 @@ impl Host {
             array.disconnect(path.nexus);
             self.end_nexus(path.nexus);
         }
+        self.reports.reason();
         self.engine.remove_path(path.id, confirmed, now);
         for at in 0..self.outs.len() {
             if let Some(out) = &self.outs[at]
@@ -296,7 +301,7 @@ impl Host {
             reach,
             sends: 0,
             current: None,
-            conflict: false,
+            refused: false,
             parts: Vec::new(),
         };
         self.clients[id.index()] = Some(client);
@@ -336,6 +341,7 @@ impl Host {
                 self.abort_control(array, control.nexus, tag, now);
                 trace.note(now, &self.name, "ctl-back", format_args!("{:?} timed out", control.id));
                 self.stpg_ended(tag, true);
+                self.reports.answered(&self.engine, control.path, false);
                 self.engine.handle_control(control.id, &unit::Outcome::TimedOut, now);
             }
             Later::AbortControl(nexus, tag) => self.abort_control(array, nexus, tag, now),
@@ -369,19 +375,24 @@ impl Host {
         if place.as_ref().is_none_or(|out| out.io != io) {
             return;
         }
-        if let Some(out) = place.take()
-            && let IoOutcome::Answered { status: Status::ReservationConflict, .. } = outcome
+        let out = place.take();
+        let path = out.as_ref().map(|out| out.path);
+        if let Some(out) = out
+            && is_refusal(outcome)
             && let Some(client) = &mut self.clients[out.request.index()]
             && client.current == Some(io)
             && out.part.operation.changes()
         {
-            client.conflict = true;
+            client.refused = true;
         }
         if !matches!(outcome, IoOutcome::TransportFailed | IoOutcome::TimedOut) {
             self.alive.remove(&io.to_bits());
         }
         let tag = io.to_bits();
         trace.note(now, &self.name, "back", format_args!("{tag:x} {}", Short(outcome)));
+        if let Some(path) = path {
+            self.reports.answered(&self.engine, path, is_success(outcome));
+        }
         self.engine.handle_io(io, outcome, now);
     }
 
@@ -427,10 +438,13 @@ impl Host {
         let Some(control) = self.controls.remove(&tag) else { return };
         trace.note(now, &self.name, "ctl-back", format_args!("{:?} {outcome}", control.id));
         if control.counted && is_attention(outcome) {
-            // One that met a unit attention is sent once more: as many as there are attentions.
-            self.reports.pop_back();
+            self.reports.met_attention();
         }
         self.stpg_ended(tag, may_have_effect(outcome));
+        if !control.counted {
+            self.reports.answered(&self.engine, control.path, outcome.is_good());
+        }
+        let good = outcome.is_good();
         let outcome = match outcome {
             Outcome::Transport(TransportError::NoConnect) => unit::Outcome::NotSubmitted,
             Outcome::Transport(_) => unit::Outcome::TransportFailed,
@@ -441,11 +455,17 @@ impl Host {
             },
         };
         self.engine.handle_control(control.id, &outcome, now);
+        if control.counted {
+            self.reports.read(&self.engine, good, now);
+        }
     }
 
     /// I9: counts a SET TARGET PORT GROUPS that may have had an effect, in the minute before it was
     /// sent. The driver core's clock has milliseconds.
     fn stpg_ended(&mut self, tag: u64, effect: bool) {
+        if self.stpgs.contains_key(&tag) {
+            self.reports.stpg();
+        }
         if !effect {
             self.stpgs.remove(&tag);
             return;
@@ -458,6 +478,11 @@ impl Host {
         if count > limit {
             self.stpg_storm = Some(count);
         }
+    }
+
+    /// The engine hears of a path, or is told what to do, by someone else than the target.
+    pub(crate) fn told(&mut self) {
+        self.reports.reason();
     }
 
     /// The client's number of a changing command, and whether its request is complete.
@@ -506,6 +531,23 @@ fn may_have_effect(outcome: &Outcome) -> bool {
 fn is_attention(outcome: &Outcome) -> bool {
     let sense = outcome.sense().map(|sense| alua_core::spc::sense::Sense::parse(sense.as_bytes()));
     sense.is_some_and(|it| it.is_ok_and(|it| it.key == SenseKey::UnitAttention))
+}
+
+/// Whether the target refused a command as it would on every path: a reservation conflict, or DATA
+/// PROTECT.
+fn is_refusal(outcome: &IoOutcome<'_>) -> bool {
+    let IoOutcome::Answered { status, sense, .. } = outcome else { return false };
+    let sense = alua_core::spc::sense::Sense::parse(sense);
+    *status == Status::ReservationConflict
+        || sense.is_ok_and(|sense| sense.key == SenseKey::DataProtect)
+}
+
+fn is_success(outcome: &IoOutcome<'_>) -> bool {
+    matches!(
+        outcome,
+        IoOutcome::Answered { status: Status::Good, whole: true, .. }
+            | IoOutcome::Summed(Summary::Good)
+    )
 }
 
 /// An outcome in short.

@@ -65,11 +65,10 @@ impl World {
     ) {
         match error {
             RequestError::Target(TargetError::Reservation) => {
-                let held = self.reserved.is_some_and(|until| until >= submitted);
-                if !held {
-                    let what = format_args!("#{number:x}: a conflict without a reservation");
-                    self.checks.fail(Invariant::I13, self.now, what);
-                }
+                self.check_reason(number, self.reserved, submitted, "a reservation conflict");
+            }
+            RequestError::Target(TargetError::Protected) => {
+                self.check_reason(number, self.protected, submitted, "write protection");
             }
             error => {
                 // Who fails requests at once does so while a fault is at work on every path, too, its
@@ -90,6 +89,14 @@ impl World {
                     self.checks.fail(Invariant::I6, self.now, what);
                 }
             }
+        }
+    }
+
+    /// I13: what the target is said to have refused, it has.
+    fn check_reason(&mut self, number: u64, until: Option<Time>, submitted: Time, what: &str) {
+        if until.is_none_or(|until| until < submitted) {
+            let what = format_args!("#{number:x}: {what}, and there was none");
+            self.checks.fail(Invariant::I13, self.now, what);
         }
     }
 

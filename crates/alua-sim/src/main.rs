@@ -14,9 +14,9 @@ struct Args {
     /// Run this seed alone
     #[arg(long, conflicts_with_all = ["seed_start", "seeds", "controls"])]
     seed: Option<u64>,
-    /// Break the engine in the way that is against this invariant, 1 to 14
-    #[arg(long, requires = "seed")]
-    broken: Option<u8>,
+    /// Break the engine in this way, named as `--controls` names it
+    #[arg(long, requires = "seed", value_name = "HOW", value_parser = named)]
+    broken: Option<Sabotage>,
     /// Print the trace of the seed
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -41,6 +41,12 @@ struct Args {
     /// Threads; all cores without it
     #[arg(long)]
     jobs: Option<usize>,
+}
+
+fn named(name: &str) -> Result<Sabotage, String> {
+    let names = Sabotage::ALL.map(|how| format!("{how:?}"));
+    let at = names.iter().position(|it| it == name);
+    at.map(|at| Sabotage::ALL[at]).ok_or_else(|| format!("it is one of {}", names.join(", ")))
 }
 
 /// Seeds within which a negative control must be caught.
@@ -71,7 +77,7 @@ fn main() -> ExitCode {
     let seeds = summary.seeds.max(1) as f64;
     println!(
         "{} seeds in {:.1} s ({:.0} a minute): per seed {:.0} requests, {:.1} fault events, {:.1} \
-         virtual seconds; {} requests failed for want of a path or by a reservation",
+         virtual seconds; {} requests failed for want of a path, by a reservation or by write protection",
         summary.seeds,
         summary.time.as_secs_f64(),
         seeds * 60.0 / summary.time.as_secs_f64(),
@@ -93,9 +99,8 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, args: &Args) -> ExitCode {
-    let how = Sabotage::ALL.into_iter().find(|how| Some(how.invariant()) == args.broken);
     let options = Options::new(seed);
-    let options = how.map_or(options.clone(), |how| options.broken(how));
+    let options = args.broken.map_or(options.clone(), |how| options.broken(how));
     let again = args.twice.then(|| run(options.clone(), false).digest);
     let report = match &args.timeline {
         None => run(options, args.trace),

@@ -71,6 +71,8 @@ pub enum Kind {
     Remap,
     /// Another host holds a reservation.
     Reserve,
+    /// The unit is write protected for a while.
+    Protect,
     /// The host removes a path and adds it again.
     Churn,
     /// Power is lost, and the cache with it.
@@ -81,7 +83,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Switch,
         Self::State,
         Self::Swap,
@@ -100,6 +102,7 @@ impl Kind {
         Self::Split,
         Self::Remap,
         Self::Reserve,
+        Self::Protect,
         Self::Churn,
         Self::Power,
         Self::Hand,
@@ -127,6 +130,7 @@ impl Kind {
             Self::Split => "split",
             Self::Remap => "remap",
             Self::Reserve => "reservation",
+            Self::Protect => "write protection",
             Self::Churn => "path churn",
             Self::Power => "power cycle",
             Self::Hand => "by hand",
@@ -205,8 +209,13 @@ impl Options {
         let hosts = if random.percent(25) { 2 } else { 1 };
         let mut engines: Vec<EngineConfig> = (0..hosts).map(|_| engine(random)).collect();
         give_up_at_once(seed, &mut engines);
-        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.percent(35)).collect();
-        let kinds = if kinds.is_empty() { vec![Kind::Switch] } else { kinds };
+        let drawn = |kind: &Kind| *kind != Kind::Protect && random.percent(35);
+        let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(drawn).collect();
+        let mut kinds = if kinds.is_empty() { vec![Kind::Switch] } else { kinds };
+        if Random::new(seed, 11).percent(15) {
+            // From a stream of its own, so that everything else is drawn as without it.
+            kinds.push(Kind::Protect);
+        }
         let faults = random.between(12, 40);
         let fault_gap_ms = random.pick(&[20, 100, 400]);
         let depth = random.pick(&[1, 2, 4, 8, 16, 32]);

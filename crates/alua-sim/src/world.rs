@@ -84,6 +84,8 @@ pub(crate) struct World {
     /// The reservation of another host, and when it was there last.
     pub(crate) reserved: Option<Time>,
     pub(crate) rival: Option<NexusId>,
+    /// The unit was write protected, and until when that may be met.
+    pub(crate) protected: Option<Time>,
     /// Requests may fail for want of a path.
     pub(crate) lenient: bool,
     /// The run cannot go on.
@@ -121,6 +123,7 @@ impl World {
             usable: vec![None; options.engines.len()],
             reserved: None,
             rival: None,
+            protected: None,
             lenient: false,
             given_up: false,
             array,
@@ -444,6 +447,7 @@ impl World {
         for at in 0..self.hosts.len() {
             let paths = self.hosts[at].paths.iter().filter(|path| path.port == port);
             for path in paths.map(|path| path.id).collect::<Vec<_>>() {
+                self.hosts[at].told();
                 let engine = &mut self.hosts[at].engine;
                 if up {
                     engine.handle_path_up(path, self.now);

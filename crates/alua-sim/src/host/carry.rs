@@ -2,9 +2,7 @@
 
 use alua_array::{Array, FunctionResult, TransportError};
 use alua_core::access::AccessState;
-use alua_core::select::{
-    Health, OUTRUN_DEN, OUTRUN_FLOOR_NS, OUTRUN_NUM, Out as Why, Policy, Standing,
-};
+use alua_core::select::{OUTRUN_DEN, OUTRUN_FLOOR_NS, OUTRUN_NUM, Policy, Standing};
 use alua_core::unit::{self, CommandKind};
 use alua_multipath::{
     Action, Control, ControlKind, Event, FenceAnswer, FenceKind, FenceStep, IoId, Operation,
@@ -58,6 +56,9 @@ impl Host {
                     out.report = false;
                 }
             }
+            if let Event::ActivationStarted { .. } = event {
+                self.reports.reason();
+            }
             if let Event::IdentityChanged { path } = event {
                 self.strangers.push(path);
             }
@@ -81,7 +82,7 @@ impl Host {
         };
         client.sends += 1;
         client.current = Some(io);
-        let (number, first, conflict) = (client.number, client.sends == 1, client.conflict);
+        let (number, first, refused) = (client.number, client.sends == 1, client.refused);
         trace.note(
             now,
             &self.name,
@@ -91,11 +92,11 @@ impl Host {
         if self.outs[io.index()].is_some() {
             checks.fail(Invariant::I4, now, format_args!("the place of {tag:x} is in use"));
         }
-        if conflict {
+        if refused {
             checks.fail(
                 Invariant::I13,
                 now,
-                format_args!("#{number:x} met a conflict, is sent again"),
+                format_args!("#{number:x} was refused by the target, is sent again"),
             );
         }
         self.check_choice(path, first, now, checks);
@@ -238,28 +239,14 @@ impl Host {
             format_args!("{:?} {} {}", control.id, control.path, kind(control)),
         );
         if report {
-            let failed = |path| {
-                let failed = Standing::Out(Why::Health(Health::Failed));
-                self.engine.view(path).is_none_or(|view| view.standing == failed)
-            };
-            if self.controls.values().any(|out| out.report && !failed(out.path)) {
-                checks.fail(Invariant::I8, now, format_args!("two reports at a time"));
-            }
-            // Where every path refuses, all are asked, ten times in a second.
-            let most = (10 * self.paths.len()).max(80);
-            checks.window(
-                Invariant::I8,
-                &mut self.reports,
-                now,
-                1_000,
-                most,
-                "reports in a second",
-            );
+            let others = self.controls.values().filter(|out| out.report).map(|out| &out.path);
+            self.reports.sent(&self.engine, others, now, checks);
         }
         self.next_tag += 1;
         let tag = self.next_tag;
         let known = self.paths.iter().find(|known| known.id == control.path);
         let Some(nexus) = known.map(|known| known.nexus) else {
+            self.reports.reason();
             self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now);
             return;
         };
@@ -288,7 +275,10 @@ impl Host {
                 );
                 self.do_later(now.after(control.timeout_ms), Later::ControlTimeout(tag));
             }
-            Err(_) => self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now),
+            Err(_) => {
+                self.reports.answered(&self.engine, control.path, false);
+                self.engine.handle_control(control.id, &unit::Outcome::NotSubmitted, now);
+            }
         }
     }
 

@@ -186,6 +186,7 @@ impl World {
             self.apply(&Event::Disarm { fault });
         }
         self.end_reservation();
+        self.end_protection();
         for controller in controllers.iter().filter(|name| all || **name == chosen) {
             self.apply(&Event::ControllerReturn {
                 controller: controller.clone(),
@@ -214,6 +215,7 @@ impl World {
                 let host = &mut self.hosts[at];
                 let path = host.paths.iter().find(|path| path.port == port).map(|path| path.id);
                 if let Some(path) = path {
+                    host.told();
                     host.engine.restore_path(path, self.now);
                     self.act();
                 }
@@ -234,6 +236,7 @@ impl World {
             }
         }
         for host in &mut self.hosts {
+            host.told();
             host.engine.switch(None, self.now);
         }
         self.catch_up();
