@@ -11,7 +11,7 @@ use alua_host::sysfs::{HandlerView, Sysfs, handler_units};
 use anyhow::{Result, anyhow};
 
 use super::super::{Handler, Run, disk, millis, until};
-use super::{Model, two_controllers};
+use super::{Model, two_controllers, two_controllers_of};
 use crate::sysfs::{need_disk, rescan, write};
 
 const SOON: Duration = Duration::from_secs(8);
@@ -30,9 +30,9 @@ pub(super) fn seen(model: &Model) -> String {
     states.collect::<Vec<_>>().join(", ")
 }
 
-/// Waits until sysfs agrees with the array. The stock handler of Linux 6.12 asks for no
-/// report when a path comes (see the scenario `attach`): a rescan makes it ask, so that the other
-/// scenarios begin alike.
+/// Waits until sysfs agrees with the array. The stock handler of Linux 6.12 asks for no report by
+/// itself when a path comes (see [`attach`]): a rescan makes it ask, so that the other scenarios begin
+/// alike.
 pub(super) fn settle(model: &Model) -> Result<()> {
     if until(Duration::from_secs(1), || agree(model)).is_none() {
         for path in model.of(0) {
@@ -57,6 +57,10 @@ pub(super) fn touch(model: &Model) -> Result<()> {
     Ok(())
 }
 
+/// The stock handler of Linux 6.12 means to ask for a report when it attaches, and does not: what queues
+/// the report passes over a device whose handler data do not name the group, and attaching sets these
+/// data only afterwards. What makes it ask all the same is a unit attention such as 29/00, which some
+/// targets have for each new nexus and others have not: both are tried.
 pub(super) fn attach(run: &mut Run) -> Result<()> {
     let model = two_controllers("", "prefer_owner = true\n")?;
     let time = until(SOON, || agree(&model));
@@ -76,12 +80,26 @@ pub(super) fn attach(run: &mut Run) -> Result<()> {
         format!("{preferred:?}"),
     );
     run.figure("attach of 4 paths: RTPG", model.sent(0, Command::ReportTargetPortGroups).into());
-    if run.handler == Handler::Stock {
-        return model.take_down();
+    if run.handler == Handler::Ours {
+        view(run, &model);
     }
-    view(run, &model);
     model.take_down()?;
-    blank_in_name(run)
+    power_on(run)?;
+    if run.handler == Handler::Ours {
+        blank_in_name(run)?;
+    }
+    Ok(())
+}
+
+/// Every path's first command but INQUIRY meets 29/00.
+fn power_on(run: &mut Run) -> Result<()> {
+    let model = two_controllers_of("connect_attention = \"29/00\"", "", "")?;
+    let time = until(SOON, || agree(&model));
+    let what = "where each new nexus meets 29/00, sysfs shows every path's state";
+    run.check("B24, E03", what, time.is_some(), seen(&model));
+    let sent = model.sent(0, Command::ReportTargetPortGroups);
+    run.figure("attach of 4 paths that meet 29/00: RTPG", sent.into());
+    model.take_down()
 }
 
 /// The handler's file in debugfs.

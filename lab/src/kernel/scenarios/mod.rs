@@ -126,8 +126,13 @@ pub static ALL: &[Scenario] = &[
 /// Two controllers with a group of two ports each, and one unit that A owns; more of the file can be
 /// added behind `alua`, which are lines of its `[alua]`.
 fn two_controllers(alua: &str, more: &str) -> Result<Model> {
+    two_controllers_of("", alua, more)
+}
+
+/// The same with lines of its `[array]`.
+fn two_controllers_of(array: &str, alua: &str, more: &str) -> Result<Model> {
     Model::set_up(&format!(
-        "[array]\nname = \"lab\"\n[alua]\n{alua}\n\
+        "[array]\nname = \"lab\"\n{array}\n[alua]\n{alua}\n\
          [[controller]]\nname = \"A\"\n[[controller]]\nname = \"B\"\n\
          [[group]]\nid = 1\ncontroller = \"A\"\n[[group]]\nid = 2\ncontroller = \"B\"\n\
          [[port]]\nid = 1\ngroup = 1\n[[port]]\nid = 2\ngroup = 1\n\
