@@ -3,6 +3,7 @@
 //! A scenario sets a target up, makes things happen, and says what must hold. What does not hold is
 //! a failure of our handler, and a finding about the stock one. Both also leave figures.
 
+pub mod control;
 mod disk;
 mod dm;
 mod handler;

@@ -108,11 +108,12 @@ pub(super) fn endless(run: &mut Run) -> Result<()> {
     let model = two_controllers("rtpg_in_transition = false\ntransition_time_shown = 3", "")?;
     settle(&model)?;
     model.apply("do = \"switch\"\nto = \"B\"\ntransition = \"never\"")?;
-    // Each read is retried by the midlayer until it gives up or the path is refused.
+    // Each read is retried by the midlayer until it gives up or the path is refused: ten times the
+    // limit is time enough.
     let nodes = [disk::node(&model.paths[0].hctl)?, disk::node(&model.paths[2].hctl)?];
     let reads: Vec<_> = nodes
         .into_iter()
-        .map(|node| std::thread::spawn(move || disk::read_block(&node, Duration::from_secs(60))))
+        .map(|node| std::thread::spawn(move || disk::read_block(&node, Duration::from_secs(30))))
         .collect();
     let over = until(Duration::from_secs(15), || {
         model.of(0).all(|path| disk::access(&path.hctl) == "standby")

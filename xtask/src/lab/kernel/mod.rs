@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use tree::Release;
 
-pub(crate) use side_by_side::{Args, run, run_all};
+pub(crate) use side_by_side::{Args, run, run_all, run_control};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct BuildArgs {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use alua_lab::kernel::{Record, scenarios, scenarios::When};
+use alua_lab::kernel::{Record, control, scenarios, scenarios::When};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// Write docs/kernel-side-by-side.md from what the runs have left in the cache
     #[arg(long)]
     page: bool,
+    /// The stock handler as `cargo xtask test` runs it: the scenarios that tell the two apart, and an
+    /// error where it does not fail what it is known to fail
+    #[arg(long, exclusive = true)]
+    control: bool,
 }
 
 /// Which handler runs.
@@ -104,6 +108,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.page {
         return page::write(&read_columns()?);
     }
+    if args.control {
+        return run_control();
+    }
     let mut failures = Vec::new();
     for release in Release::ALL {
         for handler in Handler::ALL {
@@ -144,6 +151,36 @@ pub(crate) fn run_all() -> Result<()> {
         failures.extend(failures_of(&column));
     }
     conclude(&failures)
+}
+
+/// The stock handler on the newest kernel, in the scenarios that tell the two handlers apart: what it
+/// is known to fail must be seen to fail.
+pub(crate) fn run_control() -> Result<()> {
+    let wanted = control::scenarios();
+    let names = scenarios::ALL.iter().map(|scenario| scenario.name);
+    let names = names.filter(|name| wanted.contains(name)).map(str::to_owned).collect();
+    let column = run_column(&Ground::of(Release::Trixie)?, Handler::Stock, names, None)?;
+    let mut surprises = Vec::new();
+    for record in &column.records {
+        let place = format!("{} stock {}", column.release, record.scenario);
+        let found = control::surprises(record);
+        surprises.extend(found.into_iter().map(|surprise| format!("{place}: {surprise}")));
+        // The guest has nothing of ours in its kernel.
+        for line in &record.warnings {
+            println!("{place}: not judged, a warning of the stock kernel: {line}");
+        }
+    }
+    for surprise in &surprises {
+        println!("{surprise}");
+    }
+    if !surprises.is_empty() {
+        bail!(
+            "the stock handler surprised {} times: see lab/src/kernel/control.rs",
+            surprises.len()
+        );
+    }
+    println!("lab: the stock handler failed {} checks, those that are known", control::FAILS.len());
+    Ok(())
 }
 
 fn conclude(failures: &[String]) -> Result<()> {
