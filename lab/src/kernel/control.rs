@@ -96,7 +96,8 @@ fn beside(record: &Record, fails: List<'_>, unjudged: List<'_>) -> Vec<String> {
         // What is checked several times holds if it holds each time.
         if failed.insert(this) && !known {
             let Check { row, what, seen, .. } = check;
-            surprises.push(format!("{row}: it does not hold any more: {what} (seen: {seen})"));
+            surprises
+                .push(format!("{row}: a failure that is not known of it: {what} (seen: {seen})"));
         }
     }
     for known in fails.iter().filter(|known| !failed.contains(known)) {
@@ -158,7 +159,7 @@ mod tests {
     fn a_failure_that_is_not_known_and_a_scenario_without_an_end_are_surprises() {
         let (row, what, _) = HOLDS;
         let new = surprises(&record(&[KNOWN, (row, what, false)]));
-        assert!(new.len() == 1 && new[0].contains("does not hold any more"), "{new:?}");
+        assert!(new.len() == 1 && new[0].contains("not known of it"), "{new:?}");
         let cut = Record { error: Some("the guest died".to_owned()), ..record(&[KNOWN, HOLDS]) };
         assert_eq!(surprises(&cut).len(), 1);
     }
