@@ -165,6 +165,42 @@ fn is_bad(line: &str) -> bool {
         || (line.contains("hogged CPU") && line.contains("alua_"))
 }
 
+/// Where a report of lockdep begins and ends.
+const CIRCLE: (&str, &str) = ("possible circular locking dependency", "</TASK>");
+
+/// A circle that lockdep sees where none is, without the handler: request-based dm-multipath writes
+/// back on a work item and asks the disk's queue for a request, and a disk that goes waits for its own
+/// such work item with its queue frozen. To lockdep the two work items are one.
+fn is_known(report: &[String]) -> bool {
+    let names = |word: &str| report.iter().any(|line| line.contains(word));
+    let circle = ["(&wb->dwork)", "q_usage_counter", "multipath_clone_and_map", "del_gendisk"];
+    circle.into_iter().all(names) && !names("scsi_dh_alua_rs")
+}
+
+/// Takes such reports out.
+fn without_known(lines: Vec<String>) -> Vec<String> {
+    let mut rest = Vec::new();
+    let mut lines = lines.into_iter();
+    while let Some(line) = lines.next() {
+        if !line.contains(CIRCLE.0) {
+            rest.push(line);
+            continue;
+        }
+        let mut report = vec![line];
+        while let Some(line) = lines.next() {
+            let last = line.contains(CIRCLE.1);
+            report.push(line);
+            if last {
+                break;
+            }
+        }
+        if !is_known(&report) {
+            rest.append(&mut report);
+        }
+    }
+    rest
+}
+
 impl Records {
     /// Takes a record of `/dev/kmsg`: `level,sequence,time,flags;line`, then lines of a dictionary.
     fn take(&mut self, record: &str) {
@@ -179,7 +215,8 @@ impl Records {
 
     /// What no kernel may write among it, and whether some of it is missing. Forgets it all.
     fn warnings(&mut self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.lines.drain(..).filter(|line| is_bad(line)).collect();
+        let lines = without_known(std::mem::take(&mut self.lines));
+        let mut warnings: Vec<String> = lines.into_iter().filter(|line| is_bad(line)).collect();
         let lost = std::mem::take(&mut self.lost);
         if lost > 0 {
             warnings.push(format!(
@@ -272,6 +309,30 @@ mod tests {
         ]);
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].starts_with("WARNING:") && said[1].contains("alua_command_work"));
+    }
+
+    #[test]
+    fn a_circle_of_other_locks_is_not_ours_and_any_other_is_seen() {
+        let report = |frame: &str| {
+            let lines = [
+                "WARNING: possible circular locking dependency detected",
+                "((work_completion)(&(&wb->dwork)->work)){+.+.}-{0:0}, at: __flush_work",
+                "(&q->q_usage_counter(queue)#2){++++}-{0:0}, at: sd_remove",
+                "       multipath_clone_and_map+0x124/0x210",
+                frame,
+                "Call Trace:",
+                " del_gendisk+0x25f/0x4e0",
+                "RIP: 0033:0x7f5194e02737",
+                " </TASK>",
+            ];
+            warnings(&lines.map(|line| format!("4,10,500,-;{line}")).each_ref().map(String::as_str))
+        };
+        assert_eq!(report("       wb_workfn+0x35f/0x460"), [] as [&str; 0]);
+        assert_eq!(report("       alua_prep+0x1/0x2 [scsi_dh_alua_rs]").len(), 3);
+        assert_eq!(
+            warnings(&["4,10,500,-;WARNING: possible circular locking", "4,11,1,-;x"]).len(),
+            1
+        );
     }
 
     #[test]
