@@ -187,7 +187,7 @@ fn without_known(lines: Vec<String>) -> Vec<String> {
             continue;
         }
         let mut report = vec![line];
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             let last = line.contains(CIRCLE.1);
             report.push(line);
             if last {
