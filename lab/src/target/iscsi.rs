@@ -98,11 +98,12 @@ pub(super) fn log_in(port: u16) -> Result<String> {
     anyhow::bail!("there is no session to {name}")
 }
 
-/// Drops every packet of a port, in both directions, or lets them pass again.
+/// Drops every packet of a port, in both directions, or lets them pass again. Where they come in: TCP would
+/// hear of those that are dropped where they go out, and end the connection within seconds.
 pub(super) fn hang(port: u16, hung: bool) -> Result<()> {
     let (preference, address) = (port.to_string(), address(port));
     let rule = |end: &'static str, preference: &str| -> Result<()> {
-        let place = ["filter", if hung { "add" } else { "del" }, "dev", "lo", "egress"];
+        let place = ["filter", if hung { "add" } else { "del" }, "dev", "lo", "ingress"];
         let mut arguments = place.to_vec();
         arguments.extend(["pref", preference]);
         if hung {
@@ -121,7 +122,7 @@ pub(super) fn take_down() -> Result<()> {
         return Ok(());
     }
     // A rule that is left would keep a session from ending.
-    let _ = command::run("tc", &["filter", "del", "dev", "lo", "egress"], command::LIMIT);
+    let _ = command::run("tc", &["filter", "del", "dev", "lo", "ingress"], command::LIMIT);
     let sessions = Path::new("/sys/class/iscsi_session");
     if !folders(sessions, "session")?.is_empty() {
         must("iscsiadm", &["-m", "node", "-u"])?;

@@ -10,6 +10,7 @@ use alua_host::hctl::Hctl;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::iscsi::{Left, Session};
 use super::ops::discard;
 use crate::path::CutHold;
 
@@ -24,6 +25,8 @@ pub(super) struct Disk {
     pub(super) align: usize,
     pub(super) block_size: u32,
     cut: Mutex<Cut>,
+    /// Where it is reached by iSCSI.
+    session: Option<Session>,
 }
 
 /// See [`Disk::cut`].
@@ -51,17 +54,25 @@ impl Drop for Out {
 
 /// A disk down which the kernel sends nothing.
 #[derive(Debug)]
-pub(super) struct Hold(Arc<Disk>);
+pub(super) struct Hold {
+    disk: Arc<Disk>,
+    left: Option<Left>,
+}
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.state_of_cut().holds -= 1;
+        self.disk.state_of_cut().holds -= 1;
     }
 }
 
 impl CutHold for Hold {
     fn is_idle(&self) -> bool {
-        self.0.state_of_cut().out == 0
+        let back = self.disk.state_of_cut().out == 0;
+        let left = || match (&self.left, &self.disk.session) {
+            (Some(left), Some(session)) => !left.is_nothing(session),
+            _ => false,
+        };
+        back && !left()
     }
 }
 
@@ -98,6 +109,7 @@ impl Disk {
         let directory = sys.join("bus/scsi/devices").join(hctl.to_string());
         let mask = read_number(&directory.join("block").join(label).join("queue/dma_alignment"));
         let align = usize::try_from(mask.unwrap_or(511)).unwrap_or(511) + 1;
+        let session = Session::of(sys, &directory, label);
         Ok(Self {
             label: label.to_owned(),
             file: Arc::new(file),
@@ -105,6 +117,7 @@ impl Disk {
             align,
             block_size,
             cut: Mutex::default(),
+            session,
         })
     }
 
@@ -155,13 +168,15 @@ impl Disk {
     /// Has the kernel send nothing more down this path, until the hold is dropped and
     /// [`mend`](Self::mend) is called: nothing that waits in a queue of ours or of the block layer,
     /// and no copy of what the kernel would repeat by itself; `None` where that cannot be. A device
-    /// that is gone sends nothing; one that somebody else has set offline stays so.
+    /// that is gone sends nothing; one that somebody else has set offline stays so. One whose transport
+    /// blocks it sends nothing, and cannot be set offline: what the kernel has of it comes back when that
+    /// is over, sent again or not, and until then the hold is not idle.
     pub(super) fn cut(self: &Arc<Self>) -> Option<Hold> {
         let mut cut = self.state_of_cut();
         cut.number += 1;
         let quiet = match self.state() {
             Ok(state) => match state.as_str() {
-                "offline" | "transport-offline" | "cancel" | "deleted" => true,
+                "offline" | "transport-offline" | "blocked" | "cancel" | "deleted" => true,
                 _ => {
                     let done = self.set_state("offline").is_ok();
                     cut.ours |= done;
@@ -171,7 +186,8 @@ impl Disk {
             Err(error) => is_gone(&error),
         };
         cut.holds += usize::from(quiet);
-        quiet.then(|| Hold(Arc::clone(self)))
+        let left = || self.session.as_ref().map(Session::left);
+        quiet.then(|| Hold { disk: Arc::clone(self), left: left() })
     }
 
     /// The path is taken away: what waits in a queue of ours does not go to the kernel any more.
@@ -187,11 +203,20 @@ impl Disk {
         if !cut.ours || cut.holds > 0 || cut.out > 0 {
             return;
         }
-        match self.set_state("running") {
+        let running = match self.state() {
+            Ok(state) if state == "offline" => self.set_state("running"),
+            // Its transport has taken over, and sets it running when it can.
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match running {
             Err(error) if !is_gone(&error) => {
                 tracing::warn!(path = self.label, %error, "the path cannot be set running again");
             }
             _ => cut.ours = false,
+        }
+        if let Some(session) = &self.session {
+            session.look();
         }
     }
 
@@ -201,13 +226,19 @@ impl Disk {
         read_number(&size).is_some_and(|sectors| sectors > 0)
     }
 
-    /// Whether the kernel has no request under way on the disk; of a disk that is gone it has none.
+    /// Whether the kernel has no request under way on the disk, and nothing of one that it gave back; of
+    /// a disk that is gone it has none.
     pub(super) fn is_drained(&self) -> io::Result<bool> {
         match fs::read_to_string(self.directory.join("block").join(&self.label).join("inflight")) {
-            Ok(text) => Ok(is_idle(&text)),
+            Ok(text) => Ok(is_idle(&text) && self.has_nothing_left()),
             Err(error) if is_gone(&error) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether nothing that the kernel has given back lies in a socket of its transport.
+    fn has_nothing_left(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| session.left().is_nothing(session))
     }
 
     /// Lets blocks go, or makes them zeroes. It waits.
@@ -293,6 +324,7 @@ pub(super) mod tests {
             align: 4,
             block_size: 512,
             cut: Mutex::default(),
+            session: None,
         })
     }
 
@@ -322,6 +354,27 @@ pub(super) mod tests {
 
     /// A path is taken away because another unit is behind it: what waited for a reset would land
     /// there.
+    #[test]
+    fn a_path_that_its_transport_blocks_is_cut_as_it_is_and_left_to_it() {
+        let (folder, directory) = tree("blocked", "alua");
+        let disk = open(&folder);
+        let out = disk.begin(disk.cuts()).unwrap();
+        let hold = disk.cut().unwrap();
+        assert_eq!(read(&directory.join("state")), "blocked");
+        assert!(!hold.is_idle(), "the kernel may send that again when the block ends");
+        drop(out);
+        assert!(hold.is_idle());
+        drop(hold);
+        disk.mend();
+        assert_eq!(read(&directory.join("state")), "blocked");
+        // The same where the transport came when we had set it offline.
+        fs::write(directory.join("state"), "running\n").unwrap();
+        drop(disk.cut().unwrap());
+        fs::write(directory.join("state"), "transport-offline\n").unwrap();
+        disk.mend();
+        assert_eq!(read(&directory.join("state")), "transport-offline");
+    }
+
     #[test]
     fn what_had_not_begun_when_the_path_was_closed_never_does() {
         let (folder, directory) = tree("running", "alua");

@@ -39,12 +39,14 @@ use crate::device::{Device, Settings, StartError};
 
 pub mod answer;
 mod disk;
+mod iscsi;
 mod join;
 mod numa;
 #[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]
 mod ops;
 mod path;
 mod ring;
+mod sockets;
 mod watch;
 mod worker;
 

@@ -34,6 +34,9 @@ use crate::path::{Answer, Command, Cut, CutHold, Payload, StepId};
 /// How long the commands of the lost path may take to come back before the step has failed. With
 /// [`HOLD`] it is less than the engine waits.
 const RETURN: Duration = Duration::from_secs(3);
+/// How often the lost path is looked at meanwhile: of what it has left below the kernel's queues nobody
+/// tells.
+const LOOK: Duration = Duration::from_millis(10);
 /// How long commands of healthy paths may take before a reset is sent all the same.
 const HOLD: Duration = Duration::from_secs(1);
 /// How long the kernel may take to give memory back when a device ends.
@@ -302,8 +305,10 @@ impl Ring {
 impl Reactor for SharedRing {
     fn wait(&mut self, wake: BorrowedFd<'_>, limit: Option<Duration>) {
         self.with(|ring| {
-            let pending = ring.pending.as_ref();
-            let pending = pending.map(|it| it.until.saturating_duration_since(Instant::now()));
+            let pending = ring.pending.as_ref().map(|it| {
+                let left = it.until.saturating_duration_since(Instant::now());
+                if it.holds { left } else { left.min(LOOK) }
+            });
             ring.ops.wait(wake, limit.into_iter().chain(pending).min());
         });
     }

@@ -1,0 +1,265 @@
+//! What an iSCSI initiator leaves in a socket.
+//!
+//! # The problem
+//!
+//! Before a reset is carried out, everything that the kernel had of the lost path must have come back
+//! ([`super::ring`]). Of Linux's own initiator (`iscsi_tcp`) that is not enough: when its connection
+//! fails it gives its commands back, and its daemon closes the socket, which sends what is queued in
+//! it for as long as TCP tries again (tcp(7), `tcp_orphan_retries`). So the bytes of a WRITE that came
+//! back can still arrive after the reset, when the network works again and before the daemon has
+//! logged in anew, through a nexus that the target still has: over newer data.
+//!
+//! # The rule
+//!
+//! A reset waits until no socket to the portal of the lost path has anything to send:
+//!
+//! - One that was closed is ended (`SOCK_DESTROY`), and its bytes with it. They belong to a connection
+//!   that is over, and the initiator tells nobody more of them.
+//! - One that is held is waited for: the daemon is about to close it. Only the session's own, where the
+//!   kernel told its port when the path was cut.
+//! - Not so where the connection is up. Then the commands have come back because the target answered,
+//!   or the session was made anew, which has ended the nexus and its tasks before (RFC 7143, 6.3.5).
+//!   The kernel says that it is not before it gives a command back (linux
+//!   drivers/scsi/scsi_transport_iscsi.c, `iscsi_stop_conn`); the state of the session, which it sets
+//!   in a work item, comes later.
+//!
+//! Where that cannot be told, or done, the step has failed, and the engine falls back on its bounded
+//! wait. It takes `CAP_NET_ADMIN`, a kernel with `INET_DIAG_DESTROY`, and the network namespace of the
+//! initiator: sockets of another one are not seen.
+//!
+//! What the host has sent and the network has not delivered is not covered: see
+//! `docs/simulation.md`, *What is assumed*.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::sockets;
+
+/// The sockets are not looked at more often.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The session through which a disk is reached.
+#[derive(Debug)]
+pub(super) struct Session {
+    label: String,
+    /// Both in sysfs; of the session's first connection, for Linux makes no other.
+    session: PathBuf,
+    connection: PathBuf,
+    /// The kernel tells the address of a connection only while there is one.
+    portal: Mutex<Option<SocketAddr>>,
+}
+
+impl Session {
+    /// Of the SCSI device at `device`, a directory of sysfs; `None` where it is no iSCSI disk.
+    pub(super) fn of(sys: &Path, device: &Path, label: &str) -> Option<Self> {
+        let device = fs::canonicalize(device).ok()?;
+        let names = device.components().filter_map(|part| part.as_os_str().to_str());
+        let name = names.filter(|name| name.starts_with("session")).last()?;
+        let number = name.strip_prefix("session")?;
+        let session = Self {
+            label: label.to_owned(),
+            session: sys.join("class/iscsi_session").join(name),
+            connection: sys.join("class/iscsi_connection").join(format!("connection{number}:0")),
+            portal: Mutex::default(),
+        };
+        session.look();
+        Some(session)
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.connection.join(name)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    fn address(&self, address: &str, port: &str) -> Option<SocketAddr> {
+        let address = self.value(address)?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        // The scope of a link-local address is not of use here.
+        let address: IpAddr = address.split('%').next()?.parse().ok()?;
+        Some(SocketAddr::new(address, self.value(port)?.parse().ok()?))
+    }
+
+    /// Takes note of where the session goes; a login can lead it to another place.
+    pub(super) fn look(&self) {
+        if let Some(address) = self.address("address", "port") {
+            *self.portal.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        let session = fs::read_to_string(self.session.join("state")).unwrap_or_default();
+        session.trim() == "LOGGED_IN" && self.value("state").is_some_and(|state| state == "up")
+    }
+
+    /// What may be left of it, as of now, when its path is cut.
+    pub(super) fn left(&self) -> Left {
+        self.look();
+        let known = *self.portal.lock().unwrap_or_else(PoisonError::into_inner);
+        Left {
+            portal: known.or_else(|| self.address("persistent_address", "persistent_port")),
+            own_port: self.value("local_port").and_then(|port| port.parse().ok()),
+            looked: Mutex::default(),
+        }
+    }
+}
+
+/// What may be left of a session in sockets.
+#[derive(Debug)]
+pub(super) struct Left {
+    portal: Option<SocketAddr>,
+    /// The own port of its connection, where the kernel told it.
+    own_port: Option<u16>,
+    /// When it was looked at last, and whether there was nothing.
+    looked: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Left {
+    /// Whether no socket has anything of the session to send any more. Ends those that were closed.
+    pub(super) fn is_nothing(&self, session: &Session) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        match *looked {
+            Some((_, true)) => return true,
+            Some((at, false)) if at.elapsed() < LOOK => return false,
+            _ => {}
+        }
+        let nothing = self.look(session).unwrap_or_else(|error| {
+            tracing::warn!(
+                path = session.label,
+                %error,
+                "what its iSCSI connection has left to send cannot be known or dropped: no reset"
+            );
+            false
+        });
+        *looked = Some((Instant::now(), nothing));
+        nothing
+    }
+
+    fn look(&self, session: &Session) -> io::Result<bool> {
+        let unknown = || io::Error::other("the address of its portal is not known");
+        let portal = self.portal.ok_or_else(unknown)?;
+        let up = session.is_up();
+        let mut nothing = true;
+        for socket in sockets::sending_to(portal)? {
+            let own = self.own_port.is_none_or(|port| port == socket.local_port());
+            if !socket.owned {
+                tracing::info!(
+                    path = session.label,
+                    bytes = socket.bytes,
+                    "drops what its closed iSCSI connection had left to send"
+                );
+                sockets::destroy(&socket)?;
+            } else if own && !up {
+                nothing = false;
+            }
+        }
+        Ok(nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// What sysfs has of a session to a peer that takes nothing, and its socket, full.
+    struct Rig {
+        sys: tempfile::TempDir,
+        _peer: TcpListener,
+        socket: TcpStream,
+        session: Session,
+    }
+
+    fn rig() -> Rig {
+        let sys = tempfile::tempdir().unwrap();
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let portal = peer.local_addr().unwrap();
+        let mut socket = TcpStream::connect(portal).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        let device = sys.path().join("devices/platform/host2/session7/target2:0:0/2:0:0:1");
+        fs::create_dir_all(&device).unwrap();
+        for folder in ["class/iscsi_session/session7", "class/iscsi_connection/connection7:0"] {
+            fs::create_dir_all(sys.path().join(folder)).unwrap();
+        }
+        let write = |sys: &Path, name: &str, text: &str| fs::write(sys.join(name), text).unwrap();
+        write(sys.path(), "class/iscsi_session/session7/state", "LOGGED_IN\n");
+        let connection = sys.path().join("class/iscsi_connection/connection7:0");
+        write(&connection, "state", "up\n");
+        write(&connection, "address", &format!("{}\n", portal.ip()));
+        write(&connection, "port", &format!("{}\n", portal.port()));
+        let session = Session::of(sys.path(), &device, "sdq").unwrap();
+        Rig { sys, _peer: peer, socket, session }
+    }
+
+    impl Rig {
+        /// The connection is over for the kernel, which tells its address no more.
+        fn fail(&self) {
+            let connection = self.sys.path().join("class/iscsi_connection/connection7:0");
+            fs::write(connection.join("state"), "failed\n").unwrap();
+            fs::remove_file(connection.join("address")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_up_holds_no_reset_up() {
+        let rig = rig();
+        assert!(rig.session.left().is_nothing(&rig.session));
+    }
+
+    #[test]
+    fn what_a_failed_connection_has_left_is_waited_for_and_dropped() {
+        let rig = rig();
+        let left = rig.session.left();
+        rig.fail();
+        // The state of the session comes later.
+        assert!(!left.is_nothing(&rig.session));
+        assert!(!rig.session.left().is_nothing(&rig.session), "by the address of before");
+        let Rig { sys: _sys, _peer, socket, session } = rig;
+        let portal = socket.peer_addr().unwrap();
+        drop(socket);
+        std::thread::sleep(LOOK);
+        let nothing = left.is_nothing(&session);
+        let rest = sockets::sending_to(portal).unwrap();
+        assert_eq!(nothing, rest.is_empty());
+        if let Some(rest) = rest.first() {
+            // The right to do so is CAP_NET_ADMIN; without it nothing is proven.
+            let error = sockets::destroy(rest).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+    }
+
+    #[test]
+    fn the_socket_of_another_session_to_the_portal_is_nothing_of_ours() {
+        let rig = rig();
+        let connection = rig.sys.path().join("class/iscsi_connection/connection7:0");
+        let other = rig.socket.local_addr().unwrap().port() ^ 1;
+        fs::write(connection.join("local_port"), format!("{other}\n")).unwrap();
+        let left = rig.session.left();
+        rig.fail();
+        assert!(left.is_nothing(&rig.session));
+    }
+
+    #[test]
+    fn where_the_portal_is_not_known_nothing_is_proven() {
+        let rig = rig();
+        let connection = rig.sys.path().join("class/iscsi_connection/connection7:0");
+        fs::write(connection.join("address"), "storage.example\n").unwrap();
+        let device = rig.sys.path().join("devices/platform/host2/session7/target2:0:0/2:0:0:1");
+        let session = Session::of(rig.sys.path(), &device, "sdq").unwrap();
+        assert!(!session.left().is_nothing(&session));
+    }
+
+    #[test]
+    fn a_disk_of_another_transport_has_no_session() {
+        let sys = tempfile::tempdir().unwrap();
+        let device = sys.path().join("devices/pci0000:00/host1/rport-1:0-2/target1:0:0/1:0:0:1");
+        fs::create_dir_all(&device).unwrap();
+        assert!(Session::of(sys.path(), &device, "sdq").is_none());
+    }
+}

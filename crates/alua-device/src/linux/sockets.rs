@@ -1,0 +1,190 @@
+//! TCP sockets of this host that still have something to send, by the kernel's `sock_diag`
+//! (sock_diag(7)). It shows those of the own network namespace.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DESTROY};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::{SockDiagMessage, constants};
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+/// More than the kernel puts into one message of a dump.
+const ROOM: usize = 64 * 1024;
+
+/// A socket with bytes that its peer has not acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Sending {
+    family: u8,
+    id: SocketId,
+    /// Whether a program, or a part of the kernel, holds it. What nobody holds was closed.
+    pub(super) owned: bool,
+    /// How many bytes.
+    pub(super) bytes: u32,
+}
+
+impl Sending {
+    /// Its own port.
+    pub(super) const fn local_port(&self) -> u16 {
+        self.id.source_port
+    }
+}
+
+/// The sockets to `remote` that have something to send, and could.
+pub(super) fn sending_to(remote: SocketAddr) -> io::Result<Vec<Sending>> {
+    let (family, mut id) = match remote.ip() {
+        IpAddr::V4(_) => (AF_INET, SocketId::new_v4()),
+        IpAddr::V6(_) => (AF_INET6, SocketId::new_v6()),
+    };
+    // The kernel selects by ports; addresses of a dump count for nothing.
+    id.destination_port = remote.port();
+    let states = StateFlags::ESTABLISHED
+        | StateFlags::FIN_WAIT1
+        | StateFlags::CLOSE_WAIT
+        | StateFlags::CLOSING
+        | StateFlags::LAST_ACK;
+    let mut found = Vec::new();
+    ask(NLM_F_DUMP, constants::SOCK_DIAG_BY_FAMILY, request(family, states, id), |header| {
+        let id = header.socket_id.clone();
+        let there = id.destination_address == remote.ip() && id.destination_port == remote.port();
+        if there && header.send_queue > 0 {
+            let owned = header.inode != 0;
+            found.push(Sending { family, id, owned, bytes: header.send_queue });
+        }
+    })?;
+    Ok(found)
+}
+
+/// Ends a socket and forgets what it has to send. The peer is told by a reset, if it can be.
+pub(super) fn destroy(socket: &Sending) -> io::Result<()> {
+    let request = request(socket.family, StateFlags::all(), socket.id.clone());
+    match ask(NLM_F_ACK, SOCK_DESTROY, request, |_| {}) {
+        // It has gone in the meantime.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+const fn request(family: u8, states: StateFlags, socket_id: SocketId) -> InetRequest {
+    let extensions = ExtensionFlags::empty();
+    InetRequest { family, protocol: IPPROTO_TCP, extensions, states, socket_id }
+}
+
+type Header = netlink_packet_sock_diag::inet::InetResponseHeader;
+
+/// Asks the kernel, and takes its answers to the last.
+fn ask(
+    flags: u16,
+    kind: u16,
+    request: InetRequest,
+    mut take: impl FnMut(&Header),
+) -> io::Result<()> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    message.header.message_type = kind;
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+
+    let kernel = SocketAddrNetlink::new(0, 0);
+    let socket = open()?;
+    rustix::net::sendto(&socket, &bytes, SendFlags::empty(), &kernel)?;
+    let mut room = vec![0; ROOM];
+    loop {
+        let (_, length, sender) = rustix::io::retry_on_intr(|| {
+            rustix::net::recvfrom(&socket, &mut room[..], RecvFlags::empty())
+        })?;
+        // Anybody may send to a netlink socket.
+        let sender = sender.and_then(|sender| SocketAddrNetlink::try_from(sender).ok());
+        if sender.is_none_or(|sender| sender.pid() != 0) {
+            continue;
+        }
+        let mut rest = room.get(..length).unwrap_or_default();
+        while !rest.is_empty() {
+            let answer = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            let length = usize::try_from(answer.header.length).unwrap_or(usize::MAX);
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            match answer.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    take(&response.header);
+                }
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => match error.raw_code() {
+                    0 => return Ok(()),
+                    code => return Err(io::Error::from_raw_os_error(code.saturating_neg())),
+                },
+                _ => {}
+            }
+        }
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(SOCK_DIAG),
+    )?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A peer that takes nothing, and a socket full of bytes for it.
+    fn full(address: &str) -> (TcpListener, TcpStream) {
+        let peer = TcpListener::bind(address).unwrap();
+        let mut socket = TcpStream::connect(peer.local_addr().unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        while socket.write(&[0; 65_536]).is_ok() {}
+        (peer, socket)
+    }
+
+    #[test]
+    fn what_a_closed_socket_has_to_send_is_found_and_dropped() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (peer, socket) = full(address);
+            let (remote, own) = (peer.local_addr().unwrap(), socket.local_addr().unwrap());
+            let found = sending_to(remote).unwrap();
+            let [open] = &found[..] else { panic!("{found:?}") };
+            assert!(open.owned && open.bytes > 0 && open.local_port() == own.port(), "{open:?}");
+            drop(socket);
+            let found = sending_to(remote).unwrap();
+            let [closed] = &found[..] else { panic!("{found:?}") };
+            assert!(!closed.owned && closed.bytes > 0, "{closed:?}");
+            match destroy(closed) {
+                Ok(()) => {
+                    assert_eq!(sending_to(remote).unwrap(), []);
+                    destroy(closed).unwrap();
+                }
+                // The right to do so is CAP_NET_ADMIN; who has it not is told.
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_to_others_and_idle_ones_are_not_found() {
+        let (peer, _socket) = full("127.0.0.1:0");
+        let idle = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _other = TcpStream::connect(idle.local_addr().unwrap()).unwrap();
+        assert_eq!(sending_to(idle.local_addr().unwrap()).unwrap(), []);
+        let elsewhere =
+            SocketAddr::new("127.0.0.9".parse().unwrap(), peer.local_addr().unwrap().port());
+        assert_eq!(sending_to(elsewhere).unwrap(), []);
+    }
+}
