@@ -57,8 +57,8 @@ impl Session {
     /// Of the SCSI device at `device`, a directory of sysfs; `None` where it is no iSCSI disk.
     pub(super) fn of(sys: &Path, device: &Path, label: &str) -> Option<Self> {
         let device = fs::canonicalize(device).ok()?;
-        let names = device.components().filter_map(|part| part.as_os_str().to_str());
-        let name = names.filter(|name| name.starts_with("session")).last()?;
+        let mut names = device.components().filter_map(|part| part.as_os_str().to_str());
+        let name = names.rfind(|name| name.starts_with("session"))?;
         let number = name.strip_prefix("session")?;
         let session = Self {
             label: label.to_owned(),
