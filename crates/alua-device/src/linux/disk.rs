@@ -68,11 +68,14 @@ impl Drop for Hold {
 impl CutHold for Hold {
     fn is_idle(&self) -> bool {
         let back = self.disk.state_of_cut().out == 0;
-        let left = || match (&self.left, &self.disk.session) {
-            (Some(left), Some(session)) => !left.is_nothing(session),
-            _ => false,
-        };
-        back && !left()
+        match (&self.left, &self.disk.session) {
+            (Some(left), Some(session)) if back => left.is_nothing(session),
+            (Some(left), Some(session)) => {
+                left.hurry(session);
+                false
+            }
+            _ => back,
+        }
     }
 }
 

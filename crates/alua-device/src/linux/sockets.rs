@@ -9,7 +9,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DESTROY};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags, Timer};
 use netlink_packet_sock_diag::{SockDiagMessage, constants};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -26,6 +26,8 @@ pub(super) struct Sending {
     pub(super) owned: bool,
     /// How many bytes.
     pub(super) bytes: u32,
+    /// How often they were sent again in vain.
+    pub(super) retransmits: u8,
 }
 
 impl Sending {
@@ -54,7 +56,11 @@ pub(super) fn sending_to(remote: SocketAddr) -> io::Result<Vec<Sending>> {
         let there = id.destination_address == remote.ip() && id.destination_port == remote.port();
         if there && header.send_queue > 0 {
             let owned = header.inode != 0;
-            found.push(Sending { family, id, owned, bytes: header.send_queue });
+            let retransmits = match header.timer {
+                Some(Timer::Retransmit(_, times)) => times,
+                _ => 0,
+            };
+            found.push(Sending { family, id, owned, bytes: header.send_queue, retransmits });
         }
     })?;
     Ok(found)
