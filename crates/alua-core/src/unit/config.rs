@@ -15,9 +15,10 @@ pub struct Config {
     pub transition_at_least_ms: u32,
     /// How often a transition is looked at, at the least. Default 2 s.
     pub transition_poll_ms: u32,
-    /// How soon a transition is looked at again while it is young. The pauses grow with it, so that
-    /// its end is seen late by at most a part in [`TRANSITION_POLL_PART`] of its length, up to
-    /// [`transition_poll_ms`](Self::transition_poll_ms). Default that of there: a steady pace.
+    /// How soon a transition is looked at again while it is young, for each path that a look had to
+    /// ask. The pauses grow to a part in [`TRANSITION_POLL_PART`] of its length, and never beyond
+    /// [`transition_poll_ms`](Self::transition_poll_ms). Default 2 s, with the default of which the
+    /// pace is steady.
     pub transition_poll_first_ms: u32,
     /// From a sense code that begins a transition to the first look at the states of the other
     /// groups. Default 5 ms like [`start_delay_ms`](Self::start_delay_ms), for whoever moves I/O to another

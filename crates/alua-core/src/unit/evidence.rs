@@ -6,7 +6,7 @@
 
 use super::machine::Parts;
 use super::refresh::Reason;
-use super::slots::{Evidence, Group, IdentityCheck, Mark, PathId, Transition, Transport};
+use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transition, Transport};
 use crate::access::AccessState;
 use crate::cause::Cause;
 use crate::sense::{Meaning, Recheck};
@@ -69,10 +69,13 @@ impl Parts<'_> {
         path.marks.has(Mark::SaidTransition) && reader != id && recent
     }
 
-    /// Asks a path whose word still stands against its group's, and that could not be asked before.
+    /// Asks a path whose word still stands against its group's, if it can be asked: for when it could not
+    /// be before.
     pub(super) fn check_evidence(&mut self, id: PathId, now: Time) {
         let group = |group| self.group(group).and_then(Group::state);
-        if self.path(id).is_some_and(|path| path.is_against(path.group.and_then(group))) {
+        let against =
+            |path: &Path| path.is_trusted() && path.is_against(path.group.and_then(group));
+        if !self.has_failed(id) && self.path(id).is_some_and(against) {
             self.want_refresh(Reason::Evidence(id), now);
         }
     }

@@ -409,13 +409,22 @@ impl Parts<'_> {
         let Some(flight) = self.state.take_flight(id) else {
             return self.complete_left(id, outcome, now);
         };
+        let failed = self.has_failed(flight.path);
         self.note_outcome(flight.path, outcome, now);
         match flight.role {
             Role::Identity => self.complete_identity(flight.path, outcome, now),
             Role::Probe => self.complete_probe(flight.path, outcome, now),
             Role::Refresh(_) | Role::Stpg => self.complete_control(flight, outcome, now),
         }
+        if failed {
+            self.check_evidence(flight.path, now);
+        }
         true
+    }
+
+    /// Whether the transport of a path has failed.
+    pub(super) fn has_failed(&self, id: PathId) -> bool {
+        self.path(id).is_some_and(|path| matches!(path.transport, Transport::Failed { .. }))
     }
 
     /// What every outcome of a command on a path tells.

@@ -196,13 +196,12 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) -> Meaning {
         let meaning = sense::meaning(sense);
         let mut parts = self.parts();
-        let mut returns = false;
+        let failed = parts.has_failed(path);
         if let Some(path) = parts.path_mut(path) {
-            returns = matches!(path.transport, Transport::Failed { .. });
             path.transport = Transport::Answered { at: now };
         }
         parts.note_sense(path, sense, &meaning, now);
-        if returns {
+        if failed {
             parts.check_evidence(path, now);
         }
         meaning

@@ -52,6 +52,7 @@ impl Parts<'_> {
         }
         self.note_outcome(path, outcome, now);
         self.note_answer(path, outcome, now);
+        self.check_evidence(path, now);
         let answered = matches!(outcome, Outcome::Answered { .. });
         if answered && self.state.refresh.failure().is_some() {
             self.want_refresh(Reason::NewPath, now);

@@ -73,6 +73,25 @@ fn c09_what_a_late_answer_tells_is_heard() {
 }
 
 #[test]
+fn e10_what_a_path_said_is_checked_when_its_late_answer_comes() {
+    let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0b);
+    let hung = host.next_at_deadline();
+    host.wait(PATIENCE);
+    let other = host.expect_next();
+    let states = report(&[(1, AO), (2, AN)]);
+    host.answer(&other, &states);
+    host.run_for(10_000, |_| panic!("the path that said so does not answer"));
+    assert_eq!(host.path_state(paths[0]), Some(SBY));
+    host.answer(&hung, &states);
+    let again = host.next_at_deadline();
+    assert_eq!((kind(&again), again.path), ("RTPG", paths[0]));
+    host.answer(&again, &states);
+    assert_eq!(host.path_state(paths[0]), Some(AO));
+}
+
+#[test]
 fn c09_two_commands_are_left_and_the_third_is_waited_for() {
     let (mut host, paths, first) = hanging();
     host.wait(PATIENCE);
