@@ -59,8 +59,10 @@ impl Engine {
         now: Time,
     ) {
         self.note_sense_of(command.path, outcome, now);
+        let repeats = self.paths[command.path].traits.host_repeats;
         if let Some(command) = self.commands.get_mut(io) {
             command.returned = true;
+            command.doubt = command.doubt.map(|since| if repeats { now } else { since });
         }
         if command.doubt.is_none() {
             self.forget_lost(io);

@@ -42,6 +42,13 @@ pub(crate) struct Command {
     pub(crate) returned: bool,
 }
 
+impl Command {
+    /// Whether the bounded wait runs: not while its host may send it again.
+    pub(crate) const fn waits(&self, host_repeats: bool) -> bool {
+        self.returned || !host_repeats
+    }
+}
+
 /// What happened so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {

@@ -21,7 +21,7 @@
 //! | ABORT TASK was answered "complete", or "no such task" | SAM-5: aborted tasks do nothing more |
 //! | its I_T nexus was ended, confirmed by the target (reinstatement, logout) | SAM-5, I_T nexus loss |
 //! | LOGICAL UNIT RESET through any path was answered "complete" | SAM-5: ends the tasks of all nexuses |
-//! | [`crate::config::Fence::wait_ms`] has passed since it was lost | an assumption, and the only one |
+//! | [`crate::config::Fence::wait_ms`] has passed since it was lost, or came back to a host that may send it again by itself until then ([`crate::PathTraits::host_repeats`]) | an assumption, and the only one |
 //!
 //! A step that reaches the target ends what has reached it before. So a shell answers that the end of
 //! a nexus or a reset is done only where nothing of the path's commands is left in the host that could

@@ -134,8 +134,10 @@ impl Engine {
     /// Ends what has been in doubt for so long that it counts as over.
     fn outwait(&mut self, place: usize, now: Time) {
         let wait = self.config.fence.wait_ms;
+        let repeats = self.paths[place].traits.host_repeats;
         self.for_each_lost(place, |engine, io, command| {
-            if command.doubt.is_some_and(|since| since.after(wait) <= now) {
+            if command.waits(repeats) && command.doubt.is_some_and(|since| since.after(wait) <= now)
+            {
                 engine.counters.doubts_outwaited += 1;
                 engine.end_doubt(io, "the bounded wait", now);
             }
@@ -287,7 +289,9 @@ impl Engine {
         }
         // The oldest doubt is the first whose time is over.
         let doubts = path.lost.iter(&self.flights).filter_map(|it| self.commands.key_at(it));
-        let since = doubts.filter_map(|io| self.commands.get(io)?.doubt).min();
+        let repeats = self.paths[place].traits.host_repeats;
+        let waiting = |io| self.commands.get(io).filter(|command| command.waits(repeats))?.doubt;
+        let since = doubts.filter_map(waiting).min();
         let over = since.map(|since| since.after(self.config.fence.wait_ms));
         match path.fence {
             Phase::Due(at) => over.map(|over| over.min(at)).or(Some(at)),

@@ -18,6 +18,10 @@ pub struct PathTraits {
     pub end_nexus: bool,
     /// The transport can send LOGICAL UNIT RESET through this path, for commands of another one.
     pub reset_unit: bool,
+    /// This host may send again by itself what was sent down the path, until it comes back, which it does
+    /// in the end: as Linux does with what a transport has lost. The bounded wait of a command begins
+    /// when it has come back.
+    pub host_repeats: bool,
     /// How far the path is from where requests come from; 0 for the nearest.
     pub distance: u8,
 }
@@ -183,6 +187,7 @@ impl Path {
                 abort_task: false,
                 end_nexus: false,
                 reset_unit: false,
+                host_repeats: false,
                 distance: 0,
             },
             blocks: 0,

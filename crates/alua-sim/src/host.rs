@@ -225,7 +225,13 @@ impl Host {
                 relative_port: identity.relative_port,
             },
             geometry: self.engine.geometry(),
-            traits: PathTraits { abort_task, end_nexus, reset_unit, distance: port as u8 % 3 },
+            traits: PathTraits {
+                abort_task,
+                end_nexus,
+                reset_unit,
+                host_repeats: false,
+                distance: port as u8 % 3,
+            },
         };
         match self.engine.add_path(new, now) {
             Ok(id) => {

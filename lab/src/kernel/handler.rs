@@ -174,7 +174,10 @@ const CIRCLE: (&str, &str) = ("possible circular locking dependency", "</TASK>")
 fn is_known(report: &[String]) -> bool {
     let names = |word: &str| report.iter().any(|line| line.contains(word));
     let circle = ["(&wb->dwork)", "q_usage_counter", "multipath_clone_and_map", "del_gendisk"];
-    circle.into_iter().all(names) && !names("scsi_dh_alua_rs")
+    // Another processor may say something in between.
+    let others = ["scsi_dh_alua_rs", "BUG:", "KASAN", "UBSAN", "Oops", "INFO:", "kmemleak"];
+    let warnings = report.iter().filter(|line| line.contains("WARNING:")).count();
+    circle.into_iter().all(names) && !others.into_iter().any(names) && warnings == 1
 }
 
 /// Takes such reports out.
@@ -329,6 +332,8 @@ mod tests {
         };
         assert_eq!(report("       wb_workfn+0x35f/0x460"), [] as [&str; 0]);
         assert_eq!(report("       alua_prep+0x1/0x2 [scsi_dh_alua_rs]").len(), 3);
+        assert_eq!(report("BUG: KASAN: slab-use-after-free in x").len(), 4);
+        assert_eq!(report("WARNING: CPU: 1 PID: 7 at kernel/x.c:1").len(), 4);
         assert_eq!(
             warnings(&["4,10,500,-;WARNING: possible circular locking", "4,11,1,-;x"]).len(),
             1

@@ -26,7 +26,7 @@ pub(super) struct Disk {
     pub(super) block_size: u32,
     cut: Mutex<Cut>,
     /// Where it is reached by iSCSI.
-    session: Option<Session>,
+    session: Option<Arc<Session>>,
 }
 
 /// See [`Disk::cut`].
@@ -79,6 +79,22 @@ impl CutHold for Hold {
     }
 }
 
+/// A disk that is gone: what was out on it has come back, and may lie in a socket.
+#[derive(Debug)]
+pub(super) struct Gone {
+    session: Option<Arc<Session>>,
+    left: Option<Left>,
+}
+
+impl CutHold for Gone {
+    fn is_idle(&self) -> bool {
+        match (&self.left, &self.session) {
+            (Some(left), Some(session)) => left.is_nothing(session),
+            _ => true,
+        }
+    }
+}
+
 /// Why a disk cannot be a path.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -112,7 +128,7 @@ impl Disk {
         let directory = sys.join("bus/scsi/devices").join(hctl.to_string());
         let mask = read_number(&directory.join("block").join(label).join("queue/dma_alignment"));
         let align = usize::try_from(mask.unwrap_or(511)).unwrap_or(511) + 1;
-        let session = Session::of(sys, &directory, label);
+        let session = Session::of(sys, &directory, label).map(Arc::new);
         Ok(Self {
             label: label.to_owned(),
             file: Arc::new(file),
@@ -170,7 +186,8 @@ impl Disk {
 
     /// Has the kernel send nothing more down this path, until the hold is dropped and
     /// [`mend`](Self::mend) is called: nothing that waits in a queue of ours or of the block layer,
-    /// and no copy of what the kernel would repeat by itself; `None` where that cannot be. A device
+    /// and no copy of what the kernel would repeat by itself; `None` where that cannot be. A transport
+    /// may set a disk running again that was offline, which is why the hold counts what is out. A device
     /// that is gone sends nothing; one that somebody else has set offline stays so. One whose transport
     /// blocks it sends nothing, and cannot be set offline: what the kernel has of it comes back when that
     /// is over, sent again or not, and until then the hold is not idle.
@@ -189,7 +206,7 @@ impl Disk {
             Err(error) => is_gone(&error),
         };
         cut.holds += usize::from(quiet);
-        let left = || self.session.as_ref().map(Session::left);
+        let left = || self.session.as_ref().map(|session| session.left());
         quiet.then(|| Hold { disk: Arc::clone(self), left: left() })
     }
 
@@ -202,6 +219,9 @@ impl Disk {
     /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
     /// kernel has something that was sent before it and might be repeated.
     pub(super) fn mend(&self) {
+        if let Some(session) = &self.session {
+            session.look();
+        }
         let mut cut = self.state_of_cut();
         if !cut.ours || cut.holds > 0 || cut.out > 0 {
             return;
@@ -218,9 +238,6 @@ impl Disk {
             }
             _ => cut.ours = false,
         }
-        if let Some(session) = &self.session {
-            session.look();
-        }
     }
 
     /// Whether the disk is there, with a size.
@@ -234,9 +251,20 @@ impl Disk {
     pub(super) fn is_drained(&self) -> io::Result<bool> {
         match fs::read_to_string(self.directory.join("block").join(&self.label).join("inflight")) {
             Ok(text) => Ok(is_idle(&text) && self.has_nothing_left()),
-            Err(error) if is_gone(&error) => Ok(true),
+            Err(error) if is_gone(&error) => Ok(self.has_nothing_left()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The hold of a disk that is gone, down which nothing is sent.
+    pub(super) fn gone(session: Option<Arc<Session>>) -> Gone {
+        let left = session.as_ref().map(|session| session.left());
+        Gone { session, left }
+    }
+
+    /// What outlives the disk of it.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.session.clone()
     }
 
     /// Whether nothing that the kernel has given back lies in a socket of its transport.
@@ -355,8 +383,6 @@ pub(super) mod tests {
         assert_eq!(read(&directory.join("state")), "offline", "that was not us");
     }
 
-    /// A path is taken away because another unit is behind it: what waited for a reset would land
-    /// there.
     #[test]
     fn a_path_that_its_transport_blocks_is_cut_as_it_is_and_left_to_it() {
         let (folder, directory) = tree("blocked", "alua");
@@ -378,6 +404,8 @@ pub(super) mod tests {
         assert_eq!(read(&directory.join("state")), "transport-offline");
     }
 
+    /// A path is taken away because another unit is behind it: what waited for a reset would land
+    /// there.
     #[test]
     fn what_had_not_begun_when_the_path_was_closed_never_does() {
         let (folder, directory) = tree("running", "alua");

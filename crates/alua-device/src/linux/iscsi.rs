@@ -28,14 +28,14 @@
 //! The commands of a path that was cut come back when the initiator gives its connection up: when its
 //! NOP-Out has run out, ten seconds after the network has gone by the defaults of open-iscsi. Where TCP
 //! has sent again [`RETRANSMITS`] times what the target does not acknowledge, no answer will come through
-//! that connection before it works again, to no logical unit of the session, and it is ended at once. The
-//! initiator then logs in anew, as it would later.
+//! that connection before it works again, to no logical unit of the session, and it is ended half a
+//! second later. The initiator then logs in anew, as it would later.
 //!
 //! # What it takes
 //!
 //! Where something cannot be told, or done, the step has failed, and the engine falls back on its bounded
 //! wait. It takes `CAP_NET_ADMIN`, a kernel with `INET_DIAG_DESTROY`, and the network namespace of the
-//! initiator: sockets of another one are not seen.
+//! initiator: a connection whose socket is not seen while it is up cannot be told of.
 //!
 //! What the host has sent and the network has not delivered is not covered: see
 //! `docs/simulation.md`, *What is assumed*.
@@ -44,18 +44,29 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sockets;
 
-/// So often in vain, and a connection is dead. They come after 0.2 s or more, then each after twice the
-/// time: at least three seconds in all.
+/// So often in vain, and a connection is dead. By TCP's defaults they come after 0.2 s or more, then each
+/// after twice the time: at least three seconds in all.
 const RETRANSMITS: u8 = 4;
+/// It must have been so for so long, for TCP may have been told to try again faster.
+const DEAD: Duration = Duration::from_millis(500);
 /// The sockets are not looked at more often.
 const LOOK: Duration = Duration::from_millis(5);
 /// Nor is a connection whose commands are awaited.
 const HURRY: Duration = Duration::from_millis(100);
+
+/// What was known of a connection last.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    portal: Option<SocketAddr>,
+    /// Its socket is one of those that we can see.
+    ours: bool,
+}
 
 /// The session through which a disk is reached.
 #[derive(Debug)]
@@ -64,8 +75,10 @@ pub(super) struct Session {
     /// Both in sysfs; of the session's first connection, for Linux makes no other.
     session: PathBuf,
     connection: PathBuf,
-    /// The kernel tells the address of a connection only while there is one.
-    portal: Mutex<Option<SocketAddr>>,
+    /// The kernel tells of a connection only while there is one.
+    seen: Mutex<Seen>,
+    /// It was said that nothing can be known.
+    told: AtomicBool,
 }
 
 impl Session {
@@ -79,8 +92,10 @@ impl Session {
             label: label.to_owned(),
             session: sys.join("class/iscsi_session").join(name),
             connection: sys.join("class/iscsi_connection").join(format!("connection{number}:0")),
-            portal: Mutex::default(),
+            seen: Mutex::new(Seen { portal: None, ours: true }),
+            told: AtomicBool::new(false),
         };
+        // Now, while there is no hurry: the first question of all loads a module of the kernel.
         session.look();
         Some(session)
     }
@@ -98,10 +113,38 @@ impl Session {
         Some(SocketAddr::new(address, self.value(port)?.parse().ok()?))
     }
 
+    fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own_port(&self) -> Option<u16> {
+        self.value("local_port")?.parse().ok()
+    }
+
     /// Takes note of where the session goes; a login can lead it to another place.
     pub(super) fn look(&self) {
-        if let Some(address) = self.address("address", "port") {
-            *self.portal.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+        let Some(portal) = self.address("address", "port") else { return };
+        let ours = match (self.own_port(), sockets::connected_to(portal)) {
+            (_, Err(error)) => {
+                self.tell(&error);
+                false
+            }
+            (Some(port), Ok(all)) => all.iter().any(|socket| socket.local_port() == port),
+            (None, Ok(_)) => true,
+        };
+        let seen = Seen { portal: Some(portal), ours };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Says once that nothing can be known.
+    fn tell(&self, error: &io::Error) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = self.label,
+                %error,
+                "what its iSCSI connection has left to send cannot be known or dropped: writes that \
+                 are lost with it wait for the fence wait"
+            );
         }
     }
 
@@ -113,10 +156,11 @@ impl Session {
     /// What may be left of it, as of now, when its path is cut.
     pub(super) fn left(&self) -> Left {
         self.look();
-        let known = *self.portal.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { portal, ours } = self.seen();
         Left {
-            portal: known.or_else(|| self.address("persistent_address", "persistent_port")),
-            own_port: self.value("local_port").and_then(|port| port.parse().ok()),
+            portal: portal.or_else(|| self.address("persistent_address", "persistent_port")),
+            ours,
+            own_port: self.own_port(),
             looked: Mutex::default(),
             asked: Mutex::default(),
         }
@@ -127,12 +171,13 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Left {
     portal: Option<SocketAddr>,
+    ours: bool,
     /// The own port of its connection, where the kernel told it.
     own_port: Option<u16>,
     /// When it was looked at last, and whether there was nothing.
     looked: Mutex<Option<(Instant, bool)>>,
-    /// When the connection was looked at last.
-    asked: Mutex<Option<Instant>>,
+    /// When the connection was looked at last, and since when it has been dead.
+    asked: Mutex<(Option<Instant>, Option<Instant>)>,
 }
 
 impl Left {
@@ -145,11 +190,7 @@ impl Left {
             _ => {}
         }
         let nothing = self.look(session).unwrap_or_else(|error| {
-            tracing::warn!(
-                path = session.label,
-                %error,
-                "what its iSCSI connection has left to send cannot be known or dropped: no reset"
-            );
+            session.tell(&error);
             false
         });
         *looked = Some((Instant::now(), nothing));
@@ -160,16 +201,21 @@ impl Left {
     pub(super) fn hurry(&self, session: &Session) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(portal), Some(own_port)) = (self.portal, self.own_port) else { return };
-        if asked.is_some_and(|at| at.elapsed() < HURRY) {
+        if asked.0.is_some_and(|at| at.elapsed() < HURRY) {
             return;
         }
-        *asked = Some(Instant::now());
-        let dead = |socket: &sockets::Sending| {
+        asked.0 = Some(Instant::now());
+        let dead = |socket: &sockets::Socket| {
             socket.local_port() == own_port && socket.retransmits >= RETRANSMITS
         };
         // Where it cannot be done the initiator does it later.
         let socket = sockets::sending_to(portal).unwrap_or_default().into_iter().find(dead);
-        if socket.is_some_and(|socket| sockets::destroy(&socket).is_ok()) {
+        let Some(socket) = socket else {
+            asked.1 = None;
+            return;
+        };
+        let since = *asked.1.get_or_insert_with(Instant::now);
+        if since.elapsed() >= DEAD && sockets::destroy(&socket).is_ok() {
             tracing::warn!(
                 path = session.label,
                 "its iSCSI connection was dead, and is ended: the initiator logs in again"
@@ -180,17 +226,20 @@ impl Left {
     fn look(&self, session: &Session) -> io::Result<bool> {
         let unknown = || io::Error::other("the address of its portal is not known");
         let portal = self.portal.ok_or_else(unknown)?;
+        if !self.ours {
+            return Err(io::Error::other("its socket is not in this network namespace"));
+        }
         let up = session.is_up();
         let mut nothing = true;
         for socket in sockets::sending_to(portal)? {
             let own = self.own_port.is_none_or(|port| port == socket.local_port());
             if !socket.owned {
+                sockets::destroy(&socket)?;
                 tracing::info!(
                     path = session.label,
                     bytes = socket.bytes,
-                    "drops what its closed iSCSI connection had left to send"
+                    "dropped what its closed iSCSI connection had left to send"
                 );
-                sockets::destroy(&socket)?;
             } else if own && !up {
                 nothing = false;
             }
@@ -203,8 +252,11 @@ impl Left {
 mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
 
+    use super::super::disk::Disk;
     use super::*;
+    use crate::path::CutHold;
 
     /// What sysfs has of a session to a peer that takes nothing, and its socket, full.
     struct Rig {
@@ -237,6 +289,11 @@ mod tests {
     }
 
     impl Rig {
+        fn tell_port(&self, port: u16) {
+            let connection = self.sys.path().join("class/iscsi_connection/connection7:0");
+            fs::write(connection.join("local_port"), format!("{port}\n")).unwrap();
+        }
+
         /// The connection is over for the kernel, which tells its address no more.
         fn fail(&self) {
             let connection = self.sys.path().join("class/iscsi_connection/connection7:0");
@@ -276,12 +333,33 @@ mod tests {
     #[test]
     fn the_socket_of_another_session_to_the_portal_is_nothing_of_ours() {
         let rig = rig();
-        let connection = rig.sys.path().join("class/iscsi_connection/connection7:0");
-        let other = rig.socket.local_addr().unwrap().port() ^ 1;
-        fs::write(connection.join("local_port"), format!("{other}\n")).unwrap();
+        let own = TcpStream::connect(rig.socket.peer_addr().unwrap()).unwrap();
+        rig.tell_port(own.local_addr().unwrap().port());
         let left = rig.session.left();
         rig.fail();
         assert!(left.is_nothing(&rig.session));
+    }
+
+    #[test]
+    fn a_connection_whose_socket_is_not_seen_proves_nothing() {
+        let rig = rig();
+        rig.tell_port(rig.socket.local_addr().unwrap().port() ^ 1);
+        assert!(!rig.session.left().is_nothing(&rig.session));
+    }
+
+    #[test]
+    fn a_disk_that_is_gone_has_left_something_too() {
+        let Rig { sys, _peer, socket, session } = rig();
+        let session = Arc::new(session);
+        fs::remove_dir_all(sys.path().join("class")).unwrap();
+        let gone = Disk::gone(Some(Arc::clone(&session)));
+        assert!(!gone.is_idle());
+        drop(socket);
+        std::thread::sleep(LOOK);
+        let rest = sockets::sending_to(session.seen().portal.unwrap()).unwrap();
+        let may = rest.first().is_none_or(|rest| sockets::destroy(rest).is_ok());
+        assert_eq!(gone.is_idle(), may);
+        assert!(Disk::gone(None).is_idle());
     }
 
     #[test]

@@ -127,7 +127,13 @@ impl Joiner {
         let worker =
             Worker::start(&disk, scsi).map_err(|error| JoinError::System(label.clone(), error))?;
         let distance = numa::distance(&self.sys, hctl);
-        let traits = PathTraits { abort_task: false, end_nexus: false, reset_unit: true, distance };
+        let traits = PathTraits {
+            abort_task: false,
+            end_nexus: false,
+            reset_unit: true,
+            host_repeats: true,
+            distance,
+        };
         let found = Arc::new(found);
         let facts = PathFacts { label: label.clone(), identity, geometry, traits, found };
         let path = LinuxPath { disk, worker, ring: self.ring.clone() };

@@ -6,6 +6,7 @@
 //! | `worker` | what waits, on two threads per path: ALUA commands, probes, resets, discard |
 //! | [`answer`] | what an error of the block layer means |
 //! | `disk` | a disk's node and its files in sysfs |
+//! | `iscsi`, `sockets` | what an iSCSI connection that failed has left to send |
 //! | `join`, `watch` | paths that come and go |
 //! | `numa` | how far a path's adapter is |
 //!
@@ -22,9 +23,12 @@
 //! another path (ioctl `SG_SCSI_RESET`, a device reset that does not escalate). Before it the lost
 //! path is set offline, so that the SCSI layer does not itself send again what the reset has ended,
 //! and everything that was sent down it has to come back: the reset ends what has reached the
-//! target, and what an adapter or a socket still holds could reach it later. A path that hangs gives
-//! its commands back when the initiator gives up (for iSCSI when no NOP-Out was answered); until then
-//! its writes wait. The path is set running again before it is next probed.
+//! target, and what an adapter or a socket still holds could reach it later; of iSCSI's sockets the kernel
+//! is asked. A path that hangs gives its commands back when the initiator gives up (for iSCSI when no
+//! NOP-Out was answered, or when TCP shows that the connection is dead and it is ended for that); until
+//! then its writes wait, for longer than the bounded wait if need be, since the kernel may send them again
+//! by itself ([`alua_multipath::PathTraits::host_repeats`]). The path is set running again before it is
+//! next probed.
 
 use std::collections::BTreeMap;
 use std::io;

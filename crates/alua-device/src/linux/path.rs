@@ -42,10 +42,10 @@ impl PathIo for LinuxPath {
 
     fn cut(&self) -> Option<Cut> {
         // Whatever is out keeps the disk: one that is gone has nothing out.
-        let disk = Arc::downgrade(&self.disk);
+        let (disk, session) = (Arc::downgrade(&self.disk), self.disk.session());
         Some(Arc::new(move || match disk.upgrade() {
             Some(disk) => Some(Box::new(disk.cut()?) as Box<dyn CutHold>),
-            None => Some(Box::new(NothingOut)),
+            None => Some(Box::new(Disk::gone(session.clone()))),
         }))
     }
 
@@ -53,14 +53,5 @@ impl PathIo for LinuxPath {
         // What is out comes back by the ring and the worker, which it keeps alive.
         self.disk.close();
         false
-    }
-}
-
-/// The hold of a disk that is gone.
-struct NothingOut;
-
-impl CutHold for NothingOut {
-    fn is_idle(&self) -> bool {
-        true
     }
 }

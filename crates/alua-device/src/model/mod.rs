@@ -91,7 +91,13 @@ impl Serve {
             labels: BTreeMap::new(),
             read_only: false,
             config: alua_multipath::Config::default(),
-            traits: PathTraits { abort_task: true, end_nexus: true, reset_unit: true, distance: 0 },
+            traits: PathTraits {
+                abort_task: true,
+                end_nexus: true,
+                reset_unit: true,
+                host_repeats: false,
+                distance: 0,
+            },
         }
     }
 }

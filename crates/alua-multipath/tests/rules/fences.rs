@@ -9,11 +9,21 @@ const LOST: IoOutcome<'static> = IoOutcome::TransportFailed;
 
 /// A rig whose paths can do all that ends commands, and whose steps the test answers.
 fn rig() -> Rig {
+    rig_with(false)
+}
+
+fn rig_with(host_repeats: bool) -> Rig {
     let mut config = Config::default();
     config.fence.wait_ms = 20_000;
     let mut rig = Rig::new(config, alua_core::access::Tpgs::Implicit, &[]);
     rig.groups = vec![(1, crate::rig::AO, false)];
-    let traits = PathTraits { abort_task: true, end_nexus: true, reset_unit: true, distance: 0 };
+    let traits = PathTraits {
+        abort_task: true,
+        end_nexus: true,
+        reset_unit: true,
+        host_repeats,
+        distance: 0,
+    };
     for port in [1, 2] {
         rig.add(1, 1, port, traits).unwrap();
     }
@@ -83,6 +93,32 @@ fn s7_13_the_bounded_wait_ends_what_nothing_proves() {
     assert_eq!(rig.engine.counters().doubts_outwaited, 1);
     rig.back(id, &GOOD);
     assert_eq!(rig.done, [(id, Ok(()))]);
+}
+
+#[test]
+fn s7_13_the_bounded_wait_begins_when_the_host_cannot_send_the_command_again() {
+    for host_repeats in [false, true] {
+        let mut rig = rig_with(host_repeats);
+        rig.fence = Some(FenceAnswer::Failed);
+        let id = rig.submit(WRITE, 0);
+        let send = rig.sent.remove(0);
+        let on = rig.place(send.path);
+        rig.lines[on].answers = false;
+        rig.pass(60_000);
+        if !host_repeats {
+            assert_eq!(rig.sent.len(), 1, "it was lost long ago");
+            continue;
+        }
+        // The kernel has it, and may send it when the path works again.
+        assert!(rig.sent.is_empty() && rig.view(on).doubts == 1);
+        rig.back_io(send.io, &LOST);
+        rig.pass(19_000);
+        assert!(rig.sent.is_empty() && rig.view(on).doubts == 1);
+        rig.pass(1_500);
+        assert_eq!(rig.sent.len(), 1);
+        rig.back(id, &GOOD);
+        assert_eq!(rig.done, [(id, Ok(()))]);
+    }
 }
 
 #[test]

@@ -44,8 +44,13 @@ pub(crate) fn counted<T>(act: impl FnOnce() -> T) -> (T, u64) {
     (result, ALLOCATIONS.get() - before)
 }
 
-const TRAITS: PathTraits =
-    PathTraits { abort_task: true, end_nexus: true, reset_unit: true, distance: 0 };
+const TRAITS: PathTraits = PathTraits {
+    abort_task: true,
+    end_nexus: true,
+    reset_unit: true,
+    host_repeats: false,
+    distance: 0,
+};
 
 #[test]
 fn the_allocator_counts() {
