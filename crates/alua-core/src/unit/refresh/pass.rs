@@ -235,8 +235,10 @@ impl Parts<'_> {
             _ => None,
         };
         let reports = self.state.refresh.unsupported.is_none();
-        let asked =
-            self.paths.iter().filter(|path| path.used && path.marks.has(Mark::Tried)).count();
+        let tried = |path: &&Path| path.used && path.marks.has(Mark::Tried);
+        // The one that the report came through was not marked.
+        let read = usize::from(matches!(end, PassEnd::Read(_)));
+        let asked = self.paths.iter().filter(tried).count().saturating_add(read);
         for group in self.groups.iter().filter(|group| group.used) {
             let has_path = self.has_path(group.id);
             let polled = match group.transition {
