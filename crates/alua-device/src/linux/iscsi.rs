@@ -82,12 +82,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Of the SCSI device at `device`, a directory of sysfs; `None` where it is no iSCSI disk.
+    /// Of the SCSI device at `device`, a directory of sysfs; `None` where it is not reached by `iscsi_tcp`:
+    /// adapters that do TCP themselves, and iSER, have no sockets of the host.
     pub(super) fn of(sys: &Path, device: &Path, label: &str) -> Option<Self> {
         let device = fs::canonicalize(device).ok()?;
-        let mut names = device.components().filter_map(|part| part.as_os_str().to_str());
-        let name = names.rfind(|name| name.starts_with("session"))?;
+        let names = || device.components().filter_map(|part| part.as_os_str().to_str());
+        let name = names().rfind(|name| name.starts_with("session"))?;
         let number = name.strip_prefix("session")?;
+        let host = names().rfind(|name| name.starts_with("host"))?;
+        let driver = fs::read_to_string(sys.join("class/scsi_host").join(host).join("proc_name"));
+        if driver.is_ok_and(|driver| driver.trim() != "iscsi_tcp") {
+            return None;
+        }
         let session = Self {
             label: label.to_owned(),
             session: sys.join("class/iscsi_session").join(name),
@@ -124,7 +130,8 @@ impl Session {
     /// Takes note of where the session goes; a login can lead it to another place.
     pub(super) fn look(&self) {
         let Some(portal) = self.address("address", "port") else { return };
-        let ours = match (self.own_port(), sockets::connected_to(portal)) {
+        let port = self.own_port();
+        let ours = match (port, sockets::connected_to(portal)) {
             (_, Err(error)) => {
                 self.tell(&error);
                 false
@@ -132,6 +139,10 @@ impl Session {
             (Some(port), Ok(all)) => all.iter().any(|socket| socket.local_port() == port),
             (None, Ok(_)) => true,
         };
+        if !ours && self.own_port() != port {
+            // It is being made anew at this moment.
+            return;
+        }
         let seen = Seen { portal: Some(portal), ours };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
@@ -370,6 +381,19 @@ mod tests {
         let device = rig.sys.path().join("devices/platform/host2/session7/target2:0:0/2:0:0:1");
         let session = Session::of(rig.sys.path(), &device, "sdq").unwrap();
         assert!(!session.left().is_nothing(&session));
+    }
+
+    #[test]
+    fn an_adapter_that_does_tcp_itself_has_no_sockets() {
+        for (driver, sockets) in [("iscsi_tcp", true), ("qla4xxx", false), ("iscsi_iser", false)] {
+            let rig = rig();
+            let host = rig.sys.path().join("class/scsi_host/host2");
+            fs::create_dir_all(&host).unwrap();
+            fs::write(host.join("proc_name"), format!("{driver}\n")).unwrap();
+            let device = rig.sys.path().join("devices/platform/host2/session7/target2:0:0/2:0:0:1");
+            let session = Session::of(rig.sys.path(), &device, "sdq");
+            assert_eq!(session.is_some(), sockets, "{driver}");
+        }
     }
 
     #[test]
