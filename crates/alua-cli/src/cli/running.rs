@@ -70,8 +70,8 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) no_reset: bool,
     /// Seconds after which a command that nobody answered counts as over, where nothing proves it: on
-    /// real disks from when the kernel has given it back. A write of unknown outcome waits that long. Shorter than the array really holds a lost command,
-    /// old data may overwrite new
+    /// real disks from when the kernel has given it back. A write of unknown outcome waits that long.
+    /// Shorter than the array really holds a lost command, old data may overwrite new
     #[arg(
         long,
         value_name = "SECS",

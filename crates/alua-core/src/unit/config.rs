@@ -21,8 +21,8 @@ pub struct Config {
     /// pace is steady.
     pub transition_poll_first_ms: u32,
     /// From a sense code that begins a transition to the first look at the states of the other
-    /// groups. Default 5 ms like [`start_delay_ms`](Self::start_delay_ms), for whoever moves I/O to another
-    /// group meanwhile. Where I/O waits on its path whatever the others do, as below a device
+    /// groups. Default 5 ms like [`start_delay_ms`](Self::start_delay_ms), for whoever moves I/O to
+    /// another group meanwhile. Where I/O waits on its path whatever the others do, as below a device
     /// handler, a look before the first poll costs a report and brings nothing.
     pub transition_look_ms: u32,
     /// How often a unit is looked at whose transition outlived its limit or whose last refresh

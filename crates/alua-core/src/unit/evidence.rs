@@ -73,9 +73,10 @@ impl Parts<'_> {
     /// be before.
     pub(super) fn check_evidence(&mut self, id: PathId, now: Time) {
         let group = |group| self.group(group).and_then(Group::state);
-        let against =
-            |path: &Path| path.is_trusted() && path.is_against(path.group.and_then(group));
-        if !self.has_failed(id) && self.path(id).is_some_and(against) {
+        let asks = |path: &Path| {
+            path.is_trusted() && !path.has_failed() && path.is_against(path.group.and_then(group))
+        };
+        if self.path(id).is_some_and(asks) {
             self.want_refresh(Reason::Evidence(id), now);
         }
     }

@@ -13,7 +13,7 @@ use super::command::{Command, CommandKind, Outcome};
 use super::config::{IDENTITY_READS_MAX, IDENTITY_UNANSWERED_MAX};
 use super::machine::{Parts, Role};
 use super::refresh::Reason;
-use super::slots::{IdentityCheck, PathId, Transport};
+use super::slots::{IdentityCheck, PathId};
 use crate::identity::Identity;
 use crate::sense::{Meaning, Recheck};
 use crate::spc::Status;
@@ -71,9 +71,7 @@ impl Parts<'_> {
         let (id, path) = (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
             .filter(|(_, path)| due(path.identity).is_some_and(|due| due <= now))
-            .min_by_key(|(_, path)| {
-                (matches!(path.transport, Transport::Failed { .. }), due(path.identity))
-            })?;
+            .min_by_key(|(_, path)| (path.has_failed(), due(path.identity)))?;
         let again = match path.identity {
             IdentityCheck::InDoubt { reads, unanswered, .. } => reads > 0 || unanswered > 0,
             _ => false,

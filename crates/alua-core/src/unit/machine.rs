@@ -424,7 +424,7 @@ impl Parts<'_> {
 
     /// Whether the transport of a path has failed.
     pub(super) fn has_failed(&self, id: PathId) -> bool {
-        self.path(id).is_some_and(|path| matches!(path.transport, Transport::Failed { .. }))
+        self.path(id).is_some_and(Path::has_failed)
     }
 
     /// What every outcome of a command on a path tells.

@@ -2,7 +2,7 @@
 
 use super::machine::Parts;
 use super::refresh::Reason;
-use super::slots::{Group, PathId, Transition, Transport};
+use super::slots::{Group, PathId, Transition};
 use crate::access::AccessState;
 use crate::cause::Cause;
 use crate::spc::target_port_groups::{GroupDescriptor, Report};
@@ -134,7 +134,7 @@ impl Parts<'_> {
                 }
             } else if !matches!(own.cause, Cause::TransitionExpired { .. })
                 && path.is_trusted()
-                && !matches!(path.transport, Transport::Failed { .. })
+                && !path.has_failed()
             {
                 contradicts = Some(id);
             }

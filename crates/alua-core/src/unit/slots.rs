@@ -350,6 +350,11 @@ impl Path {
         self.evidence.is_some_and(|own| group.is_some_and(|state| state != own.state))
     }
 
+    /// Whether its transport failed when the driver last heard of it.
+    pub(super) const fn has_failed(&self) -> bool {
+        matches!(self.transport, Transport::Failed { .. })
+    }
+
     pub(super) const fn is_trusted(&self) -> bool {
         matches!(self.identity, IdentityCheck::Verified)
     }

@@ -68,30 +68,24 @@ impl Drop for Hold {
 impl CutHold for Hold {
     fn is_idle(&self) -> bool {
         let back = self.disk.state_of_cut().out == 0;
-        match (&self.left, &self.disk.session) {
-            (Some(left), Some(session)) if back => left.is_nothing(session),
-            (Some(left), Some(session)) => {
-                left.hurry(session);
+        match &self.left {
+            Some(left) if back => left.is_nothing(),
+            Some(left) => {
+                left.hurry();
                 false
             }
-            _ => back,
+            None => back,
         }
     }
 }
 
 /// A disk that is gone: what was out on it has come back, and may lie in a socket.
 #[derive(Debug)]
-pub(super) struct Gone {
-    session: Option<Arc<Session>>,
-    left: Option<Left>,
-}
+pub(super) struct Gone(Option<Left>);
 
 impl CutHold for Gone {
     fn is_idle(&self) -> bool {
-        match (&self.left, &self.session) {
-            (Some(left), Some(session)) => left.is_nothing(session),
-            _ => true,
-        }
+        self.0.as_ref().is_none_or(Left::is_nothing)
     }
 }
 
@@ -206,7 +200,7 @@ impl Disk {
             Err(error) => is_gone(&error),
         };
         cut.holds += usize::from(quiet);
-        let left = || self.session.as_ref().map(|session| session.left());
+        let left = || self.session.as_ref().map(Session::left);
         quiet.then(|| Hold { disk: Arc::clone(self), left: left() })
     }
 
@@ -216,12 +210,16 @@ impl Disk {
         self.mend();
     }
 
-    /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
-    /// kernel has something that was sent before it and might be repeated.
-    pub(super) fn mend(&self) {
+    /// Takes note of where its iSCSI session goes. It asks the kernel.
+    pub(super) fn look(&self) {
         if let Some(session) = &self.session {
             session.look();
         }
+    }
+
+    /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
+    /// kernel has something that was sent before it and might be repeated.
+    pub(super) fn mend(&self) {
         let mut cut = self.state_of_cut();
         if !cut.ours || cut.holds > 0 || cut.out > 0 {
             return;
@@ -257,9 +255,8 @@ impl Disk {
     }
 
     /// The hold of a disk that is gone, down which nothing is sent.
-    pub(super) fn gone(session: Option<Arc<Session>>) -> Gone {
-        let left = session.as_ref().map(|session| session.left());
-        Gone { session, left }
+    pub(super) fn gone(session: Option<&Arc<Session>>) -> Gone {
+        Gone(session.map(Session::left))
     }
 
     /// What outlives the disk of it.
@@ -269,7 +266,7 @@ impl Disk {
 
     /// Whether nothing that the kernel has given back lies in a socket of its transport.
     fn has_nothing_left(&self) -> bool {
-        self.session.as_ref().is_none_or(|session| session.left().is_nothing(session))
+        self.session.as_ref().is_none_or(|session| session.left().is_nothing())
     }
 
     /// Lets blocks go, or makes them zeroes. It waits.

@@ -45,7 +45,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sockets;
@@ -165,13 +165,14 @@ impl Session {
     }
 
     /// What may be left of it, as of now, when its path is cut.
-    pub(super) fn left(&self) -> Left {
+    pub(super) fn left(self: &Arc<Self>) -> Left {
         self.look();
         let Seen { portal, ours } = self.seen();
         Left {
             portal: portal.or_else(|| self.address("persistent_address", "persistent_port")),
             ours,
             own_port: self.own_port(),
+            session: Arc::clone(self),
             looked: Mutex::default(),
             asked: Mutex::default(),
         }
@@ -181,6 +182,7 @@ impl Session {
 /// What may be left of a session in sockets.
 #[derive(Debug)]
 pub(super) struct Left {
+    session: Arc<Session>,
     portal: Option<SocketAddr>,
     ours: bool,
     /// The own port of its connection, where the kernel told it.
@@ -193,15 +195,15 @@ pub(super) struct Left {
 
 impl Left {
     /// Whether no socket has anything of the session to send any more. Ends those that were closed.
-    pub(super) fn is_nothing(&self, session: &Session) -> bool {
+    pub(super) fn is_nothing(&self) -> bool {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         match *looked {
             Some((_, true)) => return true,
             Some((at, false)) if at.elapsed() < LOOK => return false,
             _ => {}
         }
-        let nothing = self.look(session).unwrap_or_else(|error| {
-            session.tell(&error);
+        let nothing = self.look().unwrap_or_else(|error| {
+            self.session.tell(&error);
             false
         });
         *looked = Some((Instant::now(), nothing));
@@ -209,7 +211,7 @@ impl Left {
     }
 
     /// While commands are awaited: ends the connection where it is dead.
-    pub(super) fn hurry(&self, session: &Session) {
+    pub(super) fn hurry(&self) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(portal), Some(own_port)) = (self.portal, self.own_port) else { return };
         if asked.0.is_some_and(|at| at.elapsed() < HURRY) {
@@ -228,26 +230,26 @@ impl Left {
         let since = *asked.1.get_or_insert_with(Instant::now);
         if since.elapsed() >= DEAD && sockets::destroy(&socket).is_ok() {
             tracing::warn!(
-                path = session.label,
+                path = self.session.label,
                 "its iSCSI connection was dead, and is ended: the initiator logs in again"
             );
         }
     }
 
-    fn look(&self, session: &Session) -> io::Result<bool> {
+    fn look(&self) -> io::Result<bool> {
         let unknown = || io::Error::other("the address of its portal is not known");
         let portal = self.portal.ok_or_else(unknown)?;
         if !self.ours {
             return Err(io::Error::other("its socket is not in this network namespace"));
         }
-        let up = session.is_up();
+        let up = self.session.is_up();
         let mut nothing = true;
         for socket in sockets::sending_to(portal)? {
             let own = self.own_port.is_none_or(|port| port == socket.local_port());
             if !socket.owned {
                 sockets::destroy(&socket)?;
                 tracing::info!(
-                    path = session.label,
+                    path = self.session.label,
                     bytes = socket.bytes,
                     "dropped what its closed iSCSI connection had left to send"
                 );
@@ -263,7 +265,6 @@ impl Left {
 mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
-    use std::sync::Arc;
 
     use super::super::disk::Disk;
     use super::*;
@@ -274,7 +275,7 @@ mod tests {
         sys: tempfile::TempDir,
         _peer: TcpListener,
         socket: TcpStream,
-        session: Session,
+        session: Arc<Session>,
     }
 
     fn rig() -> Rig {
@@ -295,7 +296,7 @@ mod tests {
         write(&connection, "state", "up\n");
         write(&connection, "address", &format!("{}\n", portal.ip()));
         write(&connection, "port", &format!("{}\n", portal.port()));
-        let session = Session::of(sys.path(), &device, "sdq").unwrap();
+        let session = Arc::new(Session::of(sys.path(), &device, "sdq").unwrap());
         Rig { sys, _peer: peer, socket, session }
     }
 
@@ -316,7 +317,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_up_holds_no_reset_up() {
         let rig = rig();
-        assert!(rig.session.left().is_nothing(&rig.session));
+        assert!(rig.session.left().is_nothing());
     }
 
     #[test]
@@ -325,13 +326,13 @@ mod tests {
         let left = rig.session.left();
         rig.fail();
         // The state of the session comes later.
-        assert!(!left.is_nothing(&rig.session));
-        assert!(!rig.session.left().is_nothing(&rig.session), "by the address of before");
-        let Rig { sys: _sys, _peer, socket, session } = rig;
+        assert!(!left.is_nothing());
+        assert!(!rig.session.left().is_nothing(), "by the address of before");
+        let Rig { sys: _sys, _peer, socket, session: _session } = rig;
         let portal = socket.peer_addr().unwrap();
         drop(socket);
         std::thread::sleep(LOOK);
-        let nothing = left.is_nothing(&session);
+        let nothing = left.is_nothing();
         let rest = sockets::sending_to(portal).unwrap();
         assert_eq!(nothing, rest.is_empty());
         if let Some(rest) = rest.first() {
@@ -348,22 +349,21 @@ mod tests {
         rig.tell_port(own.local_addr().unwrap().port());
         let left = rig.session.left();
         rig.fail();
-        assert!(left.is_nothing(&rig.session));
+        assert!(left.is_nothing());
     }
 
     #[test]
     fn a_connection_whose_socket_is_not_seen_proves_nothing() {
         let rig = rig();
         rig.tell_port(rig.socket.local_addr().unwrap().port() ^ 1);
-        assert!(!rig.session.left().is_nothing(&rig.session));
+        assert!(!rig.session.left().is_nothing());
     }
 
     #[test]
     fn a_disk_that_is_gone_has_left_something_too() {
         let Rig { sys, _peer, socket, session } = rig();
-        let session = Arc::new(session);
         fs::remove_dir_all(sys.path().join("class")).unwrap();
-        let gone = Disk::gone(Some(Arc::clone(&session)));
+        let gone = Disk::gone(Some(&session));
         assert!(!gone.is_idle());
         drop(socket);
         std::thread::sleep(LOOK);
@@ -379,8 +379,8 @@ mod tests {
         let connection = rig.sys.path().join("class/iscsi_connection/connection7:0");
         fs::write(connection.join("address"), "storage.example\n").unwrap();
         let device = rig.sys.path().join("devices/platform/host2/session7/target2:0:0/2:0:0:1");
-        let session = Session::of(rig.sys.path(), &device, "sdq").unwrap();
-        assert!(!session.left().is_nothing(&session));
+        let session = Arc::new(Session::of(rig.sys.path(), &device, "sdq").unwrap());
+        assert!(!session.left().is_nothing());
     }
 
     #[test]

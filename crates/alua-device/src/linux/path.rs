@@ -45,7 +45,7 @@ impl PathIo for LinuxPath {
         let (disk, session) = (Arc::downgrade(&self.disk), self.disk.session());
         Some(Arc::new(move || match disk.upgrade() {
             Some(disk) => Some(Box::new(disk.cut()?) as Box<dyn CutHold>),
-            None => Some(Box::new(Disk::gone(session.clone()))),
+            None => Some(Box::new(Disk::gone(session.as_ref()))),
         }))
     }
 

@@ -196,6 +196,7 @@ impl Hand {
 
     fn control(&mut self, command: ControlCommand, back: &Back) {
         if command.probe {
+            self.disk.look();
             self.disk.mend();
         }
         let mut buffer = vec![0; command.room];

@@ -7,7 +7,7 @@ use super::super::config::{
 };
 use super::super::machine::{Parts, Role, count};
 use super::super::refresh::{PassEnd, Reason};
-use super::super::slots::{Group, Path, PathId, Transition, Transport};
+use super::super::slots::{Group, Path, PathId, Transition};
 use super::queue::{Phase, Request, Run, Slot, Trouble};
 use super::{
     Activated, ActivationError, ActivationId, ActivationRefused, ActivationResult, Target,
@@ -210,7 +210,7 @@ impl Parts<'_> {
             .filter(|(_, path)| path.is_trusted())
             .min_by_key(|(id, path)| {
                 let avoided = Some(*id) == avoid;
-                let failed = matches!(path.transport, Transport::Failed { .. });
+                let failed = path.has_failed();
                 let asked = is_asked_for(path, wanted);
                 let silent = failed || path.is_left();
                 (avoided || silent, path.evidence.is_some(), !asked, self.rank(path))
@@ -224,7 +224,7 @@ impl Parts<'_> {
         let run = self.state.activations.front()?;
         let id = self.path_for_stpg(&run.request.targets, run.avoid)?;
         let path = self.path(id)?;
-        let failed = matches!(path.transport, Transport::Failed { .. });
+        let failed = path.has_failed();
         let in_transition = self.known(path).0.state == Some(AccessState::Transitioning);
         let silent = failed || path.is_left();
         (is_asked_for(path, &run.request.targets) && !silent && !in_transition).then_some(id)

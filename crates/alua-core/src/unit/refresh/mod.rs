@@ -45,7 +45,7 @@ use core::num::NonZeroU32;
 use super::command::{Command, CommandKind};
 use super::config::{Config, REPORT_BYTES_MAX};
 use super::machine::{InFlight, Parts, Role, count};
-use super::slots::{Mark, Path, PathId, Transport};
+use super::slots::{Mark, Path, PathId};
 use crate::cause::{Cause, RefreshError, SenseCode};
 use crate::spc::cdb::ReportFormat;
 use crate::time::Time;
@@ -366,13 +366,12 @@ impl Parts<'_> {
             .filter_map(|index| self.path_at(index))
             .filter(|(id, path)| {
                 let shares = self.state.config.attentions_on_every_nexus || path.group == group;
-                let failed = matches!(path.transport, Transport::Failed { .. });
                 // One that told since the report has no attention left to show.
                 let silent = path.attention_after != NonZeroU32::new(report.pass);
                 let fit = path.marks.has(Mark::Drained)
                     && path.is_trusted()
                     && path.left.is_none()
-                    && !failed;
+                    && !path.has_failed();
                 fit && silent && shares && *id != told
             })
             .min_by_key(|(id, _)| *id != report.path)
