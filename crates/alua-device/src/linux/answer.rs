@@ -26,11 +26,9 @@
 //! so a path that has just become live fails them meanwhile, and TEST UNIT READY, which it lets
 //! pass, is good. That is nothing against the path.
 //!
-//! **Not sent, this time.** ENODEV comes from the check before a command goes to the low-level driver:
-//! the device is offline, or gone. That says nothing of the times before. When a link is lost the
-//! SCSI layer takes back what was sent and queues it to be sent again; where the device is set offline
-//! meanwhile, by us or by its transport, that ends with ENODEV, and the first copy may yet land. So such
-//! a command is lost like any other.
+//! **Not sent.** ENODEV comes from the check before a command goes to the low-level driver: the device
+//! is offline, or gone. Where the SCSI layer's counts show that no copy was sent before either, it was
+//! never sent (the argument is in `counters`); where they do not, it is lost like any other.
 //!
 //! **The target's word.** Five error numbers stand for an answer that every path would give; the
 //! table in [`meaning`] names the kernel's status for each (linux block/blk-core.c, `blk_errors`;
@@ -51,6 +49,8 @@ pub enum Meaning {
     /// refuses a write behind its end before it sends anything (linux block/fops.c,
     /// `blkdev_write_iter`).
     NoSpaceOrGone,
+    /// It was not sent, this time. What became of an earlier copy is another question.
+    Offline,
     /// The path has to be asked.
     Ask,
 }
@@ -69,9 +69,10 @@ pub const fn meaning(errno: i32) -> Meaning {
         libc::ENOSPC => Meaning::NoSpaceOrGone,
         // BLK_STS_NOTSUPP
         libc::EOPNOTSUPP => Meaning::Known(Summary::Target(TargetError::Unsupported)),
-        // BLK_STS_OFFLINE and a device that is gone (ENODEV, ENXIO), BLK_STS_IOERR, BLK_STS_TRANSPORT
-        // (ENOLINK), BLK_STS_TIMEOUT (ETIMEDOUT), BLK_STS_AGAIN (EAGAIN), BLK_STS_DEV_RESOURCE
-        // (EBUSY), ...
+        // BLK_STS_OFFLINE
+        libc::ENODEV => Meaning::Offline,
+        // A device that is gone (ENXIO), BLK_STS_IOERR, BLK_STS_TRANSPORT (ENOLINK), BLK_STS_TIMEOUT
+        // (ETIMEDOUT), BLK_STS_AGAIN (EAGAIN), BLK_STS_DEV_RESOURCE (EBUSY), ...
         _ => Meaning::Ask,
     }
 }
@@ -137,17 +138,9 @@ mod tests {
         }
     }
 
-    /// A copy of it may have been sent before the device went offline.
-    #[test]
-    fn that_a_device_is_offline_now_does_not_say_that_nothing_was_sent() {
-        for errno in [libc::ENODEV, libc::ENXIO] {
-            assert_eq!(meaning(errno), Meaning::Ask, "{errno}");
-        }
-    }
-
     #[test]
     fn every_other_error_is_a_question_to_the_path() {
-        let rest = [libc::EIO, libc::ENOLINK, libc::ETIMEDOUT, libc::EAGAIN, libc::EBUSY];
+        let rest = [libc::EIO, libc::ENXIO, libc::ENOLINK, libc::ETIMEDOUT, libc::EAGAIN, libc::EBUSY];
         for errno in rest.into_iter().chain([libc::ENOMEM, libc::EILSEQ, libc::ECANCELED, 0]) {
             assert_eq!(meaning(errno), Meaning::Ask, "{errno}");
         }

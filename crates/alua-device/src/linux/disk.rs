@@ -10,6 +10,7 @@ use alua_host::hctl::Hctl;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::counters::Troubles;
 use super::iscsi::{Left, Session};
 use super::ops::discard;
 use crate::path::CutHold;
@@ -25,6 +26,8 @@ pub(super) struct Disk {
     pub(super) align: usize,
     pub(super) block_size: u32,
     cut: Mutex<Cut>,
+    /// As counted last.
+    troubles: Mutex<Option<Troubles>>,
     /// Where it is reached by iSCSI.
     session: Option<Arc<Session>>,
 }
@@ -44,11 +47,22 @@ struct Cut {
 
 /// Something that the kernel has, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Out(Arc<Disk>);
+pub(super) struct Out {
+    disk: Arc<Disk>,
+    /// Counted before the kernel got it.
+    troubles: Option<Troubles>,
+}
+
+impl Out {
+    /// See [`Troubles`].
+    pub(super) const fn troubles(&self) -> Option<Troubles> {
+        self.troubles
+    }
+}
 
 impl Drop for Out {
     fn drop(&mut self) {
-        self.0.state_of_cut().out -= 1;
+        self.disk.state_of_cut().out -= 1;
     }
 }
 
@@ -126,12 +140,24 @@ impl Disk {
         Ok(Self {
             label: label.to_owned(),
             file: Arc::new(file),
+            troubles: Mutex::new(Troubles::count(&directory)),
             directory,
             align,
             block_size,
             cut: Mutex::default(),
             session,
         })
+    }
+
+    /// Counts the troubles, for what is sent from now on.
+    pub(super) fn count_troubles(&self) {
+        let troubles = Troubles::count(&self.directory);
+        *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
+    }
+
+    /// Whether there was none since they were counted.
+    pub(super) fn had_no_trouble_since(&self, before: Option<Troubles>) -> bool {
+        before.is_some() && before == Troubles::count(&self.directory)
     }
 
     fn state_of_cut(&self) -> MutexGuard<'_, Cut> {
@@ -145,10 +171,11 @@ impl Disk {
 
     /// Notes that the kernel gets something; `None` where the disk was cut since that number.
     pub(super) fn begin(self: &Arc<Self>, number: u64) -> Option<Out> {
+        let troubles = *self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let mut cut = self.state_of_cut();
         (cut.number == number).then(|| {
             cut.out += 1;
-            Out(Arc::clone(self))
+            Out { disk: Arc::clone(self), troubles }
         })
     }
 
@@ -324,6 +351,11 @@ pub(super) fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
+pub(super) fn read_hexadecimal(path: &Path) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    u64::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -352,6 +384,7 @@ pub(super) mod tests {
             align: 4,
             block_size: 512,
             cut: Mutex::default(),
+            troubles: Mutex::default(),
             session: None,
         })
     }

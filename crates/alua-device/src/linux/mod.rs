@@ -6,6 +6,7 @@
 //! | `worker` | what waits, on two threads per path: ALUA commands, probes, resets, discard |
 //! | [`answer`] | what an error of the block layer means |
 //! | `disk` | a disk's node and its files in sysfs |
+//! | `counters` | whether a command for an offline disk was never sent |
 //! | `iscsi`, `sockets` | what an iSCSI connection that failed has left to send |
 //! | `join`, `watch` | paths that come and go |
 //! | `numa` | how far a path's adapter is |
@@ -42,6 +43,7 @@ use alua_host::uevent::UeventSocket;
 use crate::device::{Device, Settings, StartError};
 
 pub mod answer;
+mod counters;
 mod disk;
 mod iscsi;
 mod join;

@@ -246,7 +246,7 @@ impl Ring {
                 (Memory::None, _) => 0,
             };
             let Owner { io, worker, back, bounced, out, .. } = owner;
-            drop(out);
+            let troubles = out.and_then(|out| out.troubles());
             let data = payload_of(memory, bounced);
             match usize::try_from(result) {
                 Ok(done) if done == wanted || kind == Kind::Sync => {
@@ -255,7 +255,8 @@ impl Ring {
                 // Less than all: what ended it does not say why. Else minus the error number.
                 short => {
                     let errno = if short.is_ok() { libc::EIO } else { result.wrapping_neg() };
-                    if let Some(failed) = known(errno, &worker.disk, Failed { io, data, back }) {
+                    let failed = Failed { io, data, back };
+                    if let Some(failed) = known(errno, &worker.disk, troubles, failed) {
                         worker.ask(failed);
                     }
                 }

@@ -13,6 +13,7 @@ use alua_host::transport::{Data, Request, Transport, TransportError};
 use alua_multipath::{FenceAnswer, IoId};
 
 use super::answer::{Handler, Meaning, after_asking, meaning};
+use super::counters::Troubles;
 use super::disk::{Deallocate, Disk};
 use super::ops::reset_unit;
 use super::ring::Hold;
@@ -121,9 +122,15 @@ fn note(asks: &Mutex<Vec<Asked>>, disk: &Disk, failed: Failed) {
     asks.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { failed, refused });
 }
 
-/// Hands a command back whose error number speaks for itself; gives the others.
-pub(super) fn known(errno: i32, disk: &Disk, failed: Failed) -> Option<Failed> {
-    match told(errno, disk) {
+/// Hands a command back whose error number speaks for itself; gives the others. The troubles are those
+/// counted before it was sent.
+pub(super) fn known(
+    errno: i32,
+    disk: &Disk,
+    troubles: Option<Troubles>,
+    failed: Failed,
+) -> Option<Failed> {
+    match told(errno, disk, troubles) {
         Some(summary) => {
             failed.back.io(failed.io, Answer::Summed(summary), failed.data);
             None
@@ -132,12 +139,13 @@ pub(super) fn known(errno: i32, disk: &Disk, failed: Failed) -> Option<Failed> {
     }
 }
 
-fn told(errno: i32, disk: &Disk) -> Option<Summary> {
+fn told(errno: i32, disk: &Disk, troubles: Option<Troubles>) -> Option<Summary> {
     match meaning(errno) {
         Meaning::Known(summary) => Some(summary),
         Meaning::NoSpaceOrGone if disk.has_size() => Some(Summary::Target(TargetError::NoSpace)),
         Meaning::NoSpaceOrGone => Some(Summary::Gone),
-        Meaning::Ask => None,
+        Meaning::Offline if disk.had_no_trouble_since(troubles) => Some(Summary::Gone),
+        Meaning::Offline | Meaning::Ask => None,
     }
 }
 
@@ -149,6 +157,7 @@ fn deallocate(disk: &Arc<Disk>, job: Job, failures: &Mutex<Vec<Asked>>, ask: &Se
         return;
     };
     let done = disk.deallocate(what, offset, length);
+    let troubles = out.troubles();
     drop(out);
     match done {
         Ok(()) => failed.back.io(failed.io, Answer::GOOD, failed.data),
@@ -159,7 +168,8 @@ fn deallocate(disk: &Arc<Disk>, job: Job, failures: &Mutex<Vec<Asked>>, ask: &Se
             failed.back.io(failed.io, Answer::Summed(Summary::Good), failed.data);
         }
         Err(error) => {
-            if let Some(failed) = known(error.raw_os_error().unwrap_or(libc::EIO), disk, failed) {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            if let Some(failed) = known(errno, disk, troubles, failed) {
                 note(failures, disk, failed);
                 let _ = ask.send(Job::Ask);
             }
@@ -180,8 +190,14 @@ impl Hand {
             Job::Control(command, until, back) if until < Instant::now() => {
                 back.control(command.id, ControlAnswer::NotSubmitted);
             }
-            Job::Control(command, _, back) => self.control(command, &back),
-            Job::Ask => self.ask(),
+            Job::Control(command, _, back) => {
+                self.control(command, &back);
+                self.disk.count_troubles();
+            }
+            Job::Ask => {
+                self.ask();
+                self.disk.count_troubles();
+            }
             Job::Reset { id, cuts, back, hold } => {
                 let answer = self.reset();
                 // They last until the reset is done.
@@ -330,10 +346,36 @@ mod tests {
         let no_space = Some(Summary::Target(TargetError::NoSpace));
         for (sectors, says) in [("32768\n", no_space), ("0\n", Some(Summary::Gone))] {
             fs::write(&size, sectors).unwrap();
-            assert_eq!(told(libc::ENOSPC, &disk), says, "{sectors:?}");
+            assert_eq!(told(libc::ENOSPC, &disk, None), says, "{sectors:?}");
         }
         fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(told(libc::ENOSPC, &disk), Some(Summary::Gone));
-        assert_eq!(told(libc::EIO, &disk), None);
+        assert_eq!(told(libc::ENOSPC, &disk, None), Some(Summary::Gone));
+        assert_eq!(told(libc::EIO, &disk, None), None);
+    }
+
+    /// A copy of it may have been sent, and taken back, before the device went offline.
+    #[test]
+    fn an_offline_disk_was_not_sent_a_command_only_where_none_came_back() {
+        let (folder, directory) = tree("running", "alua");
+        let count = |name, count| fs::write(directory.join(name), format!("{count:#x}\n")).unwrap();
+        count("ioerr_cnt", 26);
+        let disk = open(&folder);
+        let send = || disk.begin(disk.cuts()).unwrap().troubles();
+        disk.count_troubles();
+        assert_eq!(told(libc::ENODEV, &disk, send()), None, "a kernel that counts no time-outs");
+        count("iotmo_cnt", 0);
+        assert_eq!(told(libc::ENODEV, &disk, send()), None, "counted too late");
+        disk.count_troubles();
+        let sent = send();
+        assert_eq!(told(libc::ENODEV, &disk, sent), Some(Summary::Gone));
+        assert_eq!(told(libc::EIO, &disk, sent), None);
+        for (name, before) in [("ioerr_cnt", 26), ("iotmo_cnt", 0)] {
+            count(name, before + 1);
+            assert_eq!(told(libc::ENODEV, &disk, sent), None, "{name}");
+            disk.count_troubles();
+            assert_eq!(told(libc::ENODEV, &disk, sent), None, "{name}, which was before the count");
+            assert_eq!(told(libc::ENODEV, &disk, send()), Some(Summary::Gone));
+            count(name, before);
+        }
     }
 }

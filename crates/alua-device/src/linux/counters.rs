@@ -1,0 +1,36 @@
+//! What the SCSI layer counts of a disk's commands: the proof that one was never sent.
+//!
+//! The SCSI layer refuses a command for an offline disk before the low-level driver sees it
+//! (`BLK_STS_OFFLINE`, ENODEV). That says nothing of the times before: what a lost link gave back is
+//! queued to be sent again, meets the offline disk, and ends with ENODEV too, while its first copy may
+//! yet land in the target.
+//!
+//! To be queued again a command that was sent has to come back first, and both ways back are counted
+//! for the disk, with whatever else happened to it: a completion with a result other than GOOD
+//! (`ioerr_cnt`; linux drivers/scsi/scsi_lib.c, `scsi_complete`), and the time limit of the block layer
+//! (`iotmo_cnt`; drivers/scsi/scsi_error.c, `scsi_timeout`), through which also comes what an error
+//! handler takes back by itself. Both are counted before the command is queued again. **So where neither
+//! count has moved between a moment before a read or write was given to the kernel and its end, none of
+//! its commands was sent in vain**: each was carried out and has ended, or never left the host. Nothing of
+//! it can land later. Where a count has moved, for whatever reason, nothing is known.
+//!
+//! A kernel that counts no time-outs (before Linux 6.2, unless its distribution added it) leaves it open.
+
+use std::path::Path;
+
+use super::disk::read_hexadecimal;
+
+/// Commands of a disk that did not just succeed, so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Troubles {
+    errors: u64,
+    timeouts: u64,
+}
+
+impl Troubles {
+    /// Reads them in the disk's directory of sysfs; `None` where one is not there.
+    pub(super) fn count(directory: &Path) -> Option<Self> {
+        let number = |name| read_hexadecimal(&directory.join(name));
+        Some(Self { errors: number("ioerr_cnt")?, timeouts: number("iotmo_cnt")? })
+    }
+}
