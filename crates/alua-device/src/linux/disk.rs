@@ -37,6 +37,8 @@ pub(super) struct Disk {
 struct Cut {
     /// We have set the disk offline.
     ours: bool,
+    /// Somebody is just setting it running.
+    mending: bool,
     /// Resets that count on it.
     holds: usize,
     /// Cuts so far.
@@ -215,6 +217,9 @@ impl Disk {
     pub(super) fn cut(self: &Arc<Self>) -> Option<Hold> {
         let mut cut = self.state_of_cut();
         cut.number += 1;
+        if cut.mending {
+            return None;
+        }
         let quiet = match self.state() {
             Ok(state) => match state.as_str() {
                 "offline" | "transport-offline" | "blocked" | "cancel" | "deleted" => true,
@@ -234,7 +239,6 @@ impl Disk {
     /// The path is taken away: what waits in a queue of ours does not go to the kernel any more.
     pub(super) fn close(&self) {
         self.state_of_cut().number += 1;
-        self.mend();
     }
 
     /// Takes note of where its iSCSI session goes. It asks the kernel.
@@ -245,11 +249,15 @@ impl Disk {
     }
 
     /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
-    /// kernel has something that was sent before it and might be repeated.
-    pub(super) fn mend(&self) {
-        let mut cut = self.state_of_cut();
-        if !cut.ours || cut.holds > 0 || cut.out > 0 {
-            return;
+    /// kernel has something that was sent before it and might be repeated. It can wait for the target:
+    /// since Linux 5.14 the kernel rescans a disk that is set running. Whether nobody else is at it.
+    pub(super) fn mend(&self) -> bool {
+        {
+            let mut cut = self.state_of_cut();
+            if cut.mending || !cut.ours || cut.holds > 0 || cut.out > 0 {
+                return !cut.mending;
+            }
+            cut.mending = true;
         }
         let running = match self.state() {
             Ok(state) if state == "offline" => self.set_state("running"),
@@ -257,12 +265,15 @@ impl Disk {
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
+        let mut cut = self.state_of_cut();
+        cut.mending = false;
         match running {
             Err(error) if !is_gone(&error) => {
                 tracing::warn!(path = self.label, %error, "the path cannot be set running again");
             }
             _ => cut.ours = false,
         }
+        true
     }
 
     /// Whether the disk is there, with a size.
@@ -432,6 +443,22 @@ pub(super) mod tests {
         fs::write(directory.join("state"), "transport-offline\n").unwrap();
         disk.mend();
         assert_eq!(read(&directory.join("state")), "transport-offline");
+    }
+
+    /// Setting a disk running can take as long as a rescan of it; the cut would be undone by its end.
+    #[test]
+    fn a_path_that_is_just_being_mended_cannot_be_cut() {
+        let (folder, directory) = tree("running", "alua");
+        let disk = open(&folder);
+        drop(disk.cut().unwrap());
+        disk.state_of_cut().mending = true;
+        assert!(disk.cut().is_none());
+        assert!(!disk.mend());
+        assert_eq!(read(&directory.join("state")), "offline", "another thread does it");
+        disk.state_of_cut().mending = false;
+        assert!(disk.mend());
+        assert_eq!(read(&directory.join("state")), "running");
+        assert!(disk.cut().is_some());
     }
 
     /// A path is taken away because another unit is behind it: what waited for a reset would land

@@ -51,7 +51,7 @@ impl PathIo for LinuxPath {
 
     fn close(&mut self, _back: &Back) -> bool {
         // What is out comes back by the ring and the worker, which it keeps alive.
-        self.disk.close();
+        self.ring.close(&self.disk);
         false
     }
 }

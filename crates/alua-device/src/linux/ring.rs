@@ -20,7 +20,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use alua_multipath::{FenceAnswer, IoId, Operation, PathId};
@@ -88,6 +89,8 @@ pub(super) struct Ring {
     hold: Arc<Hold>,
     kept: VecDeque<Op<Owner>>,
     pending: Option<Pending>,
+    /// Disks whose paths were taken away.
+    closed: Vec<Weak<Disk>>,
 }
 
 /// A ring that the paths of a unit and its engine's thread share. Only that thread uses it, so the
@@ -102,6 +105,7 @@ impl SharedRing {
             hold: Arc::default(),
             kept: VecDeque::new(),
             pending: None,
+            closed: Vec::new(),
         }))))
     }
 
@@ -144,6 +148,15 @@ impl SharedRing {
             } else {
                 ring.start(op);
             }
+        });
+    }
+
+    /// The path of a disk is taken away.
+    pub(super) fn close(&self, disk: &Arc<Disk>) {
+        disk.close();
+        self.with(|ring| {
+            ring.closed.retain(|it| it.strong_count() > 0);
+            ring.closed.push(Arc::downgrade(disk));
         });
     }
 
@@ -329,6 +342,11 @@ impl Reactor for SharedRing {
             while ring.ops.owners().next().is_some() && Instant::now() < end {
                 ring.ops.wait(back.descriptor(), Some(Duration::from_millis(100)));
                 ring.complete();
+            }
+            // Their workers' threads end with the process, which may be now.
+            let mended = |disk: Arc<Disk>| disk.mend();
+            while !ring.closed.iter().filter_map(Weak::upgrade).all(mended) && Instant::now() < end {
+                thread::sleep(Duration::from_millis(1));
             }
         });
     }

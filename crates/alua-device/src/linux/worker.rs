@@ -36,6 +36,7 @@ pub(super) enum Job {
     Control(ControlCommand, Instant, Back),
     /// TEST UNIT READY, for everything in `asks`.
     Ask,
+    Mend,
     Reset {
         id: StepId,
         cuts: Vec<Box<dyn CutHold>>,
@@ -112,6 +113,13 @@ impl Worker {
     pub(super) fn ask(&self, failed: Failed) {
         note(&self.asks, &self.disk, failed);
         self.give(Job::Ask);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The path is taken away, and all of it has come back.
+        self.give(Job::Mend);
     }
 }
 
@@ -197,6 +205,9 @@ impl Hand {
             Job::Ask => {
                 self.ask();
                 self.disk.count_troubles();
+            }
+            Job::Mend => {
+                self.disk.mend();
             }
             Job::Reset { id, cuts, back, hold } => {
                 let answer = self.reset();
