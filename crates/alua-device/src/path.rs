@@ -39,6 +39,9 @@ pub trait PathIo: Send {
         None
     }
 
+    /// The path's transition is over: what a layer below us keeps back because of it can go. A hint.
+    fn transition_ended(&mut self) {}
+
     /// The path is taken away. What has not left yet does not leave any more; everything that is out
     /// comes back, soon. Returns whether the target has confirmed that nothing of it can reach the
     /// medium any more.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use alua_core::select::Standing;
 use alua_core::spc::Status;
 use alua_export::block::{self, BlockError};
 use alua_host::discovery;
@@ -483,8 +484,14 @@ impl Shell {
     fn listen(&mut self) {
         while let Some(event) = self.engine.poll_event() {
             self.stopped |= event == Event::Stopped;
-            if let Event::IdentityChanged { path } = event {
-                self.strangers.push(path);
+            match event {
+                Event::IdentityChanged { path } => self.strangers.push(path),
+                Event::Standing { path, from: Standing::Waits(_), .. } => {
+                    if let Some(slot) = self.slot(path) {
+                        slot.io.transition_ended();
+                    }
+                }
+                _ => {}
             }
             let now = self.now();
             let told = Told::event(now, event, |path| self.known_label(path));

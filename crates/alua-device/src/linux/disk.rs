@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::counters::Troubles;
 use super::iscsi::{Left, Session};
-use super::ops::discard;
+use super::ops::{discard, run_queues};
 use crate::path::CutHold;
 
 /// A disk. What a thread that may wait does with it is in [`super::worker`].
@@ -179,6 +179,18 @@ impl Disk {
             cut.out += 1;
             Out { disk: Arc::clone(self), troubles }
         })
+    }
+
+    /// Whether the kernel has something of ours.
+    pub(super) fn has_out(&self) -> bool {
+        self.state_of_cut().out > 0
+    }
+
+    /// See [`run_queues`].
+    pub(super) fn run_queues(&self) {
+        if let Err(error) = run_queues(&*self.file) {
+            tracing::debug!(path = self.label, %error, "its queues cannot be run");
+        }
     }
 
     fn state(&self) -> io::Result<String> {

@@ -204,12 +204,23 @@ fn entry<T>(op: &mut Op<T>) -> squeue::Entry {
 }
 
 const SG_SCSI_RESET: libc::c_ulong = 0x2284;
+const SG_SCSI_RESET_NOTHING: libc::c_int = 0;
 const SG_SCSI_RESET_DEVICE: libc::c_int = 1;
 const SG_SCSI_RESET_NO_ESCALATE: libc::c_int = 0x100;
 
 /// LOGICAL UNIT RESET through an open SCSI disk, and nothing stronger where that fails.
 pub(super) fn reset_unit(disk: impl AsFd) -> io::Result<()> {
-    let mut what = SG_SCSI_RESET_DEVICE | SG_SCSI_RESET_NO_ESCALATE;
+    reset(disk, SG_SCSI_RESET_DEVICE | SG_SCSI_RESET_NO_ESCALATE)
+}
+
+/// Has the kernel start what it keeps back in the queues of the disk's host. It is the reset that
+/// resets nothing, after which, as after any other, the queues run (linux drivers/scsi/scsi_error.c,
+/// `scsi_ioctl_reset`).
+pub(super) fn run_queues(disk: impl AsFd) -> io::Result<()> {
+    reset(disk, SG_SCSI_RESET_NOTHING)
+}
+
+fn reset(disk: impl AsFd, mut what: libc::c_int) -> io::Result<()> {
     // SAFETY: the ioctl reads one int at the address, which lives across the call (linux
     // include/scsi/sg.h; drivers/scsi/scsi_error.c, scsi_ioctl_reset).
     let result = unsafe { libc::ioctl(disk.as_fd().as_raw_fd(), SG_SCSI_RESET, &raw mut what) };

@@ -49,6 +49,10 @@ impl PathIo for LinuxPath {
         }))
     }
 
+    fn transition_ended(&mut self) {
+        self.worker.hurry();
+    }
+
     fn close(&mut self, _back: &Back) -> bool {
         // What is out comes back by the ring and the worker, which it keeps alive.
         self.ring.close(&self.disk);

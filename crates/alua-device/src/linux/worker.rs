@@ -37,6 +37,8 @@ pub(super) enum Job {
     /// TEST UNIT READY, for everything in `asks`.
     Ask,
     Mend,
+    /// See [`Worker::hurry`].
+    Hurry,
     Reset {
         id: StepId,
         cuts: Vec<Box<dyn CutHold>>,
@@ -75,7 +77,8 @@ struct Asked {
 /// The threads of a path. They end when the last handle is dropped and their work is done.
 pub(super) struct Worker {
     quick: Sender<Job>,
-    /// For what may take long, so that nothing waits behind it.
+    /// For what may take long, so that nothing waits behind it, and what must not wait behind SCSI
+    /// commands.
     slow: Sender<Job>,
     asks: Arc<Mutex<Vec<Asked>>>,
     pub(super) disk: Arc<Disk>,
@@ -97,16 +100,29 @@ impl Worker {
         let name = format!("{} slow", disk.label);
         thread::Builder::new().name(name).spawn(move || {
             for job in jobs {
-                deallocate(&disk, job, &failures, &ask);
+                match job {
+                    Job::Hurry => disk.run_queues(),
+                    job => deallocate(&disk, job, &failures, &ask),
+                }
             }
         })?;
         Ok(Arc::new(Self { quick, slow, asks, disk: own }))
     }
 
     pub(super) fn give(&self, job: Job) {
-        let to = if matches!(job, Job::Deallocate { .. }) { &self.slow } else { &self.quick };
+        let slow = matches!(job, Job::Deallocate { .. } | Job::Hurry);
+        let to = if slow { &self.slow } else { &self.quick };
         // The threads live as long as this handle.
         let _ = to.send(job);
+    }
+
+    /// The path's transition is over. A command that met it is kept by the SCSI layer for a second,
+    /// and then for another (linux drivers/scsi/scsi_lib.c, `ALUA_TRANSITION_REPREP_DELAY`), and what was
+    /// sent after it waits with it. Since Linux 6.5 that ends when the queues of the host are run.
+    pub(super) fn hurry(&self) {
+        if self.disk.has_out() {
+            self.give(Job::Hurry);
+        }
     }
 
     /// A command has failed: the path is asked why.
@@ -217,7 +233,7 @@ impl Hand {
                 back.step(id, answer);
             }
             Job::Drain { id, limit_ms, back } => back.step(id, self.drain(limit_ms)),
-            Job::Deallocate { .. } => {}
+            Job::Deallocate { .. } | Job::Hurry => {}
         }
     }
 
