@@ -26,9 +26,9 @@
 //! so a path that has just become live fails them meanwhile, and TEST UNIT READY, which it lets
 //! pass, is good. That is nothing against the path.
 //!
-//! **Not sent.** ENODEV comes from the check before a command goes to the low-level driver: the device
-//! is offline, or gone. Where the SCSI layer's counts show that no copy was sent before either, it was
-//! never sent (the argument is in `counters`); where they do not, it is lost like any other.
+//! **Not sent.** The SCSI layer refuses commands for a disk that is offline. Where its counts show that
+//! no copy was sent in vain before, the command was never sent (the argument is in `counters`); where
+//! they do not, it is lost like any other.
 //!
 //! **The target's word.** Five error numbers stand for an answer that every path would give; the
 //! table in [`meaning`] names the kernel's status for each (linux block/blk-core.c, `blk_errors`;
@@ -49,8 +49,6 @@ pub enum Meaning {
     /// refuses a write behind its end before it sends anything (linux block/fops.c,
     /// `blkdev_write_iter`).
     NoSpaceOrGone,
-    /// It was not sent, this time. What became of an earlier copy is another question.
-    Offline,
     /// The path has to be asked.
     Ask,
 }
@@ -69,10 +67,9 @@ pub const fn meaning(errno: i32) -> Meaning {
         libc::ENOSPC => Meaning::NoSpaceOrGone,
         // BLK_STS_NOTSUPP
         libc::EOPNOTSUPP => Meaning::Known(Summary::Target(TargetError::Unsupported)),
-        // BLK_STS_OFFLINE
-        libc::ENODEV => Meaning::Offline,
-        // A device that is gone (ENXIO), BLK_STS_IOERR, BLK_STS_TRANSPORT (ENOLINK), BLK_STS_TIMEOUT
-        // (ETIMEDOUT), BLK_STS_AGAIN (EAGAIN), BLK_STS_DEV_RESOURCE (EBUSY), ...
+        // BLK_STS_OFFLINE and a device that is gone (ENODEV, ENXIO), BLK_STS_IOERR, BLK_STS_TRANSPORT
+        // (ENOLINK), BLK_STS_TIMEOUT (ETIMEDOUT), BLK_STS_AGAIN (EAGAIN), BLK_STS_DEV_RESOURCE
+        // (EBUSY), ...
         _ => Meaning::Ask,
     }
 }
@@ -140,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_other_error_is_a_question_to_the_path() {
-        let rest = [libc::EIO, libc::ENXIO, libc::ENOLINK, libc::ETIMEDOUT, libc::EAGAIN, libc::EBUSY];
+        let rest = [libc::EIO, libc::ENODEV, libc::ENXIO, libc::ENOLINK, libc::ETIMEDOUT, libc::EAGAIN, libc::EBUSY];
         for errno in rest.into_iter().chain([libc::ENOMEM, libc::EILSEQ, libc::ECANCELED, 0]) {
             assert_eq!(meaning(errno), Meaning::Ask, "{errno}");
         }

@@ -1,9 +1,8 @@
 //! What the SCSI layer counts of a disk's commands: the proof that one was never sent.
 //!
-//! The SCSI layer refuses a command for an offline disk before the low-level driver sees it
-//! (`BLK_STS_OFFLINE`, ENODEV). That says nothing of the times before: what a lost link gave back is
-//! queued to be sent again, meets the offline disk, and ends with ENODEV too, while its first copy may
-//! yet land in the target.
+//! The SCSI layer refuses a command for an offline disk before the low-level driver sees it, with
+//! EIO or ENODEV. That says nothing of the times before: what a lost link gave back is queued to be sent
+//! again, is refused in the end, and its first copy may yet land in the target.
 //!
 //! To be queued again a command that was sent has to come back first, and both ways back are counted
 //! for the disk, with whatever else happened to it: a completion with a result other than GOOD

@@ -157,9 +157,11 @@ impl Disk {
         *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 
-    /// Whether there was none since they were counted.
-    pub(super) fn had_no_trouble_since(&self, before: Option<Troubles>) -> bool {
-        before.is_some() && before == Troubles::count(&self.directory)
+    /// Whether a command that failed was never sent: the disk is offline, and had no trouble since these
+    /// were counted, before it.
+    pub(super) fn never_sent(&self, before: Option<Troubles>) -> bool {
+        let offline = self.state().is_ok_and(|state| state.ends_with("offline"));
+        offline && before.is_some() && before == Troubles::count(&self.directory)
     }
 
     fn state_of_cut(&self) -> MutexGuard<'_, Cut> {

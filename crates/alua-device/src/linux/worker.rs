@@ -168,8 +168,8 @@ fn told(errno: i32, disk: &Disk, troubles: Option<Troubles>) -> Option<Summary> 
         Meaning::Known(summary) => Some(summary),
         Meaning::NoSpaceOrGone if disk.has_size() => Some(Summary::Target(TargetError::NoSpace)),
         Meaning::NoSpaceOrGone => Some(Summary::Gone),
-        Meaning::Offline if disk.had_no_trouble_since(troubles) => Some(Summary::Gone),
-        Meaning::Offline | Meaning::Ask => None,
+        Meaning::Ask if disk.never_sent(troubles) => Some(Summary::Gone),
+        Meaning::Ask => None,
     }
 }
 
@@ -383,26 +383,30 @@ mod tests {
     /// A copy of it may have been sent, and taken back, before the device went offline.
     #[test]
     fn an_offline_disk_was_not_sent_a_command_only_where_none_came_back() {
-        let (folder, directory) = tree("running", "alua");
-        let count = |name, count| fs::write(directory.join(name), format!("{count:#x}\n")).unwrap();
-        count("ioerr_cnt", 26);
+        let (folder, directory) = tree("offline", "alua");
+        let put = |name, text: &str| fs::write(directory.join(name), format!("{text}\n")).unwrap();
+        put("ioerr_cnt", "0x1a");
         let disk = open(&folder);
         let send = || disk.begin(disk.cuts()).unwrap().troubles();
         disk.count_troubles();
-        assert_eq!(told(libc::ENODEV, &disk, send()), None, "a kernel that counts no time-outs");
-        count("iotmo_cnt", 0);
-        assert_eq!(told(libc::ENODEV, &disk, send()), None, "counted too late");
+        assert_eq!(told(libc::EIO, &disk, send()), None, "a kernel that counts no time-outs");
+        put("iotmo_cnt", "0x0");
+        assert_eq!(told(libc::EIO, &disk, send()), None, "counted too late");
         disk.count_troubles();
         let sent = send();
-        assert_eq!(told(libc::ENODEV, &disk, sent), Some(Summary::Gone));
-        assert_eq!(told(libc::EIO, &disk, sent), None);
-        for (name, before) in [("ioerr_cnt", 26), ("iotmo_cnt", 0)] {
-            count(name, before + 1);
-            assert_eq!(told(libc::ENODEV, &disk, sent), None, "{name}");
+        for errno in [libc::EIO, libc::ENODEV] {
+            assert_eq!(told(errno, &disk, sent), Some(Summary::Gone));
+        }
+        put("state", "running");
+        assert_eq!(told(libc::EIO, &disk, sent), None, "it is to be asked");
+        put("state", "transport-offline");
+        for (name, before, after) in [("ioerr_cnt", "0x1a", "0x1b"), ("iotmo_cnt", "0x0", "0x1")] {
+            put(name, after);
+            assert_eq!(told(libc::EIO, &disk, sent), None, "{name}");
             disk.count_troubles();
-            assert_eq!(told(libc::ENODEV, &disk, sent), None, "{name}, which was before the count");
-            assert_eq!(told(libc::ENODEV, &disk, send()), Some(Summary::Gone));
-            count(name, before);
+            assert_eq!(told(libc::EIO, &disk, sent), None, "{name}, which was before the count");
+            assert_eq!(told(libc::EIO, &disk, send()), Some(Summary::Gone));
+            put(name, before);
         }
     }
 }
