@@ -122,7 +122,7 @@ const SPACING_MAX_MS: u32 = 500;
 /// SET TARGET PORT GROUPS only when the switch is done.
 const COMMAND_TIMEOUT_MS: u32 = 60_000;
 
-/// How long a report is waited for while another path can be asked. A busy controller answers within
+/// How long a report or page 83h is waited for while another path can be asked. A busy controller answers within
 /// a second or two; what one tells that does not is not worth the limit above.
 const PATIENCE_MS: u32 = 2_000;
 

@@ -42,11 +42,12 @@ pub struct Config {
     /// Time limit of each of the driver's own commands. Default 30 s; a transition's length does
     /// not belong here, no command waits for one.
     pub command_timeout_ms: u32,
-    /// How long a command of a refresh is waited for while another path can be asked. Then the path
-    /// counts as failed, and the refresh goes on without the command: it keeps running, nothing but
-    /// page 83h and probes is asked through its path until it ends, and what it meets in the end counts
-    /// as what any other command meets. Not more than [`LEFT_MAX`] commands are left so. For shells
-    /// whose commands can take long to time out. Default off.
+    /// How long a command of a refresh is waited for while another path can be asked, and a reading of
+    /// page 83h while that of another path is due. Then the path counts as failed, and what the command
+    /// was for goes on without it: it keeps running, nothing but the other of the two and probes is asked
+    /// through its path until it ends, and what it meets in the end counts as what any other command
+    /// meets. Not more than [`LEFT_MAX`] commands are left so. For shells whose commands can take long to
+    /// time out. Default off.
     pub patience_ms: Option<u32>,
     /// Allocation length of the first report, in bytes. Default 1,024: 32 groups of 6 ports.
     pub report_bytes: u32,
@@ -127,8 +128,7 @@ pub const IDENTITY_READS_MAX: u8 = 5;
 /// The same for readings without an answer (BUSY, not submitted, lost), which follow each other
 /// after [`Config::transition_poll_ms`]: more than four minutes, the longest controller switch.
 pub const IDENTITY_UNANSWERED_MAX: u8 = 130;
-/// Commands of refreshes that are left to run ([`Config::patience_ms`]) beside the one that is waited
-/// for.
+/// Commands that are left to run ([`Config::patience_ms`]) beside those that are waited for.
 pub const LEFT_MAX: usize = 2;
 /// Length of the buffer for page 83h, in bytes.
 pub const IDENTITY_BYTES: u16 = 4_096;

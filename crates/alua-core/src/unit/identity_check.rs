@@ -59,7 +59,18 @@ impl Parts<'_> {
         if self.state.identity.is_some() || self.state.shut_down {
             return None;
         }
-        self.paths.iter().filter(|path| path.used).filter_map(|path| due(path.identity)).min()
+        self.readings_due().map(|(_, due)| due).min()
+    }
+
+    /// The paths through which page 83h is to be read, and when. While a reading is left on a path it is
+    /// read through others only.
+    pub(super) fn readings_due(&self) -> impl Iterator<Item = (PathId, Time)> {
+        (0..self.paths.len())
+            .filter_map(|index| self.path_at(index))
+            .filter(|(id, _)| {
+                !self.state.left_readings.iter().flatten().any(|left| left.path == *id)
+            })
+            .filter_map(|(id, path)| Some((id, due(path.identity)?)))
     }
 
     pub(super) fn next_identity_command(&mut self, now: Time) -> Option<Command> {
@@ -68,10 +79,11 @@ impl Parts<'_> {
         }
         // The longest due first, so that no path that never answers stands before the others; one
         // whose transport failed after all of them.
-        let (id, path) = (0..self.paths.len())
-            .filter_map(|index| self.path_at(index))
-            .filter(|(_, path)| due(path.identity).is_some_and(|due| due <= now))
-            .min_by_key(|(_, path)| (path.has_failed(), due(path.identity)))?;
+        let (id, _) = self
+            .readings_due()
+            .filter(|(_, due)| *due <= now)
+            .min_by_key(|(id, due)| (self.has_failed(*id), *due))?;
+        let path = self.path(id)?;
         let again = match path.identity {
             IdentityCheck::InDoubt { reads, unanswered, .. } => reads > 0 || unanswered > 0,
             _ => false,

@@ -5,7 +5,8 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use super::activation::Activations;
 use super::command::{Command, CommandId, CommandKind, Outcome};
-use super::config::Config;
+use super::config::{Config, LEFT_MAX};
+use super::patience::LeftReading;
 use super::refresh::{Reason, Refresh, Step};
 use super::slots::{Evidence, Group, IdentityCheck, Path, PathId, Transition, Transport};
 use super::{ActivationError, AddPathError, NewPath};
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) identity: Option<InFlight>,
     /// The identity was put in doubt again while it is being read.
     pub(super) identity_again: bool,
+    /// Readings of page 83h that run and are not waited for any more.
+    pub(super) left_readings: [Option<LeftReading>; LEFT_MAX],
     /// The idle probe that is in flight.
     pub(super) probe: Option<InFlight>,
     pub(super) probe_at: Time,
@@ -114,6 +117,7 @@ impl State {
             control: None,
             identity: None,
             identity_again: false,
+            left_readings: [None; LEFT_MAX],
             probe: None,
             probe_at: Time::ZERO,
             probe_next: 0,
@@ -329,6 +333,7 @@ impl Parts<'_> {
         let Some(path) = self.path_mut(id) else { return false };
         let generation = path.generation.wrapping_add(1);
         *path = Path { generation, ..Path::FREE };
+        self.forget_left_readings(id);
         if lose(&mut self.state.identity, id).is_some() {
             self.state.identity_again = false;
         }
@@ -348,6 +353,7 @@ impl Parts<'_> {
         let Some(path) = self.path_mut(id) else { return };
         path.transport = Transport::Failed { at: now };
         path.left = None;
+        self.forget_left_readings(id);
         if lose(&mut self.state.identity, id).is_some() {
             self.complete_identity(id, &Outcome::TransportFailed, now);
         }
@@ -378,6 +384,7 @@ impl Parts<'_> {
     pub(super) fn shut_down(&mut self) {
         self.state.shut_down = true;
         self.state.identity = None;
+        self.state.left_readings = [None; LEFT_MAX];
         self.state.probe = None;
         self.stop(ActivationError::ShutDown);
     }
@@ -461,8 +468,8 @@ impl Parts<'_> {
         }
     }
 
-    /// Lets time pass: ends transitions that outlived their limit, drops old evidence, leaves a command
-    /// that was waited for long enough.
+    /// Lets time pass: ends transitions that outlived their limit, drops old evidence, leaves
+    /// commands that were waited for long enough.
     pub(super) fn tick(&mut self, now: Time) {
         self.lose_patience(now);
         let limit_ms = self.state.transition_ms;

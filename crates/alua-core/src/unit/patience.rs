@@ -1,40 +1,77 @@
-//! The patience of the refresh: a command that is not answered does not hold the unit up.
+//! Patience: a command that is not answered does not hold the unit up.
 //!
 //! A controller can take a command and be silent until its time limit, which is long, because some
 //! targets answer a switch only when it is done. Where another path can be asked the refresh goes on
-//! there after [`Config::patience_ms`](super::Config::patience_ms). The command is left to run: it is
-//! not aborted, and its path is asked for no report until it ends, so that a silent path costs one
-//! command at a time. A report that it brings in the end is old and not used; sense data are.
+//! there after [`Config::patience_ms`](super::Config::patience_ms), and so do the readings of page 83h
+//! where another path's is due: each of those paths passes no I/O until it is read. The command is left
+//! to run: it is not aborted, and its path is asked nothing of the kind until it ends, so that a silent
+//! path costs one command at a time. A report or page that it brings in the end is old and not used;
+//! sense data are.
 
 use super::command::{CommandId, Outcome};
 use super::config::LEFT_MAX;
-use super::machine::{Parts, Role};
+use super::machine::{InFlight, Parts, Role};
 use super::refresh::Reason;
 use super::slots::{Path, PathId, Transport};
 use crate::time::Time;
 
+/// A reading of page 83h that was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LeftReading {
+    id: CommandId,
+    pub(super) path: PathId,
+}
+
 impl Parts<'_> {
-    /// When the command in flight is left, if it is one that can be.
+    /// When a command in flight is left, if it is one that can be.
     pub(super) fn patience_ends(&self) -> Option<Time> {
-        let patience = self.state.config.patience_ms?;
+        let report = self.report_patience_ends();
+        report.into_iter().chain(self.reading_patience_ends()).min()
+    }
+
+    fn report_patience_ends(&self) -> Option<Time> {
         let flight = self.state.control.filter(|it| matches!(it.role, Role::Refresh(_)))?;
-        let left = self.paths.iter().filter(|path| path.is_left()).count();
         let another = (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
             .any(|(id, path)| id != flight.path && self.may_ask(path));
-        (left < LEFT_MAX && another).then(|| flight.sent.after(patience))
+        self.patience_with(flight).filter(|_| another)
+    }
+
+    fn reading_patience_ends(&self) -> Option<Time> {
+        let flight = self.state.identity?;
+        let others = self.readings_due().filter(|(id, _)| *id != flight.path);
+        let another = others.map(|(_, due)| due).min()?;
+        self.patience_with(flight).map(|end| end.max(another))
+    }
+
+    fn patience_with(&self, flight: InFlight) -> Option<Time> {
+        let readings = self.state.left_readings.iter().flatten().count();
+        let reports = self.paths.iter().filter(|path| path.is_left()).count();
+        let patience = self.state.config.patience_ms?;
+        (readings.saturating_add(reports) < LEFT_MAX).then(|| flight.sent.after(patience))
     }
 
     pub(super) fn lose_patience(&mut self, now: Time) {
-        if self.patience_ends().is_none_or(|end| end > now) {
-            return;
+        let over = |end: Option<Time>| end.is_some_and(|end| end <= now);
+        if over(self.report_patience_ends())
+            && let Some(flight) = self.state.control.take()
+        {
+            if let Some(path) = self.path_mut(flight.path) {
+                path.left = Some(flight.id);
+                path.transport = Transport::Failed { at: now };
+            }
+            self.complete_control(flight, &Outcome::TimedOut, now);
         }
-        let Some(flight) = self.state.control.take() else { return };
-        if let Some(path) = self.path_mut(flight.path) {
-            path.left = Some(flight.id);
-            path.transport = Transport::Failed { at: now };
+        if over(self.reading_patience_ends())
+            && let Some(place) = self.state.left_readings.iter_mut().find(|it| it.is_none())
+            && let Some(flight) = self.state.identity.take()
+        {
+            *place = Some(LeftReading { id: flight.id, path: flight.path });
+            if let Some(path) = self.path_mut(flight.path) {
+                path.transport = Transport::Failed { at: now };
+            }
+            self.complete_identity(flight.path, &Outcome::TimedOut, now);
         }
-        self.complete_control(flight, &Outcome::TimedOut, now);
     }
 
     /// Takes what became of a command that was left. False where there is none of that name.
@@ -44,12 +81,7 @@ impl Parts<'_> {
         outcome: &Outcome<'_>,
         now: Time,
     ) -> bool {
-        let of_id = |(_, path): &(PathId, &Path)| path.left == Some(id);
-        let left = (0..self.paths.len()).filter_map(|index| self.path_at(index)).find(of_id);
-        let Some(path) = left.map(|(path, _)| path) else { return false };
-        if let Some(place) = self.path_mut(path) {
-            place.left = None;
-        }
+        let Some(path) = self.take_left(id) else { return false };
         self.note_outcome(path, outcome, now);
         self.note_answer(path, outcome, now);
         self.check_evidence(path, now);
@@ -58,6 +90,25 @@ impl Parts<'_> {
             self.want_refresh(Reason::NewPath, now);
         }
         true
+    }
+
+    fn take_left(&mut self, id: CommandId) -> Option<PathId> {
+        for place in &mut self.state.left_readings {
+            if let Some(reading) = place.take_if(|it| it.id == id) {
+                return Some(reading.path);
+            }
+        }
+        let of_id = |(_, path): &(PathId, &Path)| path.left == Some(id);
+        let left = (0..self.paths.len()).filter_map(|index| self.path_at(index)).find(of_id);
+        let (path, _) = left?;
+        self.path_mut(path)?.left = None;
+        Some(path)
+    }
+
+    pub(super) fn forget_left_readings(&mut self, path: PathId) {
+        for place in &mut self.state.left_readings {
+            place.take_if(|it| it.path == path);
+        }
     }
 
     /// A path on which a command was left.

@@ -2,7 +2,7 @@
 
 use alua_core::access::Tpgs;
 use alua_core::cause::RefreshError;
-use alua_core::unit::{Config, PathId, Transport};
+use alua_core::unit::{Command, Config, IdentityCheck, PathId, Transport};
 
 use crate::harness::*;
 
@@ -13,7 +13,7 @@ fn patient() -> Config {
 }
 
 /// Two paths in each of two groups, all known; the first path told of a change, and its report hangs.
-fn hanging() -> (Host, Vec<PathId>, alua_core::unit::Command) {
+fn hanging() -> (Host, Vec<PathId>, Command) {
     let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1, 1, 2, 2], &[(1, AO), (2, AN)]);
     host.wait(10_000);
     host.meet(paths[0], ATTENTION, 0x2a, 0x06);
@@ -197,7 +197,7 @@ fn c09_an_stpg_avoids_a_path_whose_command_hangs() {
     assert_eq!((kind(&hung), hung.path), ("RTPG", paths[0]));
     // The path answers what is asked besides.
     let mut stpg = None;
-    let mut answer = |command: &alua_core::unit::Command| match kind(command) {
+    let mut answer = |command: &Command| match kind(command) {
         "TUR" => GOOD,
         "STPG" => {
             stpg = Some(command.path);
@@ -212,4 +212,41 @@ fn c09_an_stpg_avoids_a_path_whose_command_hangs() {
     let answers = host.unit.path(paths[0]).unwrap().transport();
     assert!(matches!(answers, Transport::Answered { .. }), "{answers:?}");
     assert_eq!(stpg, Some(paths[1]), "the other path of the group");
+}
+
+/// A path in doubt passes no I/O.
+#[test]
+fn c09_s7_7_a_page_83h_that_hangs_does_not_keep_the_other_paths_in_doubt() {
+    let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1, 1, 2, 2], &[(1, AO), (2, AN)]);
+    host.wait(10_000);
+    for path in &paths {
+        host.unit.reread_identity(*path, host.now);
+    }
+    let serve = |command: &Command, read: &mut Vec<PathId>| match kind(command) {
+        "INQUIRY" => {
+            read.push(command.path);
+            let index = u16::try_from(command.path.index()).unwrap();
+            Answer::Good(page83(1, Some(index + 1), Some(index / 2 + 1)))
+        }
+        _ => report(&[(1, AO), (2, AN)]),
+    };
+    let is_trusted = |host: &Host, path: PathId| {
+        host.unit.path(path).unwrap().identity() == IdentityCheck::Verified
+    };
+    let hung = host.expect_next();
+    assert_eq!((kind(&hung), hung.path), ("INQUIRY", paths[0]));
+    let mut read = Vec::new();
+    host.run_for(PATIENCE - 1, |command| serve(command, &mut read));
+    assert!(read.is_empty(), "one at a time");
+    host.run_for(1, |command| serve(command, &mut read));
+    assert_eq!(read, paths[1..]);
+    assert!(paths[1..].iter().all(|path| is_trusted(&host, *path)));
+    // It is not asked again before its reading ends, and what that brings is from before.
+    host.run_for(50_000, |command| serve(command, &mut read));
+    assert_eq!(read, paths[1..]);
+    host.answer(&hung, &Answer::Good(page83(1, Some(1), Some(1))));
+    assert!(!is_trusted(&host, paths[0]));
+    host.run_for(1_000, |command| serve(command, &mut read));
+    assert_eq!(read[3..], paths[..1]);
+    assert!(is_trusted(&host, paths[0]));
 }

@@ -137,7 +137,15 @@ mod tests {
 
     #[test]
     fn every_other_error_is_a_question_to_the_path() {
-        let rest = [libc::EIO, libc::ENODEV, libc::ENXIO, libc::ENOLINK, libc::ETIMEDOUT, libc::EAGAIN, libc::EBUSY];
+        let rest = [
+            libc::EIO,
+            libc::ENODEV,
+            libc::ENXIO,
+            libc::ENOLINK,
+            libc::ETIMEDOUT,
+            libc::EAGAIN,
+            libc::EBUSY,
+        ];
         for errno in rest.into_iter().chain([libc::ENOMEM, libc::EILSEQ, libc::ECANCELED, 0]) {
             assert_eq!(meaning(errno), Meaning::Ask, "{errno}");
         }

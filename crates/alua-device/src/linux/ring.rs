@@ -345,7 +345,8 @@ impl Reactor for SharedRing {
             }
             // Their workers' threads end with the process, which may be now.
             let mended = |disk: Arc<Disk>| disk.mend();
-            while !ring.closed.iter().filter_map(Weak::upgrade).all(mended) && Instant::now() < end {
+            while !ring.closed.iter().filter_map(Weak::upgrade).all(mended) && Instant::now() < end
+            {
                 thread::sleep(Duration::from_millis(1));
             }
         });

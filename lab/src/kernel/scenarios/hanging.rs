@@ -1,10 +1,11 @@
 //! Paths that take commands and do not answer.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::super::{Run, disk, millis, until};
+use super::super::{Handler, Run, disk, millis, until};
 use super::access::{agree, seen, settle};
 use super::two_controllers;
 
@@ -13,6 +14,63 @@ const SOON: Duration = Duration::from_secs(6);
 /// The time limit of a command, and the midlayer's error handling.
 const LONG: Duration = Duration::from_secs(100);
 const READ: Duration = Duration::from_secs(20);
+
+/// Each path tells that what is behind it may have changed, and one does not answer when it is asked: the
+/// others are asked all the same, and pass I/O again.
+pub(super) fn identity(run: &mut Run) -> Result<()> {
+    const SENSE: &str = "6/3f/0e";
+    let news = |port| {
+        format!(
+            "[[fault]]\nname = \"news-{port}\"\narmed = false\nport = {port}\n\
+             command = \"read-10\"\ncount = 1\naction = \"check\"\nsense = \"{SENSE}\"\n"
+        )
+    };
+    let mut faults: String = (1..=4).map(news).collect();
+    faults += "[[fault]]\nname = \"hang\"\narmed = false\nport = 1\ncommand = \"inquiry\"\n\
+               action = \"hang\"\n";
+    let model = two_controllers("", &faults)?;
+    settle(&model)?;
+    for fault in ["hang", "news-1", "news-2", "news-3", "news-4"] {
+        model.apply(&format!("do = \"arm\"\nfault = \"{fault}\""))?;
+    }
+    let nodes: Vec<_> =
+        model.paths.iter().map(|path| disk::node(&path.hctl)).collect::<Result<_>>()?;
+    let first = nodes[0].clone();
+    let silent = thread::spawn(move || disk::read_block(&first, LONG));
+    // The stock handler asks nobody.
+    let hangs = until(SOON, || model.fault_count("hang") > 0);
+    ensure!(
+        hangs.is_some() || run.handler == Handler::Stock,
+        "nobody asked through the path that hangs"
+    );
+    let reads: Vec<_> = nodes[1..]
+        .iter()
+        .cloned()
+        .map(|node| {
+            thread::spawn(move || {
+                let start = Instant::now();
+                // What meets it may be repeated by the midlayer without asking the handler again.
+                disk::read_block(&node, LONG)?;
+                disk::read_block(&node, LONG).map(|()| start.elapsed())
+            })
+        })
+        .collect();
+    let times: Vec<_> = reads.into_iter().filter_map(|read| read.join().ok()).collect();
+    let worst = times.iter().flatten().max().copied();
+    run.check(
+        "C09, S7-7",
+        "paths that may lead elsewhere pass I/O within 6 s though another one is silent",
+        times.len() == 3 && times.iter().all(|time| time.as_ref().is_ok_and(|it| *it <= SOON)),
+        format!("{times:?}"),
+    );
+    run.figure("page 83h hangs on a path: ms until the other paths pass I/O", millis(worst));
+    model.apply("do = \"disarm\"\nfault = \"hang\"")?;
+    model.let_go();
+    let _ = silent.join();
+    let time = until(LONG, || agree(&model));
+    run.check("B24", "and then sysfs shows the truth", time.is_some(), seen(&model));
+    model.take_down()
+}
 
 /// Reports through one path are not answered, and all else is: the other path of its group and the
 /// other group can be asked.

@@ -78,6 +78,7 @@ pub static ALL: &[Scenario] = &[
     newest("refused-header", "the extended header is refused", report::refused_header),
     newest("lying-reports", "reports that are short, grow, or are garbage", report::lying),
     newest("hanging-report", "a report through one path is not answered", hanging::report),
+    newest("hanging-identity", "page 83h is not answered through one path", hanging::identity),
     newest("absent-group", "reports do not list the path's group", report::absent_group),
     always("short-transition", "a switch of one second under dm", transition::short),
     newest("mute-transition", "reports are refused in transition", transition::mute),
