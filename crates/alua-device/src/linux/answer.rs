@@ -26,9 +26,10 @@
 //! so a path that has just become live fails them meanwhile, and TEST UNIT READY, which it lets
 //! pass, is good. That is nothing against the path.
 //!
-//! **Not sent.** The SCSI layer refuses commands for a disk that is offline. Where its counts show that
-//! no copy was sent in vain before, the command was never sent (the argument is in `counters`); where
-//! they do not, it is lost like any other.
+//! **Refused by the kernel.** It sends nothing to a disk that is offline, is going away or is gone, so
+//! that one is not asked. Where the SCSI layer's counts show that no copy of the command was sent in vain
+//! before, it was never sent (the argument is in `counters`); where they do not, it is lost like any
+//! other.
 //!
 //! **The target's word.** Five error numbers stand for an answer that every path would give; the
 //! table in [`meaning`] names the kernel's status for each (linux block/blk-core.c, `blk_errors`;

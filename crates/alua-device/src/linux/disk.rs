@@ -157,11 +157,17 @@ impl Disk {
         *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 
-    /// Whether a command that failed was never sent: the disk is offline, and had no trouble since these
-    /// were counted, before it.
-    pub(super) fn never_sent(&self, before: Option<Troubles>) -> bool {
-        let offline = self.state().is_ok_and(|state| state.ends_with("offline"));
-        offline && before.is_some() && before == Troubles::count(&self.directory)
+    /// Whether the kernel refuses every command for it: it is offline, or going away, or gone.
+    pub(super) fn is_refused(&self) -> bool {
+        match self.state() {
+            Ok(state) => ["offline", "transport-offline", "cancel", "deleted"].contains(&&*state),
+            Err(error) => is_gone(&error),
+        }
+    }
+
+    /// Whether it had no trouble since these were counted.
+    pub(super) fn had_no_trouble_since(&self, before: Option<Troubles>) -> bool {
+        before.is_some() && before == Troubles::count(&self.directory)
     }
 
     fn state_of_cut(&self) -> MutexGuard<'_, Cut> {

@@ -6,7 +6,7 @@
 //! | `worker` | what waits, on two threads per path: ALUA commands, probes, resets, discard |
 //! | [`answer`] | what an error of the block layer means |
 //! | `disk` | a disk's node and its files in sysfs |
-//! | `counters` | whether a command for an offline disk was never sent |
+//! | `counters` | whether a command that the kernel refuses was never sent |
 //! | `iscsi`, `sockets` | what an iSCSI connection that failed has left to send |
 //! | `join`, `watch` | paths that come and go |
 //! | `numa` | how far a path's adapter is |

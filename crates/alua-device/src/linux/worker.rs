@@ -155,20 +155,26 @@ pub(super) fn known(
     failed: Failed,
 ) -> Option<Failed> {
     match told(errno, disk, troubles) {
-        Some(summary) => {
-            failed.back.io(failed.io, Answer::Summed(summary), failed.data);
+        Some(answer) => {
+            failed.back.io(failed.io, answer, failed.data);
             None
         }
         None => Some(failed),
     }
 }
 
-fn told(errno: i32, disk: &Disk, troubles: Option<Troubles>) -> Option<Summary> {
+fn told(errno: i32, disk: &Disk, troubles: Option<Troubles>) -> Option<Answer> {
     match meaning(errno) {
-        Meaning::Known(summary) => Some(summary),
-        Meaning::NoSpaceOrGone if disk.has_size() => Some(Summary::Target(TargetError::NoSpace)),
-        Meaning::NoSpaceOrGone => Some(Summary::Gone),
-        Meaning::Ask if disk.never_sent(troubles) => Some(Summary::Gone),
+        Meaning::Known(summary) => Some(Answer::Summed(summary)),
+        Meaning::NoSpaceOrGone if disk.has_size() => {
+            Some(Answer::Summed(Summary::Target(TargetError::NoSpace)))
+        }
+        Meaning::NoSpaceOrGone => Some(Answer::Summed(Summary::Gone)),
+        // Where TEST UNIT READY would be refused too, after it has waited for the end of the disk.
+        Meaning::Ask if disk.is_refused() => {
+            let unsent = disk.had_no_trouble_since(troubles);
+            Some(if unsent { Answer::Summed(Summary::Gone) } else { Answer::TransportFailed })
+        }
         Meaning::Ask => None,
     }
 }
@@ -364,48 +370,57 @@ mod tests {
         }
     }
 
+    const GONE: Option<Answer> = Some(Answer::Summed(Summary::Gone));
+
     /// A disk that was removed refuses writes with ENOSPC, which must not reach a client.
     #[test]
     fn no_space_on_a_disk_without_a_size_says_that_it_is_gone() {
         let (folder, directory) = tree("running", "alua");
         let disk = open(&folder);
         let size = directory.join("block/sdq/size");
-        let no_space = Some(Summary::Target(TargetError::NoSpace));
-        for (sectors, says) in [("32768\n", no_space), ("0\n", Some(Summary::Gone))] {
+        let no_space = Some(Answer::Summed(Summary::Target(TargetError::NoSpace)));
+        for (sectors, says) in [("32768\n", no_space), ("0\n", GONE)] {
             fs::write(&size, sectors).unwrap();
             assert_eq!(told(libc::ENOSPC, &disk, None), says, "{sectors:?}");
         }
-        fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(told(libc::ENOSPC, &disk, None), Some(Summary::Gone));
         assert_eq!(told(libc::EIO, &disk, None), None);
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(told(libc::ENOSPC, &disk, None), GONE);
+        assert_eq!(told(libc::EIO, &disk, None), Some(Answer::TransportFailed));
     }
 
     /// A copy of it may have been sent, and taken back, before the device went offline.
     #[test]
-    fn an_offline_disk_was_not_sent_a_command_only_where_none_came_back() {
+    fn a_disk_that_refuses_was_not_sent_a_command_only_where_none_came_back() {
+        const LOST: Option<Answer> = Some(Answer::TransportFailed);
         let (folder, directory) = tree("offline", "alua");
         let put = |name, text: &str| fs::write(directory.join(name), format!("{text}\n")).unwrap();
         put("ioerr_cnt", "0x1a");
         let disk = open(&folder);
         let send = || disk.begin(disk.cuts()).unwrap().troubles();
         disk.count_troubles();
-        assert_eq!(told(libc::EIO, &disk, send()), None, "a kernel that counts no time-outs");
+        assert_eq!(told(libc::EIO, &disk, send()), LOST, "a kernel that counts no time-outs");
         put("iotmo_cnt", "0x0");
-        assert_eq!(told(libc::EIO, &disk, send()), None, "counted too late");
+        assert_eq!(told(libc::EIO, &disk, send()), LOST, "counted too late");
         disk.count_troubles();
         let sent = send();
         for errno in [libc::EIO, libc::ENODEV] {
-            assert_eq!(told(errno, &disk, sent), Some(Summary::Gone));
+            assert_eq!(told(errno, &disk, sent), GONE);
         }
-        put("state", "running");
-        assert_eq!(told(libc::EIO, &disk, sent), None, "it is to be asked");
-        put("state", "transport-offline");
+        for state in ["running", "blocked", "quiesce"] {
+            put("state", state);
+            assert_eq!(told(libc::EIO, &disk, sent), None, "it is to be asked");
+        }
+        for state in ["cancel", "deleted", "transport-offline"] {
+            put("state", state);
+            assert_eq!(told(libc::EIO, &disk, sent), GONE);
+        }
         for (name, before, after) in [("ioerr_cnt", "0x1a", "0x1b"), ("iotmo_cnt", "0x0", "0x1")] {
             put(name, after);
-            assert_eq!(told(libc::EIO, &disk, sent), None, "{name}");
+            assert_eq!(told(libc::EIO, &disk, sent), LOST, "{name}");
             disk.count_troubles();
-            assert_eq!(told(libc::EIO, &disk, sent), None, "{name}, which was before the count");
-            assert_eq!(told(libc::EIO, &disk, send()), Some(Summary::Gone));
+            assert_eq!(told(libc::EIO, &disk, sent), LOST, "{name}, which was before the count");
+            assert_eq!(told(libc::EIO, &disk, send()), GONE);
             put(name, before);
         }
     }
