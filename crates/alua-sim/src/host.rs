@@ -30,6 +30,8 @@ use reports::Reports;
 
 /// Tags of control commands have this bit, those of I/O commands do not.
 const CONTROL: u64 = 1 << 63;
+/// The tag of a command that the host sends again by itself is that of the first copy with this bit.
+const COPY: u64 = 1 << 62;
 
 /// A path of the shell.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct Out {
     nexus: Option<NexusId>,
     request: RequestId,
     part: Request,
+    /// It is kept to be sent again, or was.
+    repeated: bool,
 }
 
 /// A command that changes blocks and may yet reach the medium, as far as the shell can know.
@@ -108,6 +112,8 @@ enum Later {
     FenceAnswer(FenceId, FenceAnswer),
     /// A held I/O command goes out.
     Depart(u64),
+    /// A host that repeats gives up an I/O command.
+    Limit(IoId),
     /// An I/O command comes back without having been sent.
     NotSent(IoId),
     /// An I/O command comes back, ended by a fence.
@@ -126,6 +132,9 @@ pub(crate) struct Host {
     shell: Shell,
     /// For how long it holds a command at the most, in microseconds; `None`: it never does.
     hold_us: Option<u64>,
+    /// For how long it keeps what its transport has lost, at the most, in microseconds; `None`: it
+    /// gives it back at once.
+    repeat_us: Option<u64>,
     /// By their tags.
     held: BTreeMap<u64, Held>,
     /// For how long it holds which.
@@ -180,6 +189,7 @@ impl Host {
             means: options.means,
             shell: options.shell,
             hold_us: options.hold_us,
+            repeat_us: options.repeat_us,
             held: BTreeMap::new(),
             random: Random::new(options.seed, 10 + place as u64),
             outs: (0..commands).map(|_| None).collect(),
@@ -229,7 +239,7 @@ impl Host {
                 abort_task,
                 end_nexus,
                 reset_unit,
-                host_repeats: false,
+                host_repeats: self.repeat_us.is_some() && self.shell != Shell::Secretive,
                 distance: port as u8 % 3,
             },
         };
@@ -356,6 +366,7 @@ impl Host {
                 self.engine.handle_fence(id, answer, now);
             }
             Later::Depart(tag) => self.depart(array, tag, now, trace),
+            Later::Limit(io) => self.give_up(array, io, now, trace),
             Later::NotSent(io) => self.come_back(io, &IoOutcome::NotSubmitted, now, trace),
             Later::Over(io) => {
                 self.come_back(io, &IoOutcome::Summed(Summary::Ended), now, trace);
@@ -382,6 +393,7 @@ impl Host {
             return;
         }
         let out = place.take();
+        self.forget_copy(io);
         let path = out.as_ref().map(|out| out.path);
         if let Some(out) = out
             && is_refusal(outcome)
@@ -393,6 +405,7 @@ impl Host {
         }
         if !matches!(outcome, IoOutcome::TransportFailed | IoOutcome::TimedOut) {
             self.alive.remove(&io.to_bits());
+            self.alive.remove(&(io.to_bits() | COPY));
         }
         let tag = io.to_bits();
         trace.note(now, &self.name, "back", format_args!("{tag:x} {}", Short(outcome)));
@@ -415,19 +428,21 @@ impl Host {
             self.control_completed(tag, &outcome, now, trace);
             return;
         }
-        let io = IoId::from_bits(tag);
+        let io = IoId::from_bits(tag & !COPY);
         let Some(out) = self.outs[io.index()].as_ref().filter(|out| out.io == io) else {
             return;
         };
         debug_assert_eq!(out.nexus, Some(nexus));
+        let repeated = out.repeated;
         let expected = match out.part.operation {
             Operation::Read => out.part.blocks as usize * BLOCK as usize,
             _ => 0,
         };
         match outcome {
-            Outcome::Transport(TransportError::NoConnect) => {
+            Outcome::Transport(TransportError::NoConnect) if !repeated => {
                 self.come_back(io, &IoOutcome::NotSubmitted, now, trace);
             }
+            Outcome::Transport(_) if !repeated && self.keep(io, now, trace) => {}
             Outcome::Transport(_) => {
                 self.come_back(io, &IoOutcome::TransportFailed, now, trace);
             }

@@ -156,6 +156,9 @@ pub enum Shell {
     Right,
     /// It says that a step is done while it holds commands of the path; a negative control.
     Hasty,
+    /// It sends what its transport has lost again and tells the engine that it does not; a negative
+    /// control.
+    Secretive,
 }
 
 /// Everything that a seed decides beforehand.
@@ -173,6 +176,9 @@ pub struct Options {
     pub shell: Shell,
     /// For how long a host may hold a command, in microseconds; `None`: it is at the target at once.
     pub hold_us: Option<u64>,
+    /// For how long a host may keep a command that its transport has lost before it sends it again, in
+    /// microseconds; `None`: it gives it back at once.
+    pub repeat_us: Option<u64>,
     /// The hosts' transports tell when a port goes down or comes up.
     pub hints: bool,
     /// Requests of each host.
@@ -226,6 +232,7 @@ impl Options {
         let mut array = array;
         let by_lba = divide(seed, &mut array, &mut engines);
         let hold_us = hold(seed, &kinds, &mut array);
+        let repeat_us = repeat(seed, &kinds);
         if !means.0 {
             // Commands that hang and cannot be aborted would fill it up.
             array.array.queue_depth = 1024;
@@ -237,6 +244,7 @@ impl Options {
             means,
             shell: Shell::Right,
             hold_us,
+            repeat_us,
             hints: random.percent(50),
             requests,
             depth,
@@ -353,6 +361,15 @@ fn hold(seed: u64, kinds: &[Kind], array: &mut ArrayConfig) -> Option<u64> {
         *after = (*after).min(longest);
     }
     Some(most)
+}
+
+/// For how long the hosts of some seeds keep what their transport has lost: also for longer than the
+/// bounded wait.
+fn repeat(seed: u64, kinds: &[Kind]) -> Option<u64> {
+    let mut random = Random::new(seed, 12);
+    let most = random.pick(&[20_000, 1_000_000, 12_000_000]);
+    // A command that goes out late may find another unit behind its port, and no host can prevent it.
+    (random.percent(30) && !kinds.contains(&Kind::Remap)).then_some(most)
 }
 
 /// Divides the unit's blocks among the groups, in some seeds; whether it did.

@@ -178,6 +178,27 @@ mod tests {
         }
     }
 
+    /// A host that sends lost commands again by itself, and does not say so, is seen by what these do when
+    /// the bounded wait is over; where the engine knows the same seeds pass.
+    #[test]
+    fn a_secretive_shell_is_caught_by_its_stale_writes() {
+        let repeating = || (0..600).map(Options::new).filter(|it| it.repeat_us == Some(12_000_000));
+        let secretive = |options: Options| Options {
+            shell: Shell::Secretive,
+            only: Some(Invariant::I3),
+            ..options
+        };
+        let found =
+            |options: &Options| !run(secretive(options.clone()), false).violations.is_empty();
+        let caught: Vec<Options> = repeating().filter(found).collect();
+        println!("{} of {} seeds", caught.len(), repeating().count());
+        assert!(caught.len() >= 3, "{}", caught.len());
+        for options in caught {
+            let seed = options.seed;
+            assert_eq!(run(options, false).violations.len(), 0, "seed {seed}");
+        }
+    }
+
     /// The wrong choice is seen under every policy, service-time too, which may leave the best class.
     #[test]
     fn the_worst_path_is_seen_under_every_policy() {

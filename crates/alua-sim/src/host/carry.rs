@@ -1,6 +1,6 @@
 //! What the engine wants done, carried out on the model array; the checkers that see each action.
 
-use alua_array::{Array, FunctionResult, TransportError};
+use alua_array::{Array, FunctionResult, NexusId, TransportError};
 use alua_core::access::AccessState;
 use alua_core::select::{OUTRUN_DEN, OUTRUN_FLOOR_NS, OUTRUN_NUM, Policy, Standing};
 use alua_core::unit::{self, CommandKind};
@@ -9,8 +9,8 @@ use alua_multipath::{
     PathId, PathView, Request, RequestError, RequestId, Send, Time, sbc,
 };
 
-use super::hold::Packet;
-use super::{Alive, ControlOut, Ended, Host, Later, Out};
+use super::hold::{LIMIT_MS, Packet};
+use super::{Alive, COPY, ControlOut, Ended, Host, Later, Out};
 use crate::check::{Checks, Invariant};
 use crate::options::{BLOCK, GHOST_MS, LUN};
 use crate::trace::Trace;
@@ -104,24 +104,24 @@ impl Host {
             self.check_alone(tag, number, path, &part, now, checks);
         }
         let Some(at) = self.paths.iter().position(|known| known.id == path) else {
-            self.outs[io.index()] = Some(Out { io, path, nexus: None, request: id, part });
+            let nexus = None;
+            let out = Out { io, path, nexus, request: id, part, repeated: false };
+            self.outs[io.index()] = Some(out);
             self.do_later(now, Later::NotSent(io));
             return;
         };
         let nexus = self.paths[at].nexus;
-        self.outs[io.index()] = Some(Out { io, path, nexus: Some(nexus), request: id, part });
+        let out = Out { io, path, nexus: Some(nexus), request: id, part, repeated: false };
+        self.outs[io.index()] = Some(out);
         if part.operation.changes() {
             let alive = Alive { number, path, nexus, part, sent: now };
             self.alive.insert(tag, alive);
             self.numbers.insert(tag, number);
         }
-        let capacity = match part.operation {
-            Operation::Read => part.blocks as usize * BLOCK as usize,
-            _ => 0,
-        };
-        let cdb = sbc::cdb(&part).as_bytes().to_vec();
-        let packet = Packet { io, nexus, cdb, data: data_out(&part, number), capacity };
-        self.dispatch(array, path, packet, now);
+        if self.repeat_us.is_some() {
+            self.do_later(now.after(LIMIT_MS), Later::Limit(io));
+        }
+        self.dispatch(array, path, packet(io.to_bits(), nexus, &part, number), now);
     }
 
     /// I11 and I14, by the states that the engine itself knows.
@@ -292,7 +292,9 @@ impl Host {
         let result = match step.kind {
             FenceKind::AbortTask(io) => at.map_or(FunctionResult::NoAnswer, |at| {
                 let nexus = self.paths[at].nexus;
-                array.abort(nexus, io.to_bits())
+                let copy = array.abort(nexus, io.to_bits() | COPY);
+                let first = array.abort(nexus, io.to_bits());
+                if is_done(copy) { first } else { copy }
             }),
             FenceKind::EndNexus => self.renew(array, at),
             FenceKind::ResetUnit { via } => {
@@ -300,7 +302,7 @@ impl Host {
                 via.map_or(FunctionResult::NoAnswer, |via| array.reset_unit(via.nexus, LUN))
             }
         };
-        let done = matches!(result, FunctionResult::Complete | FunctionResult::NoSuchTask);
+        let done = is_done(result);
         if done {
             self.fenced(step, now);
         }
@@ -340,6 +342,7 @@ impl Host {
         match step.kind {
             FenceKind::AbortTask(io) => {
                 self.alive.remove(&io.to_bits());
+                self.alive.remove(&(io.to_bits() | COPY));
             }
             FenceKind::EndNexus => {
                 let path = step.path;
@@ -399,6 +402,21 @@ impl Host {
         };
         self.ended.push_back(Ended { client, result, data });
     }
+}
+
+/// Whether a function leaves nothing of a command.
+pub(super) fn is_done(result: FunctionResult) -> bool {
+    matches!(result, FunctionResult::Complete | FunctionResult::NoSuchTask)
+}
+
+/// What goes to the array for a command of a client's request.
+pub(super) fn packet(tag: u64, nexus: NexusId, part: &Request, number: u64) -> Packet {
+    let capacity = match part.operation {
+        Operation::Read => part.blocks as usize * BLOCK as usize,
+        _ => 0,
+    };
+    let cdb = sbc::cdb(part).as_bytes().to_vec();
+    Packet { tag, nexus, cdb, data: data_out(part, number), capacity }
 }
 
 /// Whether a path takes so long that service-time may look at worse ones. What is in flight now is
