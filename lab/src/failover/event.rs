@@ -21,6 +21,8 @@ use crate::target::lio::Lio;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
+    /// Nothing: what the measure itself comes to.
+    Nothing,
     /// The array sets the live group to standby and the other to optimized.
     Implicit,
     /// Another program sends SET TARGET PORT GROUPS for the same.
@@ -45,7 +47,8 @@ const TRANSITION_MS: u32 = 2_000;
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Nothing,
         Self::Implicit,
         Self::Explicit,
         Self::Swap,
@@ -59,6 +62,7 @@ impl Event {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Nothing => "nothing",
             Self::Implicit => "implicit",
             Self::Explicit => "explicit",
             Self::Swap => "swap",
@@ -105,6 +109,7 @@ impl Event {
     pub(super) fn act(self, lio: &Lio) -> Result<(u64, u64)> {
         let begin = now();
         match self {
+            Self::Nothing => {}
             Self::Implicit => {
                 set(1, State::Standby)?;
                 set(2, State::ActiveOptimized)?;
@@ -142,7 +147,7 @@ impl Event {
         let at = now();
         match self {
             Self::Implicit | Self::Explicit => normal(lio)?,
-            Self::Swap => return Ok(None),
+            Self::Nothing | Self::Swap => return Ok(None),
             Self::Transition => {
                 set(1, State::ActiveOptimized)?;
                 return Ok(None);

@@ -27,7 +27,7 @@ exec /run/bin/alua-lab-failover /host
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// Kinds of events: implicit, explicit, swap, transition, offline, removal, hang
+    /// Kinds of events: nothing, implicit, explicit, swap, transition, offline, removal, hang
     events: Vec<String>,
     /// How often each event is made to happen
     #[arg(long, default_value_t = 20)]
