@@ -121,6 +121,10 @@ const SPACING_MAX_MS: u32 = 500;
 /// Time limit of each command, that of the C handler (`ALUA_FAILOVER_TIMEOUT`): some targets answer
 /// SET TARGET PORT GROUPS only when the switch is done.
 const COMMAND_TIMEOUT_MS: u32 = 60_000;
+/// Less than the 30 s of a disk's reads and writes (`SD_TIMEOUT`): a silent path is not found out later
+/// because it was asked who it is. The midlayer, which counts the reading as a command under way, holds
+/// the path's I/O back behind it.
+const IDENTITY_TIMEOUT_MS: u32 = 20_000;
 
 /// How long a report or page 83h is waited for while another path can be asked. A busy controller answers within
 /// a second or two; what one tells that does not is not worth the limit above.
@@ -138,6 +142,7 @@ fn config(from: &AluaConfig) -> Config {
         spacing_max_ms: SPACING_MAX_MS,
         reprobe_ms: if from.reprobe_ms == 0 { default.reprobe_ms } else { from.reprobe_ms },
         command_timeout_ms: COMMAND_TIMEOUT_MS,
+        identity_timeout_ms: IDENTITY_TIMEOUT_MS,
         patience_ms: Some(PATIENCE_MS),
         idle_probe_ms: (from.idle_probe_ms != 0).then_some(from.idle_probe_ms),
         optimize: from.optimize != 0,

@@ -42,6 +42,9 @@ pub struct Config {
     /// Time limit of each of the driver's own commands. Default 30 s; a transition's length does
     /// not belong here, no command waits for one.
     pub command_timeout_ms: u32,
+    /// The same of a reading of page 83h, where it is shorter. Its path passes no I/O meanwhile, and
+    /// every state has to answer INQUIRY (SPC). Default 30 s.
+    pub identity_timeout_ms: u32,
     /// How long a command of a refresh is waited for while another path can be asked, and a reading of
     /// page 83h while that of another path is due. Then the path counts as failed, and what the command
     /// was for goes on without it: it keeps running, nothing but the other of the two and probes is asked
@@ -99,6 +102,7 @@ impl Default for Config {
             spacing_max_ms: 5_000,
             retry_ms: 500,
             command_timeout_ms: 30_000,
+            identity_timeout_ms: 30_000,
             patience_ms: None,
             report_bytes: 1_024,
             optimize: false,

@@ -174,7 +174,12 @@ impl State {
         if again {
             count(&mut counters.retries);
         }
-        Command { id, path, kind, timeout_ms: self.config.command_timeout_ms }
+        let limit = self.config.command_timeout_ms;
+        let timeout_ms = match kind {
+            CommandKind::ReadIdentification => limit.min(self.config.identity_timeout_ms),
+            _ => limit,
+        };
+        Command { id, path, kind, timeout_ms }
     }
 }
 

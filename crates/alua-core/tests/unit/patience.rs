@@ -217,7 +217,8 @@ fn c09_an_stpg_avoids_a_path_whose_command_hangs() {
 /// A path in doubt passes no I/O.
 #[test]
 fn c09_s7_7_a_page_83h_that_hangs_does_not_keep_the_other_paths_in_doubt() {
-    let (mut host, paths) = Host::known(Tpgs::Both, patient(), &[1, 1, 2, 2], &[(1, AO), (2, AN)]);
+    let config = Config { identity_timeout_ms: 20_000, ..patient() };
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 1, 2, 2], &[(1, AO), (2, AN)]);
     host.wait(10_000);
     for path in &paths {
         host.unit.reread_identity(*path, host.now);
@@ -235,6 +236,7 @@ fn c09_s7_7_a_page_83h_that_hangs_does_not_keep_the_other_paths_in_doubt() {
     };
     let hung = host.expect_next();
     assert_eq!((kind(&hung), hung.path), ("INQUIRY", paths[0]));
+    assert_eq!(hung.timeout_ms, 20_000);
     let mut read = Vec::new();
     host.run_for(PATIENCE - 1, |command| serve(command, &mut read));
     assert!(read.is_empty(), "one at a time");
