@@ -46,13 +46,14 @@ fn r11_x4_before_the_first_report_sysfs_has_no_state() {
 }
 
 #[test]
-fn every_command_has_the_time_that_the_stock_handler_gives() {
+fn reports_and_stpg_have_the_time_that_the_stock_handler_gives_and_page_83h_has_less() {
     let (mut glue, first, second) = two_paths();
     glue.activate(second);
     glue.sense(first, 6, 0x3f, 0x0e);
     let mut kinds = Vec::new();
     glue.run(|command| {
-        assert_eq!(command.timeout_ms, 60_000);
+        let limit = if command.cdb[0] == 0x12 { 20_000 } else { 60_000 };
+        assert_eq!(command.timeout_ms, limit);
         kinds.push(command.cdb[0]);
         match command.cdb[0] {
             0x12 => (0, vec![], page(Some(1), 1, Some(1))),
