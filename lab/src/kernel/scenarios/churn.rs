@@ -128,12 +128,23 @@ fn readers(model: &Model) -> Result<Vec<disk::Reader>> {
 
 /// The module comes to disks under I/O, is used, and goes right after them.
 pub(super) fn reload_busy(run: &mut Run) -> Result<()> {
-    const ROUNDS: u32 = 20;
+    busy_reloads(run, 20)
+}
+
+pub(super) fn reload_busy_1000(run: &mut Run) -> Result<()> {
+    busy_reloads(run, 1_000)
+}
+
+/// Loads the handler so often under I/O, attaches it, uses and unloads it.
+fn busy_reloads(run: &mut Run, rounds: usize) -> Result<()> {
     let free = until(SOON, || run.handler.unload().is_ok());
     ensure!(free.is_some(), "the module cannot be unloaded at the start");
     let (mut right, mut idle, mut hung) = (0, 0, 0);
     let mut last = String::new();
-    for _ in 0..ROUNDS {
+    for round in 1..=rounds {
+        if round % 50 == 0 {
+            println!("lab: {round} times");
+        }
         let model = two_controllers("transition = \"20ms\"", "")?;
         for path in model.of(0) {
             until(SOON, || disk::size(&path.hctl) > 0);
@@ -159,8 +170,8 @@ pub(super) fn reload_busy(run: &mut Run) -> Result<()> {
     }
     run.handler.load()?;
     let what =
-        format!("{ROUNDS} times loaded, attached under I/O and unloaded, the states are right");
-    run.check("F14, F16", &what, right == ROUNDS, format!("{right}, {last}"));
+        format!("{rounds} times loaded, attached under I/O and unloaded, the states are right");
+    run.check("F14, F16", &what, right == rounds, format!("{right}, {last}"));
     run.check(
         "F16",
         "every reader read and ended",

@@ -123,6 +123,7 @@ pub static ALL: &[Scenario] = &[
     asked("random-events-hour", "the same for an hour", daemon::hour),
     asked("cost", "memory, and instructions where the clock counts them", cost::cost),
     asked("reload-1000", "the same a thousand times", churn::reload_1000),
+    asked("reload-busy-1000", "the same a thousand times under I/O", churn::reload_busy_1000),
 ];
 
 /// Two controllers with a group of two ports each, and one unit that A owns; more of the file can be
