@@ -133,7 +133,7 @@ impl Engine {
         if let IoOutcome::Answered { status: Status::CheckCondition, sense: raw, .. } = *outcome
             && let Ok(sense) = Sense::parse(raw)
         {
-            self.note_referral(raw, now);
+            self.note_referral(place, raw, now);
             self.note_sense(place, &sense, now);
         }
     }

@@ -9,8 +9,8 @@
 //!
 //! - The map is read when a path becomes LBA-dependent, after every report of access states since
 //!   then, and when 3F/15 says so; what the sense data itself tells counts at once.
-//! - Where a target refers to a group of which we believe that it lets no I/O pass, or refers at all
-//!   and we know of no LBA-dependent group, the access states are read again.
+//! - Where a target refers to a group of which we believe that it lets no I/O pass, or a group refers of
+//!   which we do not believe that it is LBA-dependent, the access states are read again.
 //! - A request that crosses from one group's blocks into another's goes in parts, one after the
 //!   other, each to its own group. It is complete when the last is.
 //! - For one part, a path of an LBA-dependent group has the class of the state that the map names
@@ -200,9 +200,12 @@ impl Engine {
     }
 
     fn is_by_lba(&self, place: usize) -> bool {
-        let path = &self.paths[place];
-        let state = path.core.and_then(|core| self.unit.access(core).state);
-        path.class.is_some() && state == Some(AccessState::LbaDependent)
+        let class = self.paths[place].class;
+        class.is_some() && self.state_of(place) == Some(AccessState::LbaDependent)
+    }
+
+    fn state_of(&self, place: usize) -> Option<AccessState> {
+        self.paths[place].core.and_then(|core| self.unit.access(core).state)
     }
 
     /// Cuts a part so that all of it belongs to one range, and says to which.
@@ -252,15 +255,15 @@ impl Engine {
         Some(if whole.is_deferred() || !usable { class.deferred() } else { class })
     }
 
-    /// Takes in what the sense data of an I/O command tells of other groups.
-    pub(crate) fn note_referral(&mut self, raw: &[u8], now: Time) {
+    /// Takes in what the sense data of an I/O command down this path tells of other groups.
+    pub(crate) fn note_referral(&mut self, place: usize, raw: &[u8], now: Time) {
         let referred = Sense::parse(raw).is_ok_and(|sense| {
             (sense.key, sense.asc, sense.ascq) == (SenseKey::AbortedCommand, 0x3f, 0x15)
         });
         let Some(layout) = self.config.referrals.filter(|_| referred) else { return };
         let news = match sense::referrals(raw) {
             Some(Ok(referral)) => {
-                self.compare_states(referral.segments(), now);
+                self.compare_states(place, referral.segments(), now);
                 self.referrals.learn(referral.segments(), layout)
             }
             _ => true,
@@ -274,15 +277,16 @@ impl Engine {
     }
 
     /// Where the target refers and our access states do not fit that, they are read again.
-    fn compare_states(&mut self, mut segments: Segments<'_>, now: Time) {
+    fn compare_states(&mut self, place: usize, mut segments: Segments<'_>, now: Time) {
         let live = |state: Option<AccessState>| state.is_some_and(AccessState::is_live);
         let ours = |id| self.unit.group(id).and_then(|group| group.state());
         let differs = segments.any(|segment| {
             segment.groups.clone().any(|(state, id)| live(Some(state)) && !live(ours(id)))
         });
         let recently = self.referrals.refreshed.is_some_and(|at| at.after(REFRESH_MS) > now);
-        // Only an LBA-dependent group refers, and we know of none.
-        if (differs || !self.by_lba) && !recently {
+        // Only an LBA-dependent group refers.
+        let fits = self.state_of(place) == Some(AccessState::LbaDependent);
+        if (differs || !fits) && !recently {
             self.referrals.refreshed = Some(now);
             self.unit.refresh(now.core());
             self.core_dirty = true;

@@ -131,6 +131,35 @@ fn a_write_in_parts_begins_anew_when_a_reset_came_between_them() {
     assert!(rig.done.contains(&(id, Ok(()))));
 }
 
+/// Sense data that say which group has the first blocks.
+fn referral(group: u16) -> Vec<u8> {
+    let mut sense = vec![0x72, 0x0b, 0x3f, 0x15, 0, 0, 0, 0];
+    let referral = segment(0, 4_095, group);
+    sense.extend([0x0b, referral.len() as u8 + 2, 0, 0]);
+    sense.extend(referral);
+    sense[7] = (sense.len() - 8) as u8;
+    sense
+}
+
+/// It has become LBA-dependent and told nobody; that another group was so before must not hide it.
+#[test]
+fn a_referral_by_a_group_that_is_not_known_to_be_lba_dependent_has_the_states_read() {
+    let config = Config { referrals: Some(SegmentLayout::default()), ..Config::default() };
+    let states = [(1, AccessState::ActiveOptimized), (2, LBD)];
+    let mut rig = Rig::new(config, Tpgs::Implicit, &states);
+    rig.map = map(&[segment(0, (1 << 20) - 1, 2)]);
+    rig.pass(100);
+    rig.set(1, LBD);
+    let id = rig.submit(READ, 1_000);
+    assert_eq!(group(&rig, rig.place(rig.sent[0].path)), 1);
+    rig.back(id, &check(&referral(2)));
+    rig.pass(1_000);
+    for turn in 0..8 {
+        let place = rig.goes(READ, turn * 8);
+        assert_eq!(group(&rig, place), 2);
+    }
+}
+
 #[test]
 fn a_referral_in_sense_data_counts_at_once() {
     let mut rig = divided(&[]);
@@ -138,12 +167,7 @@ fn a_referral_in_sense_data_counts_at_once() {
     let id = rig.submit(READ, 1_000);
     let wrong = rig.sent[0].path;
     let other = if group(&rig, rig.place(wrong)) == 1 { 2 } else { 1 };
-    let mut sense = vec![0x72, 0x0b, 0x3f, 0x15, 0, 0, 0, 0];
-    let referral = segment(0, 4_095, other);
-    sense.extend([0x0b, referral.len() as u8 + 2, 0, 0]);
-    sense.extend(referral);
-    sense[7] = (sense.len() - 8) as u8;
-    rig.back(id, &check(&sense));
+    rig.back(id, &check(&referral(other)));
     assert_eq!(group(&rig, rig.place(rig.sent[0].path)), other);
     for turn in 0..8 {
         let place = rig.goes(READ, turn * 8);
