@@ -134,7 +134,8 @@ pub struct Engine {
     /// A path is LBA-dependent, and the unit tells which blocks are whose.
     pub(crate) by_lba: bool,
     pub(crate) by_hand: ByHand,
-    /// Unit attentions seen that tell of a reset, which may have cost a volatile cache.
+    /// How often something was seen that may have cost a volatile cache: unit attentions that tell of a
+    /// reset, and new paths, since a new nexus need not be told of one that was before it.
     pub(crate) resets: u64,
     /// Standings have to be found anew.
     pub(crate) stale: bool,

@@ -85,6 +85,7 @@ impl Engine {
             ..Path::free(generation)
         };
         self.by_hand.joined(self.paths[place].id(place), port);
+        self.resets += 1;
         self.verified(place, now);
         self.of_core[core.index()] = Some(place as u16);
         self.core_dirty = true;

@@ -2,7 +2,7 @@
 
 use alua_core::access::{AccessState, Tpgs};
 use alua_core::spc::referrals::SegmentLayout;
-use alua_multipath::{Config, ControlKind, Operation, Request};
+use alua_multipath::{Config, ControlKind, Operation, PathTraits, Request};
 
 use crate::rig::{GOOD, READ, Rig, WRITE, check};
 
@@ -110,6 +110,23 @@ fn zeroes_in_parts_are_flushed_at_the_end_and_written_anew_after_a_reset() {
     rig.pass(200);
     let again = rig.sent.iter().find(|send| send.id == id).unwrap();
     assert_eq!((again.part.operation, again.part.lba), (zeroes, 96), "from the beginning");
+}
+
+/// The path through which the zeroes went died with a cache, and the new one is told of nothing.
+#[test]
+fn zeroes_are_written_anew_when_they_are_flushed_through_a_path_that_was_not_there() {
+    let mut rig = Rig::new(Config::default(), Tpgs::Implicit, &[(1, AccessState::ActiveOptimized)]);
+    let zeroes = Operation::WriteZeroes { fua: true, unmap: false };
+    let id = rig.submit(zeroes, 96);
+    rig.back(id, &GOOD);
+    let flushing = rig.sent.iter().find(|send| send.id == id).unwrap();
+    assert_eq!(flushing.part.operation, Operation::Flush);
+    rig.add(1, 1, 9, PathTraits::default()).unwrap();
+    rig.back(id, &GOOD);
+    rig.pass(200);
+    assert!(rig.done.is_empty());
+    let again = rig.sent.iter().find(|send| send.id == id).unwrap();
+    assert_eq!(again.part.operation, zeroes);
 }
 
 /// Nobody flushes what was not acknowledged, so a cache that was lost meanwhile took it along.
