@@ -13,8 +13,13 @@
 //! its commands was sent in vain**: each was carried out and has ended, or never left the host. Nothing of
 //! it can land later. Where a count has moved, for whatever reason, nothing is known.
 //!
+//! The counts have to be those of the same device: one that is found again after it was deleted begins
+//! anew, in a directory of the same name.
+//!
 //! A kernel that counts no time-outs (before Linux 6.2, unless its distribution added it) leaves it open.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::disk::read_hexadecimal;
@@ -22,6 +27,8 @@ use super::disk::read_hexadecimal;
 /// Commands of a disk that did not just succeed, so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Troubles {
+    /// The directory's inode number, which sysfs gives to no other one.
+    device: u64,
     errors: u64,
     timeouts: u64,
 }
@@ -30,6 +37,7 @@ impl Troubles {
     /// Reads them in the disk's directory of sysfs; `None` where one is not there.
     pub(super) fn count(directory: &Path) -> Option<Self> {
         let number = |name| read_hexadecimal(&directory.join(name));
-        Some(Self { errors: number("ioerr_cnt")?, timeouts: number("iotmo_cnt")? })
+        let (errors, timeouts) = (number("ioerr_cnt")?, number("iotmo_cnt")?);
+        Some(Self { device: fs::metadata(directory).ok()?.ino(), errors, timeouts })
     }
 }

@@ -423,5 +423,12 @@ mod tests {
             assert_eq!(told(libc::EIO, &disk, send()), GONE);
             put(name, before);
         }
+        // Deleted and found again: another device, with the same counts.
+        fs::rename(&directory, directory.with_extension("old")).unwrap();
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in [("state", "offline"), ("ioerr_cnt", "0x1a"), ("iotmo_cnt", "0x0")] {
+            put(name, text);
+        }
+        assert_eq!(told(libc::EIO, &disk, sent), LOST);
     }
 }
