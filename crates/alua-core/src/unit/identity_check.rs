@@ -13,7 +13,7 @@ use super::command::{Command, CommandKind, Outcome};
 use super::config::{IDENTITY_READS_MAX, IDENTITY_UNANSWERED_MAX};
 use super::machine::{Parts, Role};
 use super::refresh::Reason;
-use super::slots::{IdentityCheck, PathId};
+use super::slots::{IdentityCheck, Mark, PathId};
 use crate::identity::Identity;
 use crate::sense::{Meaning, Recheck};
 use crate::spc::Status;
@@ -41,6 +41,7 @@ impl Parts<'_> {
         let spacing = self.state.config.retry_ms;
         self.state.untold = true;
         let Some(path) = self.path_mut(id) else { return };
+        path.marks.set(Mark::DoubtedSince);
         // A target that puts every command in doubt has its page read, but not for each of them.
         let never = path.identity_read == Time::ZERO;
         let due = if never { now } else { path.identity_read.after(spacing).max(now) };
@@ -93,6 +94,17 @@ impl Parts<'_> {
 
     pub(super) fn complete_identity(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
         let again = core::mem::take(&mut self.state.identity_again);
+        self.judge_reading(id, outcome, again, now);
+    }
+
+    /// What a reading came to. `again`: the path was put in doubt again since it was sent.
+    pub(super) fn judge_reading(
+        &mut self,
+        id: PathId,
+        outcome: &Outcome<'_>,
+        again: bool,
+        now: Time,
+    ) {
         let reading = if again { Reading::Unclear } else { self.judge_identity(id, outcome) };
         let config = &self.state.config;
         let (retry, reprobe) = (config.retry_ms, config.reprobe_ms);

@@ -32,13 +32,13 @@ pub(super) struct State {
     /// The command of the refresh or of the activation that is in flight.
     pub(super) control: Option<InFlight>,
     /// The reading of page 83h that is in flight.
-    pub(super) identity: Option<InFlight>,
+    pub(super) identity: Option<Reading>,
     /// The identity was put in doubt again while it is being read.
     pub(super) identity_again: bool,
     /// Readings of page 83h that run and are not waited for any more.
     pub(super) left_readings: [Option<LeftReading>; LEFT_MAX],
     /// The idle probe that is in flight.
-    pub(super) probe: Option<InFlight>,
+    pub(super) probe: Option<(CommandId, PathId)>,
     pub(super) probe_at: Time,
     pub(super) probe_next: u16,
     next_command: NonZeroU32,
@@ -82,6 +82,14 @@ pub(super) struct InFlight {
     pub(super) path: PathId,
     pub(super) sent: Time,
     pub(super) role: Role,
+}
+
+/// A reading of page 83h in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reading {
+    pub(super) id: CommandId,
+    pub(super) path: PathId,
+    pub(super) sent: Time,
 }
 
 /// What a command in flight is for.
@@ -140,10 +148,13 @@ impl State {
     }
 
     fn take_flight(&mut self, id: CommandId) -> Option<InFlight> {
-        [&mut self.control, &mut self.identity, &mut self.probe]
-            .into_iter()
-            .find(|slot| slot.is_some_and(|flight| flight.id == id))?
-            .take()
+        if let Some(Reading { path, sent, .. }) = self.identity.take_if(|it| it.id == id) {
+            return Some(InFlight { id, path, sent, role: Role::Identity });
+        }
+        if let Some((_, path)) = self.probe.take_if(|(probe, _)| *probe == id) {
+            return Some(InFlight { id, path, sent: Time::ZERO, role: Role::Probe });
+        }
+        self.control.take_if(|it| it.id == id)
     }
 
     /// Makes a command and enters it as in flight. `again`: it repeats one that brought nothing.
@@ -157,11 +168,12 @@ impl State {
     ) -> Command {
         let id = CommandId(self.next_command);
         self.next_command = self.next_command.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        let flight = Some(InFlight { id, path, sent: now, role });
         match role {
-            Role::Refresh(_) | Role::Stpg => self.control = flight,
-            Role::Identity => self.identity = flight,
-            Role::Probe => self.probe = flight,
+            Role::Refresh(_) | Role::Stpg => {
+                self.control = Some(InFlight { id, path, sent: now, role });
+            }
+            Role::Identity => self.identity = Some(Reading { id, path, sent: now }),
+            Role::Probe => self.probe = Some((id, path)),
         }
         let counters = &mut self.counters;
         let counter = match kind {
@@ -223,10 +235,6 @@ pub(super) fn gate_of(state: &State, groups: &[Group], path: &Path) -> Gate {
 }
 
 /// Takes the command in flight that is lost with `path`, if it is on that path.
-fn lose(flight: &mut Option<InFlight>, path: PathId) -> Option<InFlight> {
-    flight.take_if(|flight| flight.path == path)
-}
-
 impl Parts<'_> {
     pub(super) fn path_at(&self, index: usize) -> Option<(PathId, &Path)> {
         let path = self.paths.get(index).filter(|path| path.used)?;
@@ -339,15 +347,15 @@ impl Parts<'_> {
         let generation = path.generation.wrapping_add(1);
         *path = Path { generation, ..Path::FREE };
         self.forget_left_readings(id);
-        if lose(&mut self.state.identity, id).is_some() {
+        if self.state.identity.take_if(|it| it.path == id).is_some() {
             self.state.identity_again = false;
         }
-        lose(&mut self.state.probe, id);
+        self.state.probe.take_if(|(_, path)| *path == id);
         if !self.paths.iter().any(|path| path.used) {
             self.count_stpg(now);
             self.stop(ActivationError::NoPath);
             self.forget_groups();
-        } else if let Some(flight) = lose(&mut self.state.control, id) {
+        } else if let Some(flight) = self.state.control.take_if(|it| it.path == id) {
             self.complete_control(flight, &Outcome::TransportFailed, now);
         }
         true
@@ -359,11 +367,11 @@ impl Parts<'_> {
         path.transport = Transport::Failed { at: now };
         path.left = None;
         self.forget_left_readings(id);
-        if lose(&mut self.state.identity, id).is_some() {
+        if self.state.identity.take_if(|it| it.path == id).is_some() {
             self.complete_identity(id, &Outcome::TransportFailed, now);
         }
-        lose(&mut self.state.probe, id);
-        if let Some(flight) = lose(&mut self.state.control, id) {
+        self.state.probe.take_if(|(_, path)| *path == id);
+        if let Some(flight) = self.state.control.take_if(|it| it.path == id) {
             self.complete_control(flight, &Outcome::TransportFailed, now);
         }
     }

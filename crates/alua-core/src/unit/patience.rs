@@ -5,14 +5,15 @@
 //! there after [`Config::patience_ms`](super::Config::patience_ms), and so do the readings of page 83h
 //! where another path's is due: each of those paths passes no I/O until it is read. The command is left
 //! to run: it is not aborted, and its path is asked nothing of the kind until it ends, so that a silent
-//! path costs one command at a time. A report or page that it brings in the end is old and not used;
-//! sense data are.
+//! path costs one command at a time. A report that it brings in the end is old and not used; sense data
+//! are. A page is used unless its path was put in doubt again since: two slow paths that leave each
+//! other's readings would never be read otherwise.
 
 use super::command::{CommandId, Outcome};
 use super::config::LEFT_MAX;
-use super::machine::{InFlight, Parts, Role};
+use super::machine::{Parts, Role};
 use super::refresh::Reason;
-use super::slots::{Path, PathId, Transport};
+use super::slots::{Mark, Path, PathId, Transport};
 use crate::time::Time;
 
 /// A reading of page 83h that was left.
@@ -34,21 +35,21 @@ impl Parts<'_> {
         let another = (0..self.paths.len())
             .filter_map(|index| self.path_at(index))
             .any(|(id, path)| id != flight.path && self.may_ask(path));
-        self.patience_with(flight).filter(|_| another)
+        self.patience_since(flight.sent).filter(|_| another)
     }
 
     fn reading_patience_ends(&self) -> Option<Time> {
         let flight = self.state.identity?;
         let others = self.readings_due().filter(|(id, _)| *id != flight.path);
         let another = others.map(|(_, due)| due).min()?;
-        self.patience_with(flight).map(|end| end.max(another))
+        self.patience_since(flight.sent).map(|end| end.max(another))
     }
 
-    fn patience_with(&self, flight: InFlight) -> Option<Time> {
+    fn patience_since(&self, sent: Time) -> Option<Time> {
         let readings = self.state.left_readings.iter().flatten().count();
         let reports = self.paths.iter().filter(|path| path.is_left()).count();
         let patience = self.state.config.patience_ms?;
-        (readings.saturating_add(reports) < LEFT_MAX).then(|| flight.sent.after(patience))
+        (readings.saturating_add(reports) < LEFT_MAX).then(|| sent.after(patience))
     }
 
     pub(super) fn lose_patience(&mut self, now: Time) {
@@ -66,11 +67,13 @@ impl Parts<'_> {
             && let Some(place) = self.state.left_readings.iter_mut().find(|it| it.is_none())
             && let Some(flight) = self.state.identity.take()
         {
+            let again = core::mem::take(&mut self.state.identity_again);
             *place = Some(LeftReading { id: flight.id, path: flight.path });
             if let Some(path) = self.path_mut(flight.path) {
+                path.marks.put(Mark::DoubtedSince, again);
                 path.transport = Transport::Failed { at: now };
             }
-            self.complete_identity(flight.path, &Outcome::TimedOut, now);
+            self.judge_reading(flight.path, &Outcome::TimedOut, again, now);
         }
     }
 
@@ -81,23 +84,28 @@ impl Parts<'_> {
         outcome: &Outcome<'_>,
         now: Time,
     ) -> bool {
-        let Some(path) = self.take_left(id) else { return false };
+        let reading = self.take_left_reading(id);
+        let report = || self.take_left_report(id);
+        let Some(path) = reading.map(|it| it.path).or_else(report) else { return false };
         self.note_outcome(path, outcome, now);
         self.note_answer(path, outcome, now);
         self.check_evidence(path, now);
         let answered = matches!(outcome, Outcome::Answered { .. });
+        if reading.is_some() && answered {
+            let again = self.path(path).is_some_and(|it| it.marks.has(Mark::DoubtedSince));
+            self.judge_reading(path, outcome, again, now);
+        }
         if answered && self.state.refresh.failure().is_some() {
             self.want_refresh(Reason::NewPath, now);
         }
         true
     }
 
-    fn take_left(&mut self, id: CommandId) -> Option<PathId> {
-        for place in &mut self.state.left_readings {
-            if let Some(reading) = place.take_if(|it| it.id == id) {
-                return Some(reading.path);
-            }
-        }
+    fn take_left_reading(&mut self, id: CommandId) -> Option<LeftReading> {
+        self.state.left_readings.iter_mut().find_map(|place| place.take_if(|it| it.id == id))
+    }
+
+    fn take_left_report(&mut self, id: CommandId) -> Option<PathId> {
         let of_id = |(_, path): &(PathId, &Path)| path.left == Some(id);
         let left = (0..self.paths.len()).filter_map(|index| self.path_at(index)).find(of_id);
         let (path, _) = left?;
