@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use alua_core::gate::Hold;
 use alua_core::select::Standing;
 use alua_core::spc::Status;
 use alua_export::block::{self, BlockError};
@@ -486,7 +487,7 @@ impl Shell {
             self.stopped |= event == Event::Stopped;
             match event {
                 Event::IdentityChanged { path } => self.strangers.push(path),
-                Event::Standing { path, from: Standing::Waits(_), .. } => {
+                Event::Standing { path, from: Standing::Waits(Hold::Transitioning), .. } => {
                     if let Some(slot) = self.slot(path) {
                         slot.io.transition_ended();
                     }

@@ -14,7 +14,8 @@
 //! it can land later. Where a count has moved, for whatever reason, nothing is known.
 //!
 //! The counts have to be those of the same device: one that is found again after it was deleted begins
-//! anew, in a directory of the same name.
+//! anew, and so does one that the disk driver was unbound from and bound to (drivers/scsi/sd.c,
+//! `sd_probe`). Both come with a new block device.
 //!
 //! A kernel that counts no time-outs (before Linux 6.2, unless its distribution added it) leaves it open.
 
@@ -27,17 +28,18 @@ use super::disk::read_hexadecimal;
 /// Commands of a disk that did not just succeed, so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Troubles {
-    /// The directory's inode number, which sysfs gives to no other one.
-    device: u64,
+    /// Inode number of the block device's directory: sysfs gives it to no other one.
+    block: u64,
     errors: u64,
     timeouts: u64,
 }
 
 impl Troubles {
-    /// Reads them in the disk's directory of sysfs; `None` where one is not there.
-    pub(super) fn count(directory: &Path) -> Option<Self> {
+    /// Reads them in the SCSI device's directory of sysfs; `None` where one is not there.
+    pub(super) fn count(directory: &Path, label: &str) -> Option<Self> {
         let number = |name| read_hexadecimal(&directory.join(name));
         let (errors, timeouts) = (number("ioerr_cnt")?, number("iotmo_cnt")?);
-        Some(Self { device: fs::metadata(directory).ok()?.ino(), errors, timeouts })
+        let block = fs::metadata(directory.join("block").join(label)).ok()?.ino();
+        Some(Self { block, errors, timeouts })
     }
 }

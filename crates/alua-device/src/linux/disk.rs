@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +20,12 @@ use crate::path::CutHold;
 pub(super) struct Disk {
     pub(super) label: String,
     pub(super) file: Arc<OwnedFd>,
-    /// Of the SCSI device in sysfs.
+    /// Of the SCSI device in sysfs: by its descriptor, so that it is never that of another device that
+    /// came to the same address.
     directory: PathBuf,
+    /// Keeps that descriptor.
+    #[expect(dead_code, reason = "it is used by its number")]
+    held: Option<OwnedFd>,
     /// Addresses of memory must be multiples of this.
     pub(super) align: usize,
     pub(super) block_size: u32,
@@ -139,11 +143,13 @@ impl Disk {
         let mask = read_number(&directory.join("block").join(label).join("queue/dma_alignment"));
         let align = usize::try_from(mask.unwrap_or(511)).unwrap_or(511) + 1;
         let session = Session::of(sys, &directory, label).map(Arc::new);
+        let (directory, held) = held(directory);
         Ok(Self {
             label: label.to_owned(),
             file: Arc::new(file),
-            troubles: Mutex::new(Troubles::count(&directory)),
+            troubles: Mutex::new(Troubles::count(&directory, label)),
             directory,
+            held,
             align,
             block_size,
             cut: Mutex::default(),
@@ -153,7 +159,7 @@ impl Disk {
 
     /// Counts the troubles, for what is sent from now on.
     pub(super) fn count_troubles(&self) {
-        let troubles = Troubles::count(&self.directory);
+        let troubles = Troubles::count(&self.directory, &self.label);
         *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 
@@ -167,7 +173,7 @@ impl Disk {
 
     /// Whether it had no trouble since these were counted.
     pub(super) fn had_no_trouble_since(&self, before: Option<Troubles>) -> bool {
-        before.is_some() && before == Troubles::count(&self.directory)
+        before.is_some() && before == Troubles::count(&self.directory, &self.label)
     }
 
     fn state_of_cut(&self) -> MutexGuard<'_, Cut> {
@@ -270,12 +276,12 @@ impl Disk {
 
     /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
     /// kernel has something that was sent before it and might be repeated. It can wait for the target:
-    /// since Linux 5.14 the kernel rescans a disk that is set running. Whether nobody else is at it.
-    pub(super) fn mend(&self) -> bool {
+    /// since Linux 5.14 the kernel rescans a disk that is set running.
+    pub(super) fn mend(&self) {
         {
             let mut cut = self.state_of_cut();
             if cut.mending || !cut.ours || cut.holds > 0 || cut.out > 0 {
-                return !cut.mending;
+                return;
             }
             cut.mending = true;
         }
@@ -293,7 +299,11 @@ impl Disk {
             }
             _ => cut.ours = false,
         }
-        true
+    }
+
+    /// Whether it is not offline by our doing. The kernel sets it running before it rescans it.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.state_of_cut().ours || self.state().is_ok_and(|state| state != "offline")
     }
 
     /// Whether the disk is there, with a size.
@@ -355,7 +365,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Nothing is out and no cut is held: they keep the disk.
+        // Nothing is out and no cut is held: they keep the disk. Where that is known to be so before, a
+        // thread that may wait has done it.
         self.mend();
     }
 }
@@ -365,6 +376,16 @@ impl Drop for Disk {
 pub(super) enum Deallocate {
     Discard,
     Zero { unmap: bool },
+}
+
+/// A name of this very directory, whatever comes where it was. Where it is not there its own, which
+/// leads nowhere.
+fn held(directory: PathBuf) -> (PathBuf, Option<OwnedFd>) {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(&directory, flags, Mode::empty()) {
+        Ok(fd) => (Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string()), Some(fd)),
+        Err(_) => (directory, None),
+    }
 }
 
 /// A directory of sysfs that is not there, or is just going away.
@@ -412,6 +433,7 @@ pub(super) mod tests {
             label: "sdq".to_owned(),
             file: Arc::new(file.unwrap().into()),
             directory,
+            held: None,
             align: 4,
             block_size: 512,
             cut: Mutex::default(),
@@ -465,6 +487,24 @@ pub(super) mod tests {
         assert_eq!(read(&directory.join("state")), "transport-offline");
     }
 
+    /// Its address is given to another one, which must not be set running for it.
+    #[test]
+    fn a_device_that_is_gone_is_not_mistaken_for_the_one_that_came_in_its_place() {
+        let (folder, directory) = tree("running", "alua");
+        let (name, held) = held(directory.clone());
+        assert!(held.is_some());
+        let mut disk = open(&folder);
+        Arc::get_mut(&mut disk).unwrap().directory = name;
+        drop(disk.cut().unwrap());
+        assert_eq!(read(&directory.join("state")), "offline");
+        fs::remove_dir_all(&directory).unwrap();
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("state"), "offline\n").unwrap();
+        disk.mend();
+        assert_eq!(read(&directory.join("state")), "offline");
+        assert!(disk.is_refused() && disk.cut().is_some());
+    }
+
     /// Setting a disk running can take as long as a rescan of it; the cut would be undone by its end.
     #[test]
     fn a_path_that_is_just_being_mended_cannot_be_cut() {
@@ -473,10 +513,12 @@ pub(super) mod tests {
         drop(disk.cut().unwrap());
         disk.state_of_cut().mending = true;
         assert!(disk.cut().is_none());
-        assert!(!disk.mend());
+        disk.mend();
         assert_eq!(read(&directory.join("state")), "offline", "another thread does it");
+        assert!(!disk.is_whole());
         disk.state_of_cut().mending = false;
-        assert!(disk.mend());
+        disk.mend();
+        assert!(disk.is_whole());
         assert_eq!(read(&directory.join("state")), "running");
         assert!(disk.cut().is_some());
     }

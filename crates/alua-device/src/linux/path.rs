@@ -50,7 +50,10 @@ impl PathIo for LinuxPath {
     }
 
     fn transition_ended(&mut self) {
-        self.worker.hurry();
+        // To the kernel that is a reset too, and its end would be taken for that of a real one.
+        if !self.ring.is_holding() {
+            self.worker.hurry();
+        }
     }
 
     fn close(&mut self, _back: &Back) -> bool {

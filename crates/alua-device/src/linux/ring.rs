@@ -151,6 +151,11 @@ impl SharedRing {
         });
     }
 
+    /// Whether a reset is awaited, and commands are kept for it.
+    pub(super) fn is_holding(&self) -> bool {
+        self.with(|ring| ring.hold.is_on())
+    }
+
     /// The path of a disk is taken away.
     pub(super) fn close(&self, disk: &Arc<Disk>) {
         disk.close();
@@ -239,6 +244,12 @@ fn payload_of(memory: Memory, bounced: Option<Payload>) -> Payload {
     }
 }
 
+/// Does what may wait for a target on a thread of its own, which nobody waits for.
+pub(super) fn aside(what: impl FnOnce() + Send + 'static) {
+    // Where there is no thread to be had, it is not done: what it holds is dropped here.
+    let _ = thread::Builder::new().name("aside".to_owned()).spawn(what);
+}
+
 impl Ring {
     /// Gives an operation to the kernel, unless its path was cut since it was sent.
     fn start(&mut self, mut op: Op<Owner>) {
@@ -284,6 +295,7 @@ impl Ring {
         };
         if !holds {
             tracing::debug!("the lost path does not give its commands back: no reset");
+            aside(move || drop(cuts));
             return back.step(id, FenceAnswer::Failed);
         }
         let hold = Arc::clone(&self.hold);
@@ -344,10 +356,18 @@ impl Reactor for SharedRing {
                 ring.complete();
             }
             // Their workers' threads end with the process, which may be now.
-            let mended = |disk: Arc<Disk>| disk.mend();
-            while !ring.closed.iter().filter_map(Weak::upgrade).all(mended) && Instant::now() < end
-            {
-                thread::sleep(Duration::from_millis(1));
+            if let Some(Pending { cuts, .. }) = ring.pending.take() {
+                aside(move || drop(cuts));
+            }
+            let offline = |disk: &Arc<Disk>| !disk.is_whole();
+            while Instant::now() < end {
+                let disks = ring.closed.iter().filter_map(Weak::upgrade).filter(offline);
+                let disks: Vec<_> = disks.collect();
+                if disks.is_empty() {
+                    break;
+                }
+                disks.into_iter().for_each(|disk| aside(move || disk.mend()));
+                thread::sleep(LOOK);
             }
         });
     }

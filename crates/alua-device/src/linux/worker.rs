@@ -16,7 +16,7 @@ use super::answer::{Handler, Meaning, after_asking, meaning};
 use super::counters::Troubles;
 use super::disk::{Deallocate, Disk};
 use super::ops::reset_unit;
-use super::ring::Hold;
+use super::ring::{Hold, aside};
 use crate::inbox::Back;
 use crate::path::{Answer, ControlAnswer, ControlCommand, CutHold, Payload, StepId};
 
@@ -37,8 +37,6 @@ pub(super) enum Job {
     /// TEST UNIT READY, for everything in `asks`.
     Ask,
     Mend,
-    /// See [`Worker::hurry`].
-    Hurry,
     Reset {
         id: StepId,
         cuts: Vec<Box<dyn CutHold>>,
@@ -77,8 +75,7 @@ struct Asked {
 /// The threads of a path. They end when the last handle is dropped and their work is done.
 pub(super) struct Worker {
     quick: Sender<Job>,
-    /// For what may take long, so that nothing waits behind it, and what must not wait behind SCSI
-    /// commands.
+    /// For what may take long, so that nothing waits behind it.
     slow: Sender<Job>,
     asks: Arc<Mutex<Vec<Asked>>>,
     pub(super) disk: Arc<Disk>,
@@ -100,18 +97,14 @@ impl Worker {
         let name = format!("{} slow", disk.label);
         thread::Builder::new().name(name).spawn(move || {
             for job in jobs {
-                match job {
-                    Job::Hurry => disk.run_queues(),
-                    job => deallocate(&disk, job, &failures, &ask),
-                }
+                deallocate(&disk, job, &failures, &ask);
             }
         })?;
         Ok(Arc::new(Self { quick, slow, asks, disk: own }))
     }
 
     pub(super) fn give(&self, job: Job) {
-        let slow = matches!(job, Job::Deallocate { .. } | Job::Hurry);
-        let to = if slow { &self.slow } else { &self.quick };
+        let to = if matches!(job, Job::Deallocate { .. }) { &self.slow } else { &self.quick };
         // The threads live as long as this handle.
         let _ = to.send(job);
     }
@@ -121,7 +114,8 @@ impl Worker {
     /// sent after it waits with it. Since Linux 6.5 that ends when the queues of the host are run.
     pub(super) fn hurry(&self) {
         if self.disk.has_out() {
-            self.give(Job::Hurry);
+            let disk = Arc::clone(&self.disk);
+            aside(move || disk.run_queues());
         }
     }
 
@@ -134,7 +128,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // The path is taken away, and all of it has come back.
+        // The path is taken away, and all that went through the ring has come back.
         self.give(Job::Mend);
     }
 }
@@ -233,13 +227,13 @@ impl Hand {
             }
             Job::Reset { id, cuts, back, hold } => {
                 let answer = self.reset();
-                // They last until the reset is done.
-                drop(cuts);
                 hold.release();
                 back.step(id, answer);
+                // They last until the reset is done; to end the last one of a disk may take long.
+                aside(move || drop(cuts));
             }
             Job::Drain { id, limit_ms, back } => back.step(id, self.drain(limit_ms)),
-            Job::Deallocate { .. } | Job::Hurry => {}
+            Job::Deallocate { .. } => {}
         }
     }
 
