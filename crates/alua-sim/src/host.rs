@@ -26,6 +26,7 @@ use crate::options::{BLOCK, LUN, Options, Shell};
 use crate::random::Random;
 use crate::trace::Trace;
 use hold::Held;
+pub(crate) use hold::LIMIT_MS;
 use reports::Reports;
 
 /// Tags of control commands have this bit, those of I/O commands do not.

@@ -4,7 +4,7 @@ use alua_core::failover::TargetError;
 use alua_multipath::{NoPath, Operation, Request, RequestError, Time};
 
 use crate::check::Invariant;
-use crate::host::Ended;
+use crate::host::{Ended, LIMIT_MS};
 use crate::shadow;
 use crate::world::{FOREIGN, World};
 
@@ -45,7 +45,9 @@ impl World {
     /// I6: a request does not wait while a path is usable for long.
     pub(crate) fn check_time(&mut self, host: usize, ended: &Ended) {
         let since = self.usable[host].map(|since| since.max(ended.client.submitted));
-        let long = since.is_some_and(|since| since.after(PATIENCE_MS) < self.now);
+        // The bounded wait begins when a host that repeats gives a command back.
+        let kept = self.options.repeat_us.map_or(0, |_| LIMIT_MS);
+        let long = since.is_some_and(|since| since.after(PATIENCE_MS + kept) < self.now);
         if long && !self.lenient {
             let what = format_args!(
                 "#{:x} took until now, a path is usable since {since:?}",

@@ -29,7 +29,7 @@ const SPELL_MS: u64 = 500;
 const REPEATED_PERCENT: u64 = 60;
 /// So long after a command was sent, in milliseconds, a host that repeats gives it back, whatever the
 /// target says.
-pub(super) const LIMIT_MS: u32 = 8_000;
+pub(crate) const LIMIT_MS: u32 = 8_000;
 
 /// A command in the host.
 #[derive(Debug)]
