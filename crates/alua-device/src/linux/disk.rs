@@ -165,10 +165,7 @@ impl Disk {
 
     /// Whether the kernel refuses every command for it: it is offline, or going away, or gone.
     pub(super) fn is_refused(&self) -> bool {
-        match self.state() {
-            Ok(state) => ["offline", "transport-offline", "cancel", "deleted"].contains(&&*state),
-            Err(error) => is_gone(&error),
-        }
+        refuses(&self.state())
     }
 
     /// Whether it had no trouble since these were counted.
@@ -246,17 +243,17 @@ impl Disk {
         if cut.mending {
             return None;
         }
-        let quiet = match self.state() {
-            Ok(state) => match state.as_str() {
-                "offline" | "transport-offline" | "blocked" | "cancel" | "deleted" => true,
-                _ => {
+        let state = self.state();
+        let quiet = refuses(&state)
+            || match state.as_deref() {
+                Ok("blocked") => true,
+                Ok(_) => {
                     let done = self.set_state("offline").is_ok();
                     cut.ours |= done;
                     done
                 }
-            },
-            Err(error) => is_gone(&error),
-        };
+                Err(_) => false,
+            };
         cut.holds += usize::from(quiet);
         let left = || self.session.as_ref().map(Session::left);
         quiet.then(|| Hold { disk: Arc::clone(self), left: left() })
@@ -385,6 +382,14 @@ fn held(directory: PathBuf) -> (PathBuf, Option<OwnedFd>) {
     match rustix::fs::open(&directory, flags, Mode::empty()) {
         Ok(fd) => (Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string()), Some(fd)),
         Err(_) => (directory, None),
+    }
+}
+
+/// Whether the kernel refuses every command for a disk in that state.
+fn refuses(state: &io::Result<String>) -> bool {
+    match state {
+        Ok(state) => ["offline", "transport-offline", "cancel", "deleted"].contains(&&**state),
+        Err(error) => is_gone(error),
     }
 }
 
