@@ -37,22 +37,16 @@ impl Parts<'_> {
     }
 
     pub(super) fn doubt_identity(&mut self, id: PathId, now: Time) {
-        let being_read = self.state.identity.is_some_and(|flight| flight.path == id);
         let spacing = self.state.config.retry_ms;
         self.state.untold = true;
         let Some(path) = self.path_mut(id) else { return };
+        // What is being read may be from before the change.
         path.marks.set(Mark::DoubtedSince);
         // A target that puts every command in doubt has its page read, but not for each of them.
         let never = path.identity_read == Time::ZERO;
         let due = if never { now } else { path.identity_read.after(spacing).max(now) };
-        match path.identity {
-            // What is being read may be from before the change.
-            IdentityCheck::InDoubt { .. } => self.state.identity_again |= being_read,
-            IdentityCheck::Verified | IdentityCheck::Unreadable { .. } => {
-                path.identity = IdentityCheck::InDoubt { due, reads: 0, unanswered: 0 };
-                self.state.identity_again |= being_read;
-            }
-            IdentityCheck::Changed => {}
+        if matches!(path.identity, IdentityCheck::Verified | IdentityCheck::Unreadable { .. }) {
+            path.identity = IdentityCheck::InDoubt { due, reads: 0, unanswered: 0 };
         }
     }
 
@@ -84,7 +78,8 @@ impl Parts<'_> {
             .readings_due()
             .filter(|(_, due)| *due <= now)
             .min_by_key(|(id, due)| (self.has_failed(*id), *due))?;
-        let path = self.path(id)?;
+        let path = self.path_mut(id)?;
+        path.marks.clear(Mark::DoubtedSince);
         let again = match path.identity {
             IdentityCheck::InDoubt { reads, unanswered, .. } => reads > 0 || unanswered > 0,
             _ => false,
@@ -93,18 +88,7 @@ impl Parts<'_> {
     }
 
     pub(super) fn complete_identity(&mut self, id: PathId, outcome: &Outcome<'_>, now: Time) {
-        let again = core::mem::take(&mut self.state.identity_again);
-        self.judge_reading(id, outcome, again, now);
-    }
-
-    /// What a reading came to. `again`: the path was put in doubt again since it was sent.
-    pub(super) fn judge_reading(
-        &mut self,
-        id: PathId,
-        outcome: &Outcome<'_>,
-        again: bool,
-        now: Time,
-    ) {
+        let again = self.path(id).is_some_and(|path| path.marks.has(Mark::DoubtedSince));
         let reading = if again { Reading::Unclear } else { self.judge_identity(id, outcome) };
         let config = &self.state.config;
         let (retry, reprobe) = (config.retry_ms, config.reprobe_ms);

@@ -33,8 +33,6 @@ pub(super) struct State {
     pub(super) control: Option<InFlight>,
     /// The reading of page 83h that is in flight.
     pub(super) identity: Option<Reading>,
-    /// The identity was put in doubt again while it is being read.
-    pub(super) identity_again: bool,
     /// Readings of page 83h that run and are not waited for any more.
     pub(super) left_readings: [Option<LeftReading>; LEFT_MAX],
     /// The idle probe that is in flight.
@@ -124,7 +122,6 @@ impl State {
             activations: Activations::default(),
             control: None,
             identity: None,
-            identity_again: false,
             left_readings: [None; LEFT_MAX],
             probe: None,
             probe_at: Time::ZERO,
@@ -347,9 +344,7 @@ impl Parts<'_> {
         let generation = path.generation.wrapping_add(1);
         *path = Path { generation, ..Path::FREE };
         self.forget_left_readings(id);
-        if self.state.identity.take_if(|it| it.path == id).is_some() {
-            self.state.identity_again = false;
-        }
+        self.state.identity.take_if(|it| it.path == id);
         self.state.probe.take_if(|(_, path)| *path == id);
         if !self.paths.iter().any(|path| path.used) {
             self.count_stpg(now);

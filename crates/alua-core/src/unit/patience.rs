@@ -13,7 +13,7 @@ use super::command::{CommandId, Outcome};
 use super::config::LEFT_MAX;
 use super::machine::{Parts, Role};
 use super::refresh::Reason;
-use super::slots::{Mark, Path, PathId, Transport};
+use super::slots::{Path, PathId, Transport};
 use crate::time::Time;
 
 /// A reading of page 83h that was left.
@@ -67,13 +67,11 @@ impl Parts<'_> {
             && let Some(place) = self.state.left_readings.iter_mut().find(|it| it.is_none())
             && let Some(flight) = self.state.identity.take()
         {
-            let again = core::mem::take(&mut self.state.identity_again);
             *place = Some(LeftReading { id: flight.id, path: flight.path });
             if let Some(path) = self.path_mut(flight.path) {
-                path.marks.put(Mark::DoubtedSince, again);
                 path.transport = Transport::Failed { at: now };
             }
-            self.judge_reading(flight.path, &Outcome::TimedOut, again, now);
+            self.complete_identity(flight.path, &Outcome::TimedOut, now);
         }
     }
 
@@ -92,8 +90,7 @@ impl Parts<'_> {
         self.check_evidence(path, now);
         let answered = matches!(outcome, Outcome::Answered { .. });
         if reading.is_some() && answered {
-            let again = self.path(path).is_some_and(|it| it.marks.has(Mark::DoubtedSince));
-            self.judge_reading(path, outcome, again, now);
+            self.complete_identity(path, outcome, now);
         }
         if answered && self.state.refresh.failure().is_some() {
             self.want_refresh(Reason::NewPath, now);

@@ -198,7 +198,7 @@ pub(super) enum Mark {
     Drained = 4,
     /// It said that it is in transition, and has neither succeeded nor been read through since.
     SaidTransition = 8,
-    /// It was put in doubt since a reading of page 83h that is left on it was sent.
+    /// It was put in doubt since page 83h was last asked for through it.
     DoubtedSince = 16,
 }
 
@@ -209,10 +209,6 @@ impl Marks {
 
     pub(super) fn set(&mut self, mark: Mark) {
         self.0 |= mark as u8;
-    }
-
-    pub(super) fn put(&mut self, mark: Mark, on: bool) {
-        if on { self.set(mark) } else { self.clear(mark) }
     }
 
     pub(super) fn clear(&mut self, mark: Mark) {
