@@ -18,13 +18,14 @@ use alua_core::spc::sense::SenseKey;
 use alua_core::tpgs;
 use alua_core::unit;
 use alua_multipath::{
-    ControlId, Engine, FenceAnswer, FenceId, Geometry, IoId, NewPath, Operation, PathId,
-    PathTraits, Request, RequestError, RequestId, Time,
+    ControlId, Engine, FenceAnswer, FenceId, Geometry, IoId, NewPath, PathId, PathTraits, Request,
+    RequestError, RequestId, Time,
 };
 
 use crate::options::{BLOCK, LUN, Options, Shell};
 use crate::random::Random;
 use crate::trace::Trace;
+use carry::{is_done, room};
 use hold::Held;
 pub(crate) use hold::LIMIT_MS;
 use reports::Reports;
@@ -379,10 +380,9 @@ impl Host {
     /// Aborts a command of the driver. A transport does not leave one at the target for ever, where
     /// it takes up room.
     fn abort_control(&mut self, array: &mut Array, nexus: NexusId, tag: u64, now: Time) {
-        let done = [FunctionResult::Complete, FunctionResult::NoSuchTask];
         let result = array.abort(nexus, tag);
         let there = !matches!(result, FunctionResult::Transport(_));
-        if there && !done.contains(&result) {
+        if there && !is_done(result) {
             self.do_later(now.after(200), Later::AbortControl(nexus, tag));
         }
     }
@@ -435,10 +435,7 @@ impl Host {
         };
         debug_assert_eq!(out.nexus, Some(nexus));
         let repeated = out.repeated;
-        let expected = match out.part.operation {
-            Operation::Read => out.part.blocks as usize * BLOCK as usize,
-            _ => 0,
-        };
+        let expected = room(&out.part);
         match outcome {
             Outcome::Transport(TransportError::NoConnect) if !repeated => {
                 self.come_back(io, &IoOutcome::NotSubmitted, now, trace);

@@ -411,12 +411,16 @@ pub(super) fn is_done(result: FunctionResult) -> bool {
 
 /// What goes to the array for a command of a client's request.
 pub(super) fn packet(tag: u64, nexus: NexusId, part: &Request, number: u64) -> Packet {
-    let capacity = match part.operation {
+    let cdb = sbc::cdb(part).as_bytes().to_vec();
+    Packet { tag, nexus, cdb, data: data_out(part, number), capacity: room(part) }
+}
+
+/// The bytes that a command reads.
+pub(super) fn room(part: &Request) -> usize {
+    match part.operation {
         Operation::Read => part.blocks as usize * BLOCK as usize,
         _ => 0,
-    };
-    let cdb = sbc::cdb(part).as_bytes().to_vec();
-    Packet { tag, nexus, cdb, data: data_out(part, number), capacity }
+    }
 }
 
 /// Whether a path takes so long that service-time may look at worse ones. What is in flight now is
