@@ -34,11 +34,19 @@
 //! **The target's word.** Five error numbers stand for an answer that every path would give; the
 //! table in [`meaning`] names the kernel's status for each (linux block/blk-core.c, `blk_errors`;
 //! drivers/scsi/scsi_lib.c, `scsi_result_to_blk_status`).
+//!
+//! **Of one of many.** The block layer makes several commands of one that is larger than the disk's
+//! queue takes, and reports the first error of any (linux block/fops.c, `blkdev_bio_end_io`). One that
+//! the target has refused says nothing of another, which the transport may have lost since. So where there
+//! can have been several that change the medium ([`Changes`]), and the counts do not show that none was
+//! lost, the path is asked all the same: if it answers they are over, by the argument above, and the
+//! target's word stands; if not, nobody knows.
 
 use alua_core::failover::{Summary, TargetError};
 use alua_core::spc::Status;
 use alua_host::transport::{Reply, TransportError};
 
+use super::ops::Kind;
 use crate::path::Answer;
 
 /// What an error number means by itself.
@@ -75,6 +83,28 @@ pub const fn meaning(errno: i32) -> Meaning {
     }
 }
 
+/// How many commands that change the medium the block layer may have made of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Changes {
+    /// One, or none.
+    Once,
+    /// More.
+    Often,
+}
+
+impl Changes {
+    /// A page, in bytes, is never taken apart: `max_sectors` is no less (linux block/blk-settings.c,
+    /// `blk_validate_limits`), and it lies in two segments at most.
+    const WHOLE: usize = 4096;
+
+    pub(super) const fn of(kind: Kind, length: usize) -> Self {
+        match kind {
+            Kind::Write { .. } if length > Self::WHOLE => Self::Often,
+            Kind::Write { .. } | Kind::Read | Kind::Sync => Self::Once,
+        }
+    }
+}
+
 /// Whether the kernel's device handler refuses I/O by a state that it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Handler {
@@ -86,10 +116,16 @@ pub(super) enum Handler {
     Refuses,
 }
 
-/// What a command that failed came to, by the path's answer to the TEST UNIT READY after it.
-pub(super) fn after_asking(said: &Result<Reply, TransportError>, handler: Handler) -> Answer {
-    match said {
-        Ok(reply) => match reply.status {
+/// What a command that failed came to, by the path's answer to the TEST UNIT READY after it, and by what
+/// its error number had said.
+pub(super) fn after_asking(
+    said: &Result<Reply, TransportError>,
+    handler: Handler,
+    word: Option<Summary>,
+) -> Answer {
+    match (said, word) {
+        (Ok(_), Some(word)) => Answer::Summed(word),
+        (Ok(reply), None) => match reply.status {
             Status::Good | Status::ConditionMet => Answer::Summed(match handler {
                 Handler::Passes => Summary::Ended,
                 Handler::Refused => Summary::Unsent,
@@ -100,7 +136,7 @@ pub(super) fn after_asking(said: &Result<Reply, TransportError>, handler: Handle
                 Answer::Answered { status, sense, whole: false }
             }
         },
-        Err(_) => Answer::TransportFailed,
+        (Err(_), _) => Answer::TransportFailed,
     }
 }
 
@@ -114,7 +150,7 @@ mod tests {
     use super::*;
 
     fn verdict(said: Result<Reply, TransportError>) -> (Next, PathNews, bool) {
-        let answer = after_asking(&said, Handler::Passes);
+        let answer = after_asking(&said, Handler::Passes, None);
         let verdict = judge(&answer.outcome());
         (verdict.next, verdict.path, verdict.ended)
     }
@@ -171,17 +207,16 @@ mod tests {
     fn what_the_kernels_handler_refuses_is_nothing_against_the_path() {
         let good = || Ok(Reply::new(Status::Good, 0, 0));
         for (handler, next) in [(Handler::Refuses, Next::Soon), (Handler::Refused, Next::Again)] {
-            let verdict = judge(&after_asking(&good(), handler).outcome());
+            let verdict = judge(&after_asking(&good(), handler, None).outcome());
             assert_eq!((verdict.next, verdict.path), (next, PathNews::Refused));
             // One that is right to refuse.
             let standby = Ok(sense(0x2, 0x04, 0x0b));
-            let verdict = judge(&after_asking(&standby, handler).outcome());
+            let verdict = judge(&after_asking(&standby, handler, None).outcome());
             assert_eq!((verdict.next, verdict.path), (Next::Elsewhere, PathNews::Refused));
         }
     }
 
-    #[test]
-    fn a_path_that_says_nothing_proves_nothing() {
+    fn silent() -> [TransportError; 3] {
         let duration = Duration::from_millis(1);
         let failed = TransportError::Failed {
             host: HostStatus::NO_CONNECT,
@@ -190,8 +225,39 @@ mod tests {
         };
         let gone = TransportError::NotSubmitted { cause: NotSubmitted::NoDevice, errno: 6 };
         let late = TransportError::TimedOut { limit_ms: 1, duration };
-        for error in [failed, gone, late] {
+        [failed, gone, late]
+    }
+
+    #[test]
+    fn a_path_that_says_nothing_proves_nothing() {
+        for error in silent() {
             assert_eq!(verdict(Err(error)), (Next::Elsewhere, PathNews::Failed, false));
         }
+    }
+
+    /// Of a large write one command may be lost while the target refuses another.
+    #[test]
+    fn the_targets_word_stands_where_the_path_answers_after_it() {
+        let word = Summary::Target(TargetError::Medium);
+        let answer = |said| after_asking(&said, Handler::Passes, Some(word));
+        for said in [Reply::new(Status::Good, 0, 0), sense(0x2, 0x04, 0x0b)] {
+            assert_eq!(answer(Ok(said)), Answer::Summed(word));
+        }
+        for error in silent() {
+            assert_eq!(answer(Err(error)), Answer::TransportFailed);
+        }
+    }
+
+    #[test]
+    fn only_a_write_of_more_than_a_page_may_change_the_medium_in_parts() {
+        for durable in [false, true] {
+            for (length, changes) in
+                [(512, Changes::Once), (4096, Changes::Once), (4608, Changes::Often)]
+            {
+                assert_eq!(Changes::of(Kind::Write { durable }, length), changes, "{length}");
+            }
+        }
+        assert_eq!(Changes::of(Kind::Read, 1 << 20), Changes::Once);
+        assert_eq!(Changes::of(Kind::Sync, 0), Changes::Once);
     }
 }

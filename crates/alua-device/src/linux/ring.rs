@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 
 use alua_multipath::{FenceAnswer, IoId, Operation, PathId};
 
+use super::answer::Changes;
 use super::disk::{Deallocate, Disk, Out};
 use super::ops::{Kind, Memory, Op, Ops};
-use super::worker::{Failed, Job, Worker, known};
+use super::worker::{Failed, Job, Worker};
 use crate::inbox::{Back, Reactor};
 use crate::path::{Answer, Command, Cut, CutHold, Payload, StepId};
 
@@ -125,7 +126,8 @@ impl SharedRing {
         let offset = part.lba * u64::from(disk.block_size);
         let length = u64::from(part.blocks) * u64::from(disk.block_size);
         let slow = |what, data| {
-            let failed = Failed { io, data, back: back.clone() };
+            let changes = Changes::Often;
+            let failed = Failed { io, data, back: back.clone(), changes };
             worker.give(Job::Deallocate { what, offset, length, failed, cuts: disk.cuts() });
         };
         let kind = match part.operation {
@@ -279,10 +281,8 @@ impl Ring {
                 // Less than all: what ended it does not say why. Else minus the error number.
                 short => {
                     let errno = if short.is_ok() { libc::EIO } else { result.wrapping_neg() };
-                    let failed = Failed { io, data, back };
-                    if let Some(failed) = known(errno, &worker.disk, troubles, failed) {
-                        worker.ask(failed);
-                    }
+                    let changes = Changes::of(kind, wanted);
+                    worker.failed(errno, troubles, Failed { io, data, back, changes });
                 }
             }
         }

@@ -12,7 +12,7 @@ use alua_host::sg::SgDevice;
 use alua_host::transport::{Data, Request, Transport, TransportError};
 use alua_multipath::{FenceAnswer, IoId};
 
-use super::answer::{Handler, Meaning, after_asking, meaning};
+use super::answer::{Changes, Handler, Meaning, after_asking, meaning};
 use super::counters::Troubles;
 use super::disk::{Deallocate, Disk};
 use super::ops::reset_unit;
@@ -63,13 +63,25 @@ pub(super) struct Failed {
     pub(super) io: IoId,
     pub(super) data: Payload,
     pub(super) back: Back,
+    pub(super) changes: Changes,
 }
 
-/// One whose path is asked why.
+/// One whose path is asked.
 struct Asked {
     failed: Failed,
+    /// What its error number says, where that is not enough.
+    word: Option<Summary>,
     /// The kernel's device handler refused I/O when it failed.
     refused: bool,
+}
+
+/// What there is to be done with a command that failed.
+#[derive(PartialEq, Eq, Debug)]
+enum Told {
+    /// It is handed back.
+    Answer(Answer),
+    /// Its path is asked; what its error number says.
+    Ask(Option<Summary>),
 }
 
 /// The threads of a path. They end when the last handle is dropped and their work is done.
@@ -119,10 +131,14 @@ impl Worker {
         }
     }
 
-    /// A command has failed: the path is asked why.
-    pub(super) fn ask(&self, failed: Failed) {
-        note(&self.asks, &self.disk, failed);
-        self.give(Job::Ask);
+    /// A command has failed: it is handed back, or its path is asked first. The troubles are those
+    /// counted before it was sent.
+    pub(super) fn failed(&self, errno: i32, troubles: Option<Troubles>, failed: Failed) {
+        let word = word(errno, &self.disk, failed.changes);
+        let told = told(word, &self.disk, troubles, failed.changes);
+        if settle(told, &self.asks, &self.disk, failed) {
+            self.give(Job::Ask);
+        }
     }
 }
 
@@ -133,43 +149,43 @@ impl Drop for Worker {
     }
 }
 
-/// Keeps a command that has failed until its path was asked. The device handler is looked at now: it
-/// may have learned the states when the path is asked.
-fn note(asks: &Mutex<Vec<Asked>>, disk: &Disk, failed: Failed) {
-    let refused = disk.is_refused_by_handler();
-    asks.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { failed, refused });
-}
-
-/// Hands a command back whose error number speaks for itself; gives the others. The troubles are those
-/// counted before it was sent.
-pub(super) fn known(
-    errno: i32,
-    disk: &Disk,
-    troubles: Option<Troubles>,
-    failed: Failed,
-) -> Option<Failed> {
-    match told(errno, disk, troubles) {
-        Some(answer) => {
+/// Hands a command back, or keeps it until its path was asked; whether it is kept. The device handler
+/// is looked at now: it may have learned the states when the path is asked.
+fn settle(told: Told, asks: &Mutex<Vec<Asked>>, disk: &Disk, failed: Failed) -> bool {
+    match told {
+        Told::Answer(answer) => {
             failed.back.io(failed.io, answer, failed.data);
-            None
+            false
         }
-        None => Some(failed),
+        Told::Ask(word) => {
+            let refused = disk.is_refused_by_handler();
+            let asked = Asked { failed, word, refused };
+            asks.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+            true
+        }
     }
 }
 
-fn told(errno: i32, disk: &Disk, troubles: Option<Troubles>) -> Option<Answer> {
+/// What the error number says by itself; `None` where the path has to be asked.
+fn word(errno: i32, disk: &Disk, changes: Changes) -> Option<Summary> {
     match meaning(errno) {
-        Meaning::Known(summary) => Some(Answer::Summed(summary)),
-        Meaning::NoSpaceOrGone if disk.has_size() => {
-            Some(Answer::Summed(Summary::Target(TargetError::NoSpace)))
-        }
-        Meaning::NoSpaceOrGone => Some(Answer::Summed(Summary::Gone)),
-        // Where TEST UNIT READY would be refused too, after it has waited for the end of the disk.
-        Meaning::Ask if disk.is_refused() => {
-            let unsent = disk.had_no_trouble_since(troubles);
-            Some(if unsent { Answer::Summed(Summary::Gone) } else { Answer::TransportFailed })
-        }
-        Meaning::Ask => None,
+        Meaning::Known(summary) => Some(summary),
+        Meaning::NoSpaceOrGone if disk.has_size() => Some(Summary::Target(TargetError::NoSpace)),
+        // Of one of many commands it may be the target's word, before the disk went.
+        Meaning::NoSpaceOrGone if changes == Changes::Once => Some(Summary::Gone),
+        Meaning::NoSpaceOrGone | Meaning::Ask => None,
+    }
+}
+
+/// What there is to be done with a command whose error says that.
+fn told(word: Option<Summary>, disk: &Disk, troubles: Option<Troubles>, changes: Changes) -> Told {
+    let unsent = || disk.had_no_trouble_since(troubles);
+    match word {
+        Some(word) if changes == Changes::Once || unsent() => Told::Answer(Answer::Summed(word)),
+        // TEST UNIT READY would be refused too, after it has waited for the end of the disk.
+        None if disk.is_refused() && unsent() => Told::Answer(Answer::Summed(Summary::Gone)),
+        _ if disk.is_refused() => Told::Answer(Answer::TransportFailed),
+        _ => Told::Ask(word),
     }
 }
 
@@ -185,16 +201,15 @@ fn deallocate(disk: &Arc<Disk>, job: Job, failures: &Mutex<Vec<Asked>>, ask: &Se
     drop(out);
     match done {
         Ok(()) => failed.back.io(failed.io, Answer::GOOD, failed.data),
-        // A discard is a hint.
-        Err(error)
-            if what == Deallocate::Discard && error.raw_os_error() == Some(libc::EOPNOTSUPP) =>
-        {
-            failed.back.io(failed.io, Answer::Summed(Summary::Good), failed.data);
-        }
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            if let Some(failed) = known(errno, disk, troubles, failed) {
-                note(failures, disk, failed);
+            let word = match what {
+                // It is a hint.
+                Deallocate::Discard if errno == libc::EOPNOTSUPP => Some(Summary::Good),
+                _ => word(errno, disk, failed.changes),
+            };
+            let told = told(word, disk, troubles, failed.changes);
+            if settle(told, failures, disk, failed) {
                 let _ = ask.send(Job::Ask);
             }
         }
@@ -281,13 +296,13 @@ impl Hand {
         let good = said.as_ref().is_ok_and(|reply| reply.status == Status::Good);
         let passes = !good || self.await_handler();
         tracing::debug!(path = self.disk.label, commands = asks.len(), ?said, passes, "why");
-        for Asked { failed, refused } in asks {
+        for Asked { failed, word, refused } in asks {
             let handler = match (passes, refused) {
                 (false, _) => Handler::Refuses,
                 (true, true) => Handler::Refused,
                 (true, false) => Handler::Passes,
             };
-            failed.back.io(failed.io, after_asking(&said, handler), failed.data);
+            failed.back.io(failed.io, after_asking(&said, handler, word), failed.data);
         }
     }
 
@@ -353,7 +368,9 @@ mod tests {
             if cut_before {
                 drop(disk.cut());
             }
-            let failed = Failed { io: IoId::from_bits(7), data: Payload::None, back: back.clone() };
+            let io = IoId::from_bits(7);
+            let changes = Changes::Often;
+            let failed = Failed { io, data: Payload::None, back: back.clone(), changes };
             let what = Deallocate::Zero { unmap: true };
             let job = Job::Deallocate { what, offset: 0, length: 4096, failed, cuts };
             deallocate(&disk, job, &asks, &ask);
@@ -364,7 +381,13 @@ mod tests {
         }
     }
 
-    const GONE: Option<Answer> = Some(Answer::Summed(Summary::Gone));
+    fn tell(errno: i32, disk: &Disk, troubles: Option<Troubles>, changes: Changes) -> Told {
+        told(word(errno, disk, changes), disk, troubles, changes)
+    }
+
+    const GONE: Told = Told::Answer(Answer::Summed(Summary::Gone));
+    const LOST: Told = Told::Answer(Answer::TransportFailed);
+    const NO_SPACE: Summary = Summary::Target(TargetError::NoSpace);
 
     /// A disk that was removed refuses writes with ENOSPC, which must not reach a client.
     #[test]
@@ -372,49 +395,60 @@ mod tests {
         let (folder, directory) = tree("running", "alua");
         let disk = open(&folder);
         let size = directory.join("block/sdq/size");
-        let no_space = Some(Answer::Summed(Summary::Target(TargetError::NoSpace)));
-        for (sectors, says) in [("32768\n", no_space), ("0\n", GONE)] {
+        let no_space = || Told::Answer(Answer::Summed(NO_SPACE));
+        for (sectors, once, often) in
+            [("32768\n", no_space(), Told::Ask(Some(NO_SPACE))), ("0\n", GONE, Told::Ask(None))]
+        {
             fs::write(&size, sectors).unwrap();
-            assert_eq!(told(libc::ENOSPC, &disk, None), says, "{sectors:?}");
+            assert_eq!(tell(libc::ENOSPC, &disk, None, Changes::Once), once, "{sectors:?}");
+            assert_eq!(tell(libc::ENOSPC, &disk, None, Changes::Often), often, "{sectors:?}");
         }
-        assert_eq!(told(libc::EIO, &disk, None), None);
+        assert_eq!(tell(libc::EIO, &disk, None, Changes::Once), Told::Ask(None));
         fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(told(libc::ENOSPC, &disk, None), GONE);
-        assert_eq!(told(libc::EIO, &disk, None), Some(Answer::TransportFailed));
+        assert_eq!(tell(libc::ENOSPC, &disk, None, Changes::Once), GONE);
+        assert_eq!(tell(libc::ENOSPC, &disk, None, Changes::Often), LOST);
+        assert_eq!(tell(libc::EIO, &disk, None, Changes::Once), LOST);
     }
 
     /// A copy of it may have been sent, and taken back, before the device went offline.
     #[test]
     fn a_disk_that_refuses_was_not_sent_a_command_only_where_none_came_back() {
-        const LOST: Option<Answer> = Some(Answer::TransportFailed);
         let (folder, directory) = tree("offline", "alua");
         let put = |name, text: &str| fs::write(directory.join(name), format!("{text}\n")).unwrap();
         put("ioerr_cnt", "0x1a");
         let disk = open(&folder);
         let send = || disk.begin(disk.cuts()).unwrap().troubles();
         disk.count_troubles();
-        assert_eq!(told(libc::EIO, &disk, send()), LOST, "a kernel that counts no time-outs");
+        assert_eq!(
+            tell(libc::EIO, &disk, send(), Changes::Once),
+            LOST,
+            "a kernel that counts no time-outs"
+        );
         put("iotmo_cnt", "0x0");
-        assert_eq!(told(libc::EIO, &disk, send()), LOST, "counted too late");
+        assert_eq!(tell(libc::EIO, &disk, send(), Changes::Once), LOST, "counted too late");
         disk.count_troubles();
         let sent = send();
         for errno in [libc::EIO, libc::ENODEV] {
-            assert_eq!(told(errno, &disk, sent), GONE);
+            assert_eq!(tell(errno, &disk, sent, Changes::Once), GONE);
         }
         for state in ["running", "blocked", "quiesce"] {
             put("state", state);
-            assert_eq!(told(libc::EIO, &disk, sent), None, "it is to be asked");
+            assert_eq!(tell(libc::EIO, &disk, sent, Changes::Once), Told::Ask(None));
         }
         for state in ["cancel", "deleted", "transport-offline"] {
             put("state", state);
-            assert_eq!(told(libc::EIO, &disk, sent), GONE);
+            assert_eq!(tell(libc::EIO, &disk, sent, Changes::Once), GONE);
         }
         for (name, before, after) in [("ioerr_cnt", "0x1a", "0x1b"), ("iotmo_cnt", "0x0", "0x1")] {
             put(name, after);
-            assert_eq!(told(libc::EIO, &disk, sent), LOST, "{name}");
+            assert_eq!(tell(libc::EIO, &disk, sent, Changes::Once), LOST, "{name}");
             disk.count_troubles();
-            assert_eq!(told(libc::EIO, &disk, sent), LOST, "{name}, which was before the count");
-            assert_eq!(told(libc::EIO, &disk, send()), GONE);
+            assert_eq!(
+                tell(libc::EIO, &disk, sent, Changes::Once),
+                LOST,
+                "{name}, which was before the count"
+            );
+            assert_eq!(tell(libc::EIO, &disk, send(), Changes::Once), GONE);
             put(name, before);
         }
         // Deleted and found again: another device, with the same counts.
@@ -423,6 +457,42 @@ mod tests {
         for (name, text) in [("state", "offline"), ("ioerr_cnt", "0x1a"), ("iotmo_cnt", "0x0")] {
             put(name, text);
         }
-        assert_eq!(told(libc::EIO, &disk, sent), LOST);
+        assert_eq!(tell(libc::EIO, &disk, sent, Changes::Once), LOST);
+    }
+
+    /// The first error of a write that the block layer has taken apart says nothing of its other parts.
+    #[test]
+    fn the_targets_word_is_all_there_is_to_know_of_one_command_only() {
+        let (folder, directory) = tree("running", "alua");
+        let put = |name, text: &str| fs::write(directory.join(name), format!("{text}\n")).unwrap();
+        put("ioerr_cnt", "0x1a");
+        put("iotmo_cnt", "0x0");
+        let disk = open(&folder);
+        disk.count_troubles();
+        let sent = disk.begin(disk.cuts()).unwrap().troubles();
+        for (errno, error) in [
+            (libc::EREMOTEIO, TargetError::Other),
+            (libc::ENODATA, TargetError::Medium),
+            (libc::EBADE, TargetError::Reservation),
+            (libc::EOPNOTSUPP, TargetError::Unsupported),
+        ] {
+            let says = |changes| tell(errno, &disk, sent, changes);
+            let summary = Summary::Target(error);
+            let word = || Told::Answer(Answer::Summed(summary));
+            put("state", "running");
+            put("ioerr_cnt", "0x1b");
+            assert_eq!(says(Changes::Once), word());
+            assert_eq!(says(Changes::Often), Told::Ask(Some(summary)));
+            // It cannot be asked.
+            put("state", "offline");
+            assert_eq!(says(Changes::Once), word());
+            assert_eq!(says(Changes::Often), LOST);
+            // Of what was sent nothing has failed: the block layer refused it.
+            put("ioerr_cnt", "0x1a");
+            for state in ["offline", "running"] {
+                put("state", state);
+                assert_eq!(says(Changes::Often), word());
+            }
+        }
     }
 }
