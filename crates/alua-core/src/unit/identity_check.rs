@@ -60,8 +60,7 @@ impl Parts<'_> {
     /// The paths through which page 83h is to be read, and when. While a reading is left on a path it is
     /// read through others only.
     pub(super) fn readings_due(&self) -> impl Iterator<Item = (PathId, Time)> {
-        (0..self.paths.len())
-            .filter_map(|index| self.path_at(index))
+        self.named_paths()
             .filter(|(id, _)| {
                 !self.state.left_readings.iter().flatten().any(|left| left.path == *id)
             })

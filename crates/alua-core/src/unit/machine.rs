@@ -231,12 +231,16 @@ pub(super) fn gate_of(state: &State, groups: &[Group], path: &Path) -> Gate {
     }
 }
 
-/// Takes the command in flight that is lost with `path`, if it is on that path.
 impl Parts<'_> {
     pub(super) fn path_at(&self, index: usize) -> Option<(PathId, &Path)> {
         let path = self.paths.get(index).filter(|path| path.used)?;
         let index = u16::try_from(index).ok()?;
         Some((PathId::new(index, path.generation), path))
+    }
+
+    /// The paths, with the name of each.
+    pub(super) fn named_paths(&self) -> impl Iterator<Item = (PathId, &Path)> {
+        (0..self.paths.len()).filter_map(|index| self.path_at(index))
     }
 
     pub(super) fn path(&self, id: PathId) -> Option<&Path> {

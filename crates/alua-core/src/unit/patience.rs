@@ -32,9 +32,7 @@ impl Parts<'_> {
 
     fn report_patience_ends(&self) -> Option<Time> {
         let flight = self.state.control.filter(|it| matches!(it.role, Role::Refresh(_)))?;
-        let another = (0..self.paths.len())
-            .filter_map(|index| self.path_at(index))
-            .any(|(id, path)| id != flight.path && self.may_ask(path));
+        let another = self.named_paths().any(|(id, path)| id != flight.path && self.may_ask(path));
         self.patience_since(flight.sent).filter(|_| another)
     }
 
@@ -104,7 +102,7 @@ impl Parts<'_> {
 
     fn take_left_report(&mut self, id: CommandId) -> Option<PathId> {
         let of_id = |(_, path): &(PathId, &Path)| path.left == Some(id);
-        let left = (0..self.paths.len()).filter_map(|index| self.path_at(index)).find(of_id);
+        let left = self.named_paths().find(of_id);
         let (path, _) = left?;
         self.path_mut(path)?.left = None;
         Some(path)
@@ -118,7 +116,7 @@ impl Parts<'_> {
 
     /// A path on which a command was left.
     pub(super) fn left_path(&self) -> Option<PathId> {
-        let mut paths = (0..self.paths.len()).filter_map(|index| self.path_at(index));
+        let mut paths = self.named_paths();
         paths.find(|(_, path)| path.is_left()).map(|(id, _)| id)
     }
 

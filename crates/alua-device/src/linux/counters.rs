@@ -1,8 +1,8 @@
 //! What the SCSI layer counts of a disk's commands: the proof that one was never sent.
 //!
 //! The SCSI layer refuses a command for a disk that is offline or going away before the low-level driver
-//! sees it, with EIO or ENODEV. That says nothing of the times before: what a lost link gave back is queued to be sent
-//! again, is refused in the end, and its first copy may yet land in the target.
+//! sees it, with EIO or ENODEV. That says nothing of the times before: what a lost link gave back is
+//! queued to be sent again, is refused in the end, and its first copy may yet land in the target.
 //!
 //! To be queued again a command that was sent has to come back first, and both ways back are counted
 //! for the disk, with whatever else happened to it: a completion with a result other than GOOD

@@ -205,8 +205,7 @@ impl Parts<'_> {
     /// A path in a group that is to become better first, then the best of the others; paths that
     /// speak against their group, failed transports and those on which a command was left, last.
     fn path_for_stpg(&self, wanted: &StpgTargets, avoid: Option<PathId>) -> Option<PathId> {
-        (0..self.paths.len())
-            .filter_map(|index| self.path_at(index))
+        self.named_paths()
             .filter(|(_, path)| path.is_trusted())
             .min_by_key(|(id, path)| {
                 let avoided = Some(*id) == avoid;

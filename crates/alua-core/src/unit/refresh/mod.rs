@@ -362,8 +362,7 @@ impl Parts<'_> {
             return None;
         }
         let group = self.path(told)?.group;
-        (0..self.paths.len())
-            .filter_map(|index| self.path_at(index))
+        self.named_paths()
             .filter(|(id, path)| {
                 let shares = self.state.config.attentions_on_every_nexus || path.group == group;
                 // One that told since the report has no attention left to show.

@@ -75,8 +75,7 @@ impl Parts<'_> {
     pub(super) fn next_step(&self, via: Option<PathId>) -> Option<Step> {
         let told = via.filter(|&id| self.path(id).is_some_and(|path| self.may_ask(path)));
         let best = || {
-            (0..self.paths.len())
-                .filter_map(|index| self.path_at(index))
+            self.named_paths()
                 .filter(|(_, path)| self.may_ask(path))
                 .min_by_key(|(id, path)| {
                     (self.rank(path), self.is_beside_left(path), self.turn(*id, path))
@@ -254,10 +253,9 @@ impl Parts<'_> {
             self.state.refresh.join(now.after(delay), Trigger::POLL);
         }
         let expired = |cause| matches!(cause, Cause::TransitionExpired { .. });
-        let alone =
-            (0..self.paths.len()).filter_map(|index| self.path_at(index)).find(|(_, path)| {
-                path.is_trusted() && path.evidence.is_some_and(|own| expired(own.cause))
-            });
+        let alone = self.named_paths().find(|(_, path)| {
+            path.is_trusted() && path.evidence.is_some_and(|own| expired(own.cause))
+        });
         if let Some(path) = alone.map(|(id, _)| id) {
             self.poll_alone(path, now);
         }
