@@ -155,6 +155,14 @@ fn cell(values: Vec<f64>) -> String {
     }
 }
 
+/// How often it was measured: one number, or one for each contender that was.
+fn times(counts: &[usize]) -> String {
+    if counts.iter().all(|count| Some(count) == counts.first()) {
+        return counts.first().map(usize::to_string).unwrap_or_default();
+    }
+    counts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// How a value is taken from a sample.
 type Of = fn(&Sample) -> Option<f64>;
 
@@ -182,11 +190,12 @@ fn table(batches: &[Batch]) -> String {
             let values = |contender| -> Vec<f64> {
                 samples(batches, contender, event).into_iter().filter_map(of).collect()
             };
-            let most = contenders.iter().map(|&it| values(it).len()).max().unwrap_or(0);
-            if most == 0 {
+            let counts = contenders.iter().map(|&it| values(it).len());
+            let counts: Vec<usize> = counts.filter(|count| *count > 0).collect();
+            if counts.is_empty() {
                 continue;
             }
-            let _ = write!(text, "| {} | {most} |", event.name());
+            let _ = write!(text, "| {} | {} |", event.name(), times(&counts));
             for &contender in &contenders {
                 let _ = write!(text, " {} |", cell(values(contender)));
             }
