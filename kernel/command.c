@@ -5,6 +5,7 @@
 #define pr_fmt(fmt) "alua: " fmt
 
 #include <linux/blk-mq.h>
+#include <linux/delay.h>
 #include <linux/slab.h>
 #include <scsi/scsi.h>
 #include <scsi/scsi_cmnd.h>
@@ -58,6 +59,21 @@ bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *s
 }
 
 /*
+ * Lets a command go first that the midlayer puts back for a moment (ADD_TO_MLQUEUE): it gets no turn as
+ * long as another one is out on the device (scsi_dev_queue_ready()), and ours may be out for long. The
+ * midlayer is asked after the handler was, in the same breath. May sleep.
+ */
+static void alua_let_first(const struct alua_slot *slot)
+{
+	int looks;
+
+	if (slot->put_back && time_before(jiffies, slot->put_back + 2))
+		usleep_range(1000, 2000);
+	for (looks = 0; looks < 10 && atomic_read(&slot->sdev->device_blocked); looks++)
+		usleep_range(4000, 5000);
+}
+
+/*
  * Sends the command of a slot and waits for it. Gives what scsi_execute_cmd() gives, which cannot
  * tell that a queue is full without giving up there.
  */
@@ -70,6 +86,7 @@ static int alua_execute(struct alua_slot *slot, void *buffer, unsigned int lengt
 	struct request *req;
 	int result;
 
+	alua_let_first(slot);
 	operation |= command->data_out_len ? REQ_OP_DRV_OUT : REQ_OP_DRV_IN;
 	req = alua_request_get(slot, operation);
 	if (IS_ERR(req))
@@ -153,6 +170,7 @@ void alua_command_start(struct alua_unit *unit, const struct alua_command *comma
 	/* alua_command_wants_room() compares it without the lock. */
 	WRITE_ONCE(slot->sdev, path->sdev);
 	slot->command = *command;
+	slot->put_back = READ_ONCE(path->put_back);
 	kref_get(&unit->ref);
-	queue_work(alua_workqueue, &slot->work);
+	queue_work(alua_commands, &slot->work);
 }

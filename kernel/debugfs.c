@@ -3,6 +3,7 @@
  * /sys/kernel/debug/alua/units: every unit with its counters, groups and paths, one line each,
  * words of the form name=value. A blank in a value is written \040, as in /proc/mounts, so that a
  * line can be split at blanks; but the last word of a line, why="...", is a sentence for people.
+ * And /sys/kernel/debug/alua/activations.
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -89,11 +90,21 @@ static int units_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(units);
 
+/* Of the whole module, since it was loaded: those that were taken and not told are under way. */
+static int activations_show(struct seq_file *file, void *unused)
+{
+	seq_printf(file, "taken=%ld told=%ld\n", atomic_long_read(&alua_waits_taken),
+		   atomic_long_read(&alua_waits_told));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(activations);
+
 void alua_debugfs_init(void)
 {
 	/* Errors are not checked, as debugfs asks: without it the file is missing, no more. */
 	alua_debugfs = debugfs_create_dir("alua", NULL);
 	debugfs_create_file("units", 0400, alua_debugfs, NULL, &units_fops);
+	debugfs_create_file("activations", 0400, alua_debugfs, NULL, &activations_fops);
 }
 
 void alua_debugfs_exit(void)

@@ -182,8 +182,12 @@ void alua_event(struct alua_unit *unit, const struct alua_event *event)
 			alua_event_path(unit, path, event);
 		break;
 	case ALUA_EV_GATE:
-		if (path)
-			WRITE_ONCE(path->gate, event->gate);
+		if (!path)
+			break;
+		if (event->gate == ALUA_GATE_HOLD && path->gate != ALUA_GATE_HOLD)
+			WRITE_ONCE(path->held_since, jiffies);
+		/* alua_prep_fn() reads both without the lock. */
+		smp_store_release(&path->gate, event->gate);
 		break;
 	case ALUA_EV_IDENTITY:
 		if (path)

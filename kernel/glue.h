@@ -36,6 +36,7 @@ struct alua_slot {
 	struct alua_unit *unit;
 	struct scsi_device *sdev;
 	unsigned long waits;		/* since when for a free request, in jiffies; 0: it does not */
+	unsigned long put_back;		/* of the path, when the command was started */
 	struct alua_command command;
 };
 
@@ -66,13 +67,15 @@ struct alua_path {
 	struct alua_unit *unit;
 	u16 place;
 	u8 gate;			/* ALUA_GATE_*: written under unit->lock, read by prep_fn */
+	unsigned long held_since;	/* in jiffies; written before the gate says ALUA_GATE_HOLD */
+	unsigned long put_back;		/* when a command was, on our word, in jiffies; 0: never */
 	struct rcu_head rcu;
 };
 
 /* Someone who waits for an activation. */
 struct alua_wait {
 	struct list_head entry;
-	struct alua_path *path;		/* to compare only */
+	struct alua_path *path;		/* valid as long as the wait is in unit->later */
 	u32 id;
 	int result;
 	activate_complete fn;
@@ -90,7 +93,11 @@ struct alua_page {
 
 extern struct mutex alua_units_lock;
 extern struct list_head alua_units;
-extern struct workqueue_struct *alua_workqueue;
+extern struct workqueue_struct *alua_commands;	/* works that wait for a target */
+extern struct workqueue_struct *alua_timers;	/* units' works, which wait for nobody */
+
+/* Activations that were taken, and those whose waiters were told. */
+extern atomic_long_t alua_waits_taken, alua_waits_told;
 
 static inline u64 alua_now(void)
 {

@@ -26,7 +26,10 @@ static_assert(SCSI_DH_RES_TEMP_UNAVAIL == 13);
 static_assert(SCSI_DH_DEV_OFFLINED == 14);
 static_assert(SCSI_SENSE_BUFFERSIZE == 96);
 
-/* The longest time that a request is held. */
+/*
+ * The longest time that a path holds its requests. Not the age of a request: dm's request-based multipath
+ * gives a new one with each try, which is never old.
+ */
 #define ALUA_HOLD_MOST (5 * HZ)
 
 static bool optimize_stpg;
@@ -197,6 +200,9 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
 	if (path) {
 		result = alua_rs_sense(path->unit->core, path->place, sense->sense_key, sense->asc,
 				       sense->ascq, alua_now());
+		/* Zero is for never. Before the unlock, which starts what comes of it. */
+		if (result == ADD_TO_MLQUEUE)
+			WRITE_ONCE(path->put_back, jiffies | 1);
 		alua_path_unlock(path, flags);
 	}
 	rcu_read_unlock();
@@ -210,10 +216,8 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
  */
 static bool alua_may_wait(const struct alua_path *path, struct request *req)
 {
-	const struct scsi_cmnd *cmd = blk_mq_rq_to_pdu(req);
-
 	return !READ_ONCE(req->q->mq_freeze_depth) &&
-	       time_before(jiffies, cmd->jiffies_at_alloc + ALUA_HOLD_MOST) &&
+	       time_before(jiffies, READ_ONCE(path->held_since) + ALUA_HOLD_MOST) &&
 	       !alua_command_wants_room(path->unit, path->sdev);
 }
 
@@ -240,7 +244,7 @@ static blk_status_t alua_prep_fn(struct scsi_device *sdev, struct request *req)
 	rcu_read_lock();
 	path = READ_ONCE(sdev->handler_data);
 	if (likely(path)) {
-		u8 gate = READ_ONCE(path->gate);
+		u8 gate = smp_load_acquire(&path->gate);
 
 		if (unlikely(gate != ALUA_GATE_PASS))
 			status = alua_stop(path, gate, req);
@@ -265,6 +269,7 @@ static int alua_activate(struct scsi_device *sdev, activate_complete fn, void *d
 			fn(data, SCSI_DH_RES_TEMP_UNAVAIL);
 		return 0;
 	}
+	atomic_long_inc(&alua_waits_taken);
 	rcu_read_lock();
 	path = alua_path_lock(sdev, &flags);
 	if (path) {
@@ -283,6 +288,7 @@ static int alua_activate(struct scsi_device *sdev, activate_complete fn, void *d
 		kfree(wait);
 		if (fn)
 			fn(data, answer.result);
+		atomic_long_inc(&alua_waits_told);
 	}
 	return 0;
 }
@@ -372,13 +378,27 @@ static struct scsi_device_handler alua_handler = {
 	.rescan = alua_rescan,
 };
 
+/* The end of a command may have woken its unit; a unit without a path sends no command. */
+static void alua_queues_destroy(void)
+{
+	destroy_workqueue(alua_commands);
+	destroy_workqueue(alua_timers);
+}
+
 static int __init alua_init(void)
 {
 	int err;
 
-	alua_workqueue = alloc_workqueue("alua", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	if (!alua_workqueue)
+	alua_timers = alloc_workqueue("alua_units", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!alua_timers)
 		return -ENOMEM;
+	/* A silent array has commands out for minutes: those of others do not wait behind them. */
+	alua_commands = alloc_workqueue("alua_commands", WQ_MEM_RECLAIM | WQ_UNBOUND,
+					WQ_MAX_ACTIVE);
+	if (!alua_commands) {
+		destroy_workqueue(alua_timers);
+		return -ENOMEM;
+	}
 	alua_debugfs_init();
 	err = scsi_register_device_handler(&alua_handler);
 	if (!err)
@@ -386,7 +406,7 @@ static int __init alua_init(void)
 	if (err == -EBUSY)
 		pr_err("another handler named alua is registered: unload scsi_dh_alua first (devices that use it keep it), or keep it from loading\n");
 	alua_debugfs_exit();
-	destroy_workqueue(alua_workqueue);
+	alua_queues_destroy();
 	return err;
 }
 
@@ -395,7 +415,7 @@ static void __exit alua_exit(void)
 {
 	scsi_unregister_device_handler(&alua_handler);
 	alua_debugfs_exit();
-	destroy_workqueue(alua_workqueue);
+	alua_queues_destroy();
 	/* Units are freed after a grace period, by code of this module. */
 	rcu_barrier();
 }

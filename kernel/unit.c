@@ -15,7 +15,8 @@
 
 DEFINE_MUTEX(alua_units_lock);
 LIST_HEAD(alua_units);
-struct workqueue_struct *alua_workqueue;
+struct workqueue_struct *alua_commands, *alua_timers;
+atomic_long_t alua_waits_taken, alua_waits_told;
 
 static void alua_unit_work(struct work_struct *work);
 
@@ -82,7 +83,7 @@ void alua_unit_put(struct alua_unit *unit)
 /* Runs unit->work after a delay; the queued work holds the unit. */
 static void alua_unit_wake(struct alua_unit *unit, unsigned long delay)
 {
-	if (!mod_delayed_work(alua_workqueue, &unit->work, delay))
+	if (!mod_delayed_work(alua_timers, &unit->work, delay))
 		kref_get(&unit->ref);
 }
 
@@ -152,6 +153,7 @@ static void alua_unit_work(struct work_struct *work)
 		if (wait->fn)
 			wait->fn(wait->data, wait->result);
 		kfree(wait);
+		atomic_long_inc(&alua_waits_told);
 	}
 	alua_unit_put(unit);
 }

@@ -107,6 +107,8 @@ impl Reader {
                 let start = Instant::now();
                 if file.read_exact_at(&mut page.0, 0).is_err() {
                     errors.fetch_add(1, Ordering::Relaxed);
+                    // What refuses at once is not to take a processor.
+                    thread::sleep(Duration::from_millis(1));
                 }
                 reads.fetch_add(1, Ordering::Relaxed);
                 let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -294,7 +294,7 @@ impl Parts<'_> {
             .or_else(|| {
                 self.groups
                     .iter()
-                    .position(|group| !self.has_path(group.id) && pass != Some(group.listed_in))
+                    .position(|group| pass != Some(group.listed_in) && !self.has_path(group.id))
             })?;
         let place = self.groups.get_mut(index)?;
         if !of_id(place) {

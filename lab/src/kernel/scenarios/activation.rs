@@ -6,7 +6,7 @@ use alua_array::Command;
 use anyhow::{Context, Result};
 
 use super::super::dm::Map;
-use super::super::{Run, disk, median, millis, rests, until};
+use super::super::{Handler, Run, disk, median, millis, rests, until};
 use super::access::{agree, seen, settle};
 use super::transition::groups;
 use super::{Model, two_controllers};
@@ -81,6 +81,7 @@ pub(super) fn storm(run: &mut Run) -> Result<()> {
     let quiet = rests(Duration::from_secs(1), Duration::from_secs(30), all);
     run.check("REG-01", "the storm ends", quiet, all());
     counts(run, &model, "320 activations of 4 paths");
+    all_told(run);
     run.check(
         "B24",
         "sysfs shows the truth after it",
@@ -88,6 +89,24 @@ pub(super) fn storm(run: &mut Run) -> Result<()> {
         seen(&model),
     );
     model.take_down()
+}
+
+/// Each activation that our handler has taken has ended, once. The stock handler does not tell.
+pub(super) fn all_told(run: &mut Run) {
+    if run.handler == Handler::Stock {
+        return;
+    }
+    let look = || std::fs::read_to_string("/sys/kernel/debug/alua/activations").unwrap_or_default();
+    let number = |text: &str, name: &str| -> Option<u64> {
+        let word = text.split_whitespace().find_map(|word| word.strip_prefix(name))?;
+        word.strip_prefix('=')?.parse().ok()
+    };
+    let is_so = |text: &str| {
+        let taken = number(text, "taken");
+        taken.is_some_and(|taken| taken > 0) && taken == number(text, "told")
+    };
+    let held = until(SOON, || is_so(&look())).is_some();
+    run.check("F08", "each activation ended, once", held, look().trim());
 }
 
 /// Reports are read while everybody wants the lock of a group that they tell of. The group without

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::super::{Handler, Run, disk, until};
 use super::access::{agree, debugfs, seen, settle, touch};
+use super::activation::all_told;
 use super::{Model, two_controllers};
 use crate::sysfs::{delete, read, rescan, scan, write};
 
@@ -16,6 +17,10 @@ const SOON: Duration = Duration::from_secs(10);
 pub(super) fn paths(run: &mut Run) -> Result<()> {
     let model = two_controllers("transition = \"20ms\"\nother_state = \"standby\"", "")?;
     settle(&model)?;
+    let mut staying = Vec::new();
+    for place in [0, 2, 3] {
+        staying.push(disk::Reader::start(&disk::node(&model.paths[place].hctl)?)?);
+    }
     let other = model.paths[3].hctl.clone();
     let path = model.paths[1].hctl.clone();
     for round in 0..40 {
@@ -27,6 +32,14 @@ pub(super) fn paths(run: &mut Run) -> Result<()> {
         delete(&path)?;
         scan(&path)?;
     }
+    let read = staying.iter().all(|reader| reader.reads() > 0);
+    let ended = staying.into_iter().all(|reader| reader.stop(SOON));
+    run.check(
+        "F17",
+        "the paths that stay are read all the time",
+        read && ended,
+        format!("{read}, {ended}"),
+    );
     for path in model.of(0) {
         rescan(&path.hctl)?;
     }
@@ -37,6 +50,7 @@ pub(super) fn paths(run: &mut Run) -> Result<()> {
         time.is_some(),
         seen(&model),
     );
+    all_told(run);
     model.take_down()
 }
 

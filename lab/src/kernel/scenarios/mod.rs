@@ -79,6 +79,7 @@ pub static ALL: &[Scenario] = &[
     newest("lying-reports", "reports that are short, grow, or are garbage", report::lying),
     newest("hanging-report", "a report through one path is not answered", hanging::report),
     newest("hanging-identity", "page 83h is not answered through one path", hanging::identity),
+    newest("hanging-identity-dm", "the same under dm, which has another path", hanging::under_dm),
     newest("absent-group", "reports do not list the path's group", report::absent_group),
     always("short-transition", "a switch of one second under dm", transition::short),
     newest("mute-transition", "reports are refused in transition", transition::mute),
