@@ -48,6 +48,9 @@ pub struct Settings {
     pub discard: bool,
     /// Write zeroes is offered.
     pub write_zeroes: bool,
+    /// An earlier server of the unit has not ended cleanly: what it has left on its way is fenced off
+    /// before anything runs.
+    pub inherits: bool,
 }
 
 impl Settings {
@@ -66,6 +69,7 @@ impl Settings {
             read_only: false,
             discard: true,
             write_zeroes: true,
+            inherits: false,
         }
     }
 
@@ -263,12 +267,12 @@ impl Device {
         let geometry = settings.block_geometry();
         geometry.validate()?;
         let back = Back::new().map_err(std::io::Error::from)?;
-        let Settings { config, name, managed, geometry: size, .. } = settings;
+        let Settings { config, name, managed, geometry: size, inherits, .. } = settings;
         let (to_thread, ended) = (back.clone(), Arc::new(AtomicBool::new(false)));
         let over = Arc::clone(&ended);
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
             let engine = Engine::new(config, name, managed, size);
-            Shell::new(engine, to_thread, reactor).run();
+            Shell::new(engine, to_thread, reactor, inherits).run();
             over.store(true, Ordering::SeqCst);
         })?;
         let thread = Mutex::new(Some(thread));

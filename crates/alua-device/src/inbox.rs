@@ -165,9 +165,17 @@ pub trait Reactor: Send {
     /// Hands back what has completed, without waiting, and sends off what paths have queued.
     fn reap(&mut self, back: &Back);
 
+    /// Whether nothing that an earlier server of the unit sent is under way in this host, down any path
+    /// of the unit. Asked until it is so, without waiting. The default is for transports that die with
+    /// their process.
+    fn is_quiet(&mut self) -> bool {
+        true
+    }
+
     /// The device ends: waits until nothing is under way that uses memory of ours, or gives that
-    /// memory up for good.
-    fn finish(&mut self, _back: &Back) {}
+    /// memory up for good. `whole` says that every request was completed by the rules: no write of ours
+    /// is in doubt.
+    fn finish(&mut self, _back: &Back, _whole: bool) {}
 }
 
 /// Nothing but the inbox: for paths that have threads of their own.

@@ -1,25 +1,26 @@
-//! What an earlier server of the same device has left on its way: when a request that the kernel
-//! issues again may run.
+//! What an earlier server of the same unit has left on its way: when requests may run.
 //!
 //! # The danger
 //!
-//! A server of a ublk device dies by `kill -9`; the kernel gives its unanswered requests to the
-//! next one, marked [`alua_export::block::Request::reissued`]. A command that the dead server sent
-//! for such a request may still be on its way. It is the stale write of [`alua_multipath::fence`],
-//! of a process that is not there any more: our engine knows nothing of that command.
+//! A server dies by `kill -9`, or ends while writes of it are in doubt. What it was not answered comes
+//! again: the kernel gives the requests of a ublk device to the next server, marked
+//! [`alua_export::block::Request::reissued`], and a client of NBD sends its own again. A command that
+//! the earlier server sent for such a request may still be on its way. It is the stale write of
+//! [`alua_multipath::fence`], of a process that is not there any more: our engine knows nothing of that
+//! command.
 //!
 //! # The rule
 //!
-//! From the first re-issued request that changes blocks on, no request is taken by the engine until
-//! one of these holds:
+//! From the first re-issued request that changes blocks on, or from the start where an earlier server
+//! has not ended cleanly, no request is taken by the engine until the host is **quiet**: nothing that
+//! an earlier process sent is under way in it, down any path, also one that we do not have
+//! ([`crate::inbox::Reactor::is_quiet`]), so that the host itself sends nothing again. And then one of
+//! these holds:
 //!
-//! 1. **Drained and reset.** Down every path of ours nothing is under way in this host that an
-//!    earlier process sent (so the host itself sends nothing again), and a LOGICAL UNIT RESET
-//!    through one of them was then answered "complete": SAM-5 ends the tasks of all nexuses with
-//!    it, also of paths that the dead server had and we have not. Where the configuration forbids
-//!    the reset, there is only
-//! 2. **the bounded wait**: [`alua_multipath::config::Fence::wait_ms`] since this device was
-//!    started, which was after the death of the other.
+//! 1. **Reset.** A LOGICAL UNIT RESET was answered "complete" after that: SAM-5 ends the tasks of all
+//!    nexuses with it. Where the configuration forbids the reset, or no path can carry it, there is only
+//! 2. **the bounded wait**: [`alua_multipath::config::Fence::wait_ms`] since the host was seen to be
+//!    quiet.
 //!
 //! Requests that came before the first re-issued one were never sent by the dead server, and
 //! none of the writes that it left was acknowledged: an old copy is concurrent with them, as a
@@ -27,26 +28,19 @@
 //!
 //! # The machine
 //!
-//! `Nothing` - first re-issued change - `Due` - `Drain` on all paths - `Reset` through one -
-//! `Over`; from `Drain` and `Reset` back to `Due` a moment later when something was not done; to
-//! `Over` from everywhere when the bounded wait has passed. No I/O here.
+//! `Nothing` - the first re-issued change, or the start - `Due` - `Reset` through a path - `Over`; from
+//! `Reset` back to `Due` a moment later when it was not done; from `Due` to `Over` when the bounded wait
+//! has passed. No I/O here.
 
 use alua_multipath::{FenceAnswer, Time};
 
-/// A step that is to be taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Want<P> {
-    /// Wait until nothing of an earlier process is under way down the path.
-    Drain(P),
-    /// LOGICAL UNIT RESET through the path.
-    Reset(P),
-}
+/// The host is looked at so often while it is not quiet, in milliseconds.
+const LOOK_MS: u32 = 10;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Phase {
     Nothing,
     Due(Time),
-    Drain { open: Vec<u32>, failed: bool },
     Reset { number: u32 },
     Over,
 }
@@ -56,35 +50,30 @@ enum Phase {
 pub(crate) struct Inherited<P> {
     phase: Phase,
     number: u32,
-    /// When the bounded wait is over.
-    end: Time,
+    /// When the host was seen to be quiet; it stays so, for nobody sends any more.
+    quiet: Option<Time>,
+    wait_ms: u32,
     retry_ms: u32,
     reset_allowed: bool,
     /// The path of the last reset that was tried.
     last_reset: Option<P>,
 }
 
-/// A path as the machine sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Way<P> {
-    pub(crate) path: P,
-    pub(crate) can_reset: bool,
-}
-
 impl<P: Copy + PartialEq> Inherited<P> {
-    /// For a device that is started at `now`.
-    pub(crate) fn new(fence: &alua_multipath::config::Fence, now: Time) -> Self {
+    pub(crate) const fn new(fence: &alua_multipath::config::Fence) -> Self {
         Self {
             phase: Phase::Nothing,
             number: 0,
-            end: now.after(fence.wait_ms),
+            quiet: None,
+            wait_ms: fence.wait_ms,
             retry_ms: fence.retry_ms,
             reset_allowed: fence.reset_unit,
             last_reset: None,
         }
     }
 
-    /// A re-issued request that changes blocks has arrived. Returns whether it is the first.
+    /// A re-issued request that changes blocks has arrived, or the earlier server has not ended
+    /// cleanly. Returns whether it is the first.
     pub(crate) fn begin(&mut self, now: Time) -> bool {
         let first = self.phase == Phase::Nothing;
         if first {
@@ -98,67 +87,54 @@ impl<P: Copy + PartialEq> Inherited<P> {
         matches!(self.phase, Phase::Nothing | Phase::Over)
     }
 
-    /// What is to be done now, by the number under which it is answered.
-    pub(crate) fn poll(&mut self, ways: &[Way<P>], now: Time) -> Vec<(u32, Want<P>)> {
-        if !self.lets_pass() && self.end <= now {
+    /// The path through which the unit is to be reset now, by the number under which it is answered.
+    /// `able` are the paths that can; `is_quiet` looks at the host.
+    pub(crate) fn poll(
+        &mut self,
+        able: &[P],
+        is_quiet: impl FnOnce() -> bool,
+        now: Time,
+    ) -> Option<(u32, P)> {
+        let Phase::Due(at) = self.phase else { return None };
+        if at > now {
+            return None;
+        }
+        if self.quiet.is_none() && is_quiet() {
+            self.quiet = Some(now);
+        }
+        let Some(since) = self.quiet else {
+            self.phase = Phase::Due(now.after(LOOK_MS));
+            return None;
+        };
+        if since.after(self.wait_ms) <= now {
             self.phase = Phase::Over;
+            return None;
         }
-        match &self.phase {
-            Phase::Due(at) if *at <= now && self.reset_allowed => {
-                if ways.is_empty() {
-                    self.phase = Phase::Due(now.after(self.retry_ms));
-                    return Vec::new();
-                }
-                let wants: Vec<_> =
-                    ways.iter().map(|way| (self.next(), Want::Drain(way.path))).collect();
-                let open = wants.iter().map(|&(number, _)| number).collect();
-                self.phase = Phase::Drain { open, failed: false };
-                wants
-            }
-            Phase::Drain { open, failed } if open.is_empty() => {
-                let able: Vec<P> =
-                    ways.iter().filter(|way| way.can_reset).map(|way| way.path).collect();
-                let after = able.iter().position(|&path| Some(path) == self.last_reset);
-                let via = able.get(after.map_or(0, |at| at + 1)).or_else(|| able.first()).copied();
-                let (false, Some(via)) = (*failed, via) else {
-                    self.phase = Phase::Due(now.after(self.retry_ms));
-                    return Vec::new();
-                };
-                let number = self.next();
-                self.last_reset = Some(via);
-                self.phase = Phase::Reset { number };
-                vec![(number, Want::Reset(via))]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn next(&mut self) -> u32 {
+        let after = able.iter().position(|&path| Some(path) == self.last_reset);
+        let via = able.get(after.map_or(0, |at| at + 1)).or_else(|| able.first()).copied();
+        let Some(via) = via.filter(|_| self.reset_allowed) else {
+            self.phase = Phase::Due(now.after(self.retry_ms).min(since.after(self.wait_ms)));
+            return None;
+        };
         self.number += 1;
-        self.number
+        self.last_reset = Some(via);
+        self.phase = Phase::Reset { number: self.number };
+        Some((self.number, via))
     }
 
-    /// The answer to what [`poll`](Self::poll) wanted.
+    /// The answer to the reset that [`poll`](Self::poll) wanted.
     pub(crate) fn answered(&mut self, number: u32, answer: FenceAnswer, now: Time) {
-        let done = answer == FenceAnswer::Done;
-        match &mut self.phase {
-            Phase::Drain { open, failed } if open.contains(&number) => {
-                open.retain(|&other| other != number);
-                *failed |= !done;
-            }
-            Phase::Reset { number: wanted } if *wanted == number => {
-                self.phase = if done { Phase::Over } else { Phase::Due(now.after(self.retry_ms)) };
-            }
-            _ => {}
+        if self.phase == (Phase::Reset { number }) {
+            let done = answer == FenceAnswer::Done;
+            self.phase = if done { Phase::Over } else { Phase::Due(now.after(self.retry_ms)) };
         }
     }
 
     /// When [`poll`](Self::poll) has to be asked again, at the latest.
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        match &self.phase {
-            Phase::Nothing | Phase::Over => None,
-            Phase::Due(at) if self.reset_allowed => Some((*at).min(self.end)),
-            _ => Some(self.end),
+    pub(crate) const fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Due(at) => Some(at),
+            Phase::Nothing | Phase::Reset { .. } | Phase::Over => None,
         }
     }
 }
@@ -172,72 +148,88 @@ mod tests {
     fn machine(reset_unit: bool) -> Inherited<char> {
         let mut fence = Config::default().fence;
         fence.reset_unit = reset_unit;
-        Inherited::new(&fence, Time::from_millis(1_000))
+        Inherited::new(&fence)
     }
 
-    fn ways() -> Vec<Way<char>> {
-        vec![Way { path: 'a', can_reset: false }, Way { path: 'b', can_reset: true }]
+    const fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
     }
 
-    fn numbers(wants: &[(u32, Want<char>)]) -> Vec<u32> {
-        wants.iter().map(|&(number, _)| number).collect()
+    fn quiet() -> bool {
+        true
     }
 
     #[test]
     fn nothing_is_held_back_before_a_reissued_change() {
         let mut machine = machine(true);
         assert!(machine.lets_pass());
-        assert_eq!(machine.poll(&ways(), Time::from_millis(1_000)), []);
+        assert_eq!(machine.poll(&['a'], || panic!("nobody looks"), at(1_000)), None);
         assert_eq!(machine.deadline(), None);
     }
 
     #[test]
-    fn every_path_is_drained_before_the_reset_which_lets_pass() {
-        let now = Time::from_millis(2_000);
+    fn the_host_is_quiet_before_the_reset_which_lets_pass() {
         let mut machine = machine(true);
-        assert!(machine.begin(now) && !machine.begin(now));
-        let drains = machine.poll(&ways(), now);
-        assert_eq!(drains.len(), 2);
-        assert!(!machine.lets_pass());
-        let ids = numbers(&drains);
-        machine.answered(ids[0], FenceAnswer::Done, now);
-        assert_eq!(machine.poll(&ways(), now), [], "one path is not drained");
-        machine.answered(ids[1], FenceAnswer::Done, now);
-        let reset = machine.poll(&ways(), now);
-        assert!(matches!(reset[..], [(_, Want::Reset('b'))]), "{reset:?}");
-        assert!(!machine.lets_pass());
-        machine.answered(reset[0].0, FenceAnswer::Done, now);
-        assert!(machine.lets_pass());
-        assert!(!machine.begin(now), "once is enough: the dead server sends nothing more");
-    }
-
-    #[test]
-    fn what_is_not_done_is_tried_again_and_the_bounded_wait_ends_it() {
-        let now = Time::from_millis(2_000);
-        let mut machine = machine(true);
-        machine.begin(now);
-        for number in numbers(&machine.poll(&ways(), now)) {
-            machine.answered(number, FenceAnswer::Failed, now);
+        assert!(machine.begin(at(2_000)) && !machine.begin(at(2_000)));
+        for ms in [2_000, 2_010] {
+            assert_eq!(machine.deadline(), Some(at(ms)));
+            assert_eq!(machine.poll(&['a', 'b'], || false, at(ms)), None);
+            assert!(!machine.lets_pass());
         }
-        assert_eq!(machine.poll(&ways(), now), []);
-        let later = machine.deadline().unwrap();
-        assert_eq!(later, now.after(500));
-        assert_eq!(machine.poll(&ways(), later).len(), 2);
-        assert!(!machine.lets_pass());
-        machine.poll(&ways(), Time::from_millis(1_000).after(60_000));
+        assert_eq!(machine.poll(&['a'], || panic!("too early"), at(2_019)), None);
+        let (number, via) = machine.poll(&['a', 'b'], quiet, at(2_020)).unwrap();
+        assert_eq!((via, machine.lets_pass(), machine.deadline()), ('a', false, None));
+        machine.answered(number + 1, FenceAnswer::Done, at(2_030));
+        assert!(!machine.lets_pass(), "another step");
+        machine.answered(number, FenceAnswer::Done, at(2_030));
         assert!(machine.lets_pass());
+        assert!(!machine.begin(at(2_030)), "once is enough: the dead server sends nothing more");
     }
 
     #[test]
-    fn without_a_reset_only_the_bounded_wait_helps() {
-        let now = Time::from_millis(2_000);
-        let mut machine = machine(false);
-        machine.begin(now);
-        assert_eq!(machine.poll(&ways(), now), []);
-        assert_eq!(machine.deadline(), Some(Time::from_millis(61_000)));
-        machine.poll(&ways(), Time::from_millis(60_999));
-        assert!(!machine.lets_pass());
-        machine.poll(&ways(), Time::from_millis(61_000));
+    fn a_reset_that_is_not_done_goes_through_the_next_path() {
+        let mut machine = machine(true);
+        machine.begin(at(0));
+        let mut ways = Vec::new();
+        for round in 0..3 {
+            let now = at(round * 500);
+            let (number, via) = machine.poll(&['a', 'b'], quiet, now).unwrap();
+            ways.push(via);
+            machine.answered(number, FenceAnswer::Failed, now);
+            assert_eq!(machine.deadline(), Some(now.after(500)));
+        }
+        assert_eq!(ways, ['a', 'b', 'a']);
+    }
+
+    /// The host may send a command again by itself as long as it has it.
+    #[test]
+    fn the_bounded_wait_begins_when_the_host_is_quiet() {
+        for (reset_unit, able) in [(false, &['a'][..]), (true, &[])] {
+            let mut machine = machine(reset_unit);
+            machine.begin(at(0));
+            assert_eq!(machine.poll(able, || false, at(100_000)), None);
+            assert!(!machine.lets_pass());
+            assert_eq!(machine.poll(able, quiet, at(100_010)), None);
+            let mut now = machine.deadline().unwrap();
+            while now < at(160_010) {
+                assert_eq!(machine.poll(able, || panic!("it stays quiet"), now), None);
+                assert!(!machine.lets_pass());
+                now = machine.deadline().unwrap();
+            }
+            assert_eq!(now, at(160_010));
+            assert_eq!(machine.poll(able, quiet, now), None);
+            assert!(machine.lets_pass());
+        }
+    }
+
+    #[test]
+    fn resets_without_an_end_are_ended_by_the_bounded_wait() {
+        let mut machine = machine(true);
+        machine.begin(at(0));
+        let (number, _) = machine.poll(&['a'], quiet, at(0)).unwrap();
+        assert_eq!(machine.poll(&['a'], quiet, at(60_000)), None, "it is out");
+        machine.answered(number, FenceAnswer::Failed, at(60_000));
+        assert_eq!(machine.poll(&['a'], quiet, at(60_500)), None);
         assert!(machine.lets_pass());
     }
 }

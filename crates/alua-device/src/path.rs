@@ -261,8 +261,6 @@ pub enum StepKind {
         /// See [`PathIo::cut`]: of the path whose commands are to end.
         cuts: Vec<Cut>,
     },
-    /// Wait until nothing that an earlier process sent down this path is under way in this host.
-    Drain,
 }
 
 impl StepKind {
@@ -273,7 +271,6 @@ impl StepKind {
             Self::AbortTask(_) => "ABORT TASK",
             Self::EndNexus => "end of the nexus",
             Self::ResetUnit { .. } => "LOGICAL UNIT RESET",
-            Self::Drain => "drain",
         }
     }
 }

@@ -35,7 +35,7 @@ use alua_multipath::{
 
 use crate::device::Told;
 use crate::inbox::{Back, Message, Reactor};
-use crate::inherited::{Inherited, Want, Way};
+use crate::inherited::Inherited;
 use crate::path::{
     Answer, Command, ControlAnswer, ControlCommand, Cut, PathIo, Payload, Step, StepId, StepKind,
     reads,
@@ -102,12 +102,23 @@ pub(crate) struct Shell {
     strangers: Vec<PathId>,
     stopping: bool,
     stopped: bool,
+    /// Requests fail that are not complete.
+    abandoned: bool,
 }
 
 impl Shell {
-    pub(crate) fn new(engine: Engine, back: Back, reactor: Box<dyn Reactor>) -> Self {
+    /// `inherits`: an earlier server of the unit has not ended cleanly.
+    pub(crate) fn new(
+        engine: Engine,
+        back: Back,
+        reactor: Box<dyn Reactor>,
+        inherits: bool,
+    ) -> Self {
         let limits = engine.config().limits;
-        let inherited = Inherited::new(&engine.config().fence, Time::ZERO);
+        let mut inherited = Inherited::new(&engine.config().fence);
+        if inherits {
+            inherited.begin(Time::ZERO);
+        }
         Self {
             engine,
             slots: (0..limits.paths).map(|_| None).collect(),
@@ -126,6 +137,7 @@ impl Shell {
             strangers: Vec::new(),
             stopping: false,
             stopped: false,
+            abandoned: false,
         }
     }
 
@@ -243,20 +255,15 @@ impl Shell {
         if self.inherited.lets_pass() {
             return;
         }
-        let ways: Vec<Way<PathId>> = self
-            .slots
-            .iter()
-            .flatten()
-            .map(|slot| Way { path: slot.id, can_reset: slot.traits.reset_unit })
-            .collect();
-        let timeout_ms = self.engine.config().fence.step_timeout_ms;
-        for (number, want) in self.inherited.poll(&ways, now) {
-            let id = StepId::Inherited(number);
-            let (path, kind) = match want {
-                Want::Drain(path) => (path, StepKind::Drain),
-                Want::Reset(path) => (path, StepKind::ResetUnit { of: None, cuts: Vec::new() }),
-            };
-            self.start_step(path, Step { id, kind, timeout_ms }, now);
+        let slots = self.slots.iter().flatten();
+        let able: Vec<PathId> =
+            slots.filter(|slot| slot.traits.reset_unit).map(|slot| slot.id).collect();
+        let reactor = &mut self.reactor;
+        let reset = self.inherited.poll(&able, || reactor.is_quiet(), now);
+        if let Some((number, via)) = reset {
+            let timeout_ms = self.engine.config().fence.step_timeout_ms;
+            let kind = StepKind::ResetUnit { of: None, cuts: Vec::new() };
+            self.start_step(via, Step { id: StepId::Inherited(number), kind, timeout_ms }, now);
         }
         if self.inherited.lets_pass() {
             self.tell(Told::note(
@@ -580,6 +587,7 @@ impl Shell {
     pub(crate) const fn abandon(&mut self) {
         self.stopping = true;
         self.stopped = true;
+        self.abandoned = true;
     }
 
     /// Gives every path and every request back.
@@ -589,7 +597,9 @@ impl Shell {
                 slot.io.close(&self.back);
             }
         }
-        self.reactor.finish(&self.back);
+        let whole =
+            !self.abandoned && self.inherited.lets_pass() && self.jobs.iter().all(Option::is_none);
+        self.reactor.finish(&self.back, whole);
         for message in self.back.close() {
             if let Message::Request(_, completion) = message {
                 completion.complete(Err(BlockError::ShuttingDown));

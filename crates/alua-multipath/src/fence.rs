@@ -23,6 +23,9 @@
 //! | LOGICAL UNIT RESET through any path was answered "complete" | SAM-5: ends the tasks of all nexuses |
 //! | [`crate::config::Fence::wait_ms`] has passed since it was lost, or came back to a host that may send it again by itself until then ([`crate::PathTraits::host_repeats`]) | an assumption, and the only one |
 //!
+//! Only where a device is told to end at once, or dies, requests end (or are lost) whose commands are not over.
+//! The next server of the unit has to fence them then, before it takes requests: `alua-device`, `inherited`.
+//!
 //! A step that reaches the target ends what has reached it before. So a shell answers that the end of
 //! a nexus or a reset is done only where nothing of the path's commands is left in the host that could
 //! still go out: not in a queue, an adapter or a socket. That holds for a path that was taken away, too.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -37,6 +38,12 @@ use crate::target::{Scope, World, model};
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long the last lines of the log may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long disks may take to answer when their unit is looked for. Those of the unit are asked again,
+/// and may take longer then.
+const DISCOVERY: Duration = Duration::from_secs(3);
+/// Where servers of Linux disks leave word for the next one, whoever starts them.
+const MARKS: &str = "/run/alua";
 
 /// A device that was opened, and what keeps its paths up to date.
 struct Opened {
@@ -284,7 +291,8 @@ fn choose(
 }
 
 fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
-    let world = World::open(&global.choice())?;
+    let mut world = World::open(&global.choice())?;
+    world.give_up_after(DISCOVERY);
     let first = args.units.first().map(String::as_str).unwrap_or_default();
     let mut wanted = Vec::new();
     for query in args.units.iter().skip(1) {
@@ -306,6 +314,7 @@ fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
         only: wanted,
         config: config(args),
         read_only: args.read_only,
+        marks: PathBuf::from(MARKS),
     };
     let facts = session.facts.clone();
     // Its device nodes are closed before the device opens its own.

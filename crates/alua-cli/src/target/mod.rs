@@ -8,6 +8,7 @@
 //!   ports), [`World::units`] probes them, [`World::device`] opens one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alua_core::time::Time;
 use alua_host::discovery::{self, Inventory, Opener, Options};
@@ -135,8 +136,7 @@ impl World {
         let (opener, clock) = (model.opener(), WorldClock::Model(model.shared().clone()));
         // One thread: the order of commands is part of a run that can be repeated. The array's own
         // time does not move while a busy target is waited for, so no time is lost on that either.
-        let options =
-            Options { threads: 1, busy_delay: std::time::Duration::ZERO, ..Options::default() };
+        let options = Options { threads: 1, busy_delay: Duration::ZERO, ..Options::default() };
         Ok(Self::assemble(Side::Model(model), clock, opener, choice, options))
     }
 
@@ -168,6 +168,12 @@ impl World {
     /// ask them may take as long as their transport takes to give up.
     pub(crate) fn spare(&mut self, devices: Vec<Hctl>) {
         self.spared = devices;
+    }
+
+    /// From now on no longer is waited for the answers of devices; of those that are late, the kernel's
+    /// copies count.
+    pub(crate) const fn give_up_after(&mut self, limit: Duration) {
+        self.options.limit = limit;
     }
 
     /// The devices to which nothing is sent.

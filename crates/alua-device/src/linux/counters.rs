@@ -28,7 +28,7 @@ use super::disk::read_hexadecimal;
 /// Commands of a disk that did not just succeed, so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Troubles {
-    /// Inode number of the block device's directory: sysfs gives it to no other one.
+    /// See [`inode_of_block`].
     block: u64,
     errors: u64,
     timeouts: u64,
@@ -39,7 +39,13 @@ impl Troubles {
     pub(super) fn count(directory: &Path, label: &str) -> Option<Self> {
         let number = |name| read_hexadecimal(&directory.join(name));
         let (errors, timeouts) = (number("ioerr_cnt")?, number("iotmo_cnt")?);
-        let block = fs::metadata(directory.join("block").join(label)).ok()?.ino();
+        let block = inode_of_block(directory, label)?;
         Some(Self { block, errors, timeouts })
     }
+}
+
+/// The inode number of a block device's directory, which sysfs gives to no other one until the host is
+/// started again.
+pub(super) fn inode_of_block(directory: &Path, label: &str) -> Option<u64> {
+    Some(fs::metadata(directory.join("block").join(label)).ok()?.ino())
 }

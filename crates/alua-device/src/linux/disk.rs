@@ -10,8 +10,9 @@ use alua_host::hctl::Hctl;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::counters::Troubles;
+use super::counters::{Troubles, inode_of_block};
 use super::iscsi::{Left, Session};
+use super::mark::Mark;
 use super::ops::{discard, run_queues};
 use crate::path::CutHold;
 
@@ -34,6 +35,8 @@ pub(super) struct Disk {
     troubles: Mutex<Option<Troubles>>,
     /// Where it is reached by iSCSI.
     session: Option<Arc<Session>>,
+    /// Where it is noted that we have set it offline.
+    mark: Option<Arc<Mark>>,
 }
 
 /// See [`Disk::cut`].
@@ -132,6 +135,7 @@ impl Disk {
         sys: &Path,
         block_size: u32,
         read_only: bool,
+        mark: Option<Arc<Mark>>,
     ) -> Result<Self, DiskError> {
         let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let flags = access | OFlags::DIRECT | OFlags::EXCL | OFlags::CLOEXEC;
@@ -154,6 +158,7 @@ impl Disk {
             block_size,
             cut: Mutex::default(),
             session,
+            mark,
         })
     }
 
@@ -161,6 +166,11 @@ impl Disk {
     pub(super) fn count_troubles(&self) {
         let troubles = Troubles::count(&self.directory, &self.label);
         *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
+    }
+
+    /// Whether it has not been removed.
+    pub(super) fn is_there(&self) -> bool {
+        self.state().is_ok()
     }
 
     /// Whether the kernel refuses every command for it: it is offline, or going away, or gone.
@@ -248,6 +258,8 @@ impl Disk {
             || match state.as_deref() {
                 Ok("blocked") => true,
                 Ok(_) => {
+                    // First: this process can die between the two.
+                    self.note(Mark::note_offline);
                     let done = self.set_state("offline").is_ok();
                     cut.ours |= done;
                     done
@@ -294,7 +306,19 @@ impl Disk {
             Err(error) if !is_gone(&error) => {
                 tracing::warn!(path = self.label, %error, "the path cannot be set running again");
             }
-            _ => cut.ours = false,
+            _ => {
+                cut.ours = false;
+                self.note(Mark::forget_offline);
+            }
+        }
+    }
+
+    fn note(&self, how: fn(&Mark, u64)) {
+        let block = || inode_of_block(&self.directory, &self.label);
+        if let Some(mark) = &self.mark
+            && let Some(block) = block()
+        {
+            how(mark, block);
         }
     }
 
@@ -309,16 +333,6 @@ impl Disk {
         read_number(&size).is_some_and(|sectors| sectors > 0)
     }
 
-    /// Whether the kernel has no request under way on the disk, and nothing of one that it gave back; of
-    /// a disk that is gone it has none.
-    pub(super) fn is_drained(&self) -> io::Result<bool> {
-        match fs::read_to_string(self.directory.join("block").join(&self.label).join("inflight")) {
-            Ok(text) => Ok(is_idle(&text) && self.has_nothing_left()),
-            Err(error) if is_gone(&error) => Ok(self.has_nothing_left()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The hold of a disk that is gone, down which nothing is sent.
     pub(super) fn gone(session: Option<&Arc<Session>>) -> Gone {
         Gone(session.map(Session::left))
@@ -327,11 +341,6 @@ impl Disk {
     /// What outlives the disk of it.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         self.session.clone()
-    }
-
-    /// Whether nothing that the kernel has given back lies in a socket of its transport.
-    fn has_nothing_left(&self) -> bool {
-        self.session.as_ref().is_none_or(|session| session.left().is_nothing())
     }
 
     /// Lets blocks go, or makes them zeroes. It waits.
@@ -398,12 +407,6 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
-/// `inflight`: reads and writes, two numbers.
-fn is_idle(text: &str) -> bool {
-    let mut numbers = text.split_whitespace();
-    numbers.clone().count() == 2 && numbers.all(|number| number == "0")
-}
-
 pub(super) fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -444,6 +447,7 @@ pub(super) mod tests {
             cut: Mutex::default(),
             troubles: Mutex::default(),
             session: None,
+            mark: None,
         })
     }
 
@@ -605,22 +609,29 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_device_that_is_gone_is_cut_and_drained() {
+    fn a_device_that_is_gone_is_cut_as_it_is() {
         let (folder, directory) = tree("running", "alua");
         let disk = open(&folder);
-        assert!(!disk.is_drained().unwrap());
-        fs::write(directory.join("block/sdq/inflight"), "0 0\n").unwrap();
-        assert!(disk.is_drained().unwrap());
         fs::remove_dir_all(&directory).unwrap();
-        assert!(disk.cut().is_some() && disk.is_drained().unwrap());
+        assert!(disk.cut().is_some());
         disk.mend();
     }
 
+    /// It is told to the next server, should this one die.
     #[test]
-    fn only_two_zeroes_are_idle() {
-        assert!(is_idle("       0        0\n"));
-        for busy in ["1 0", "0 1", "", "0", "0 0 0", "x y"] {
-            assert!(!is_idle(busy), "{busy:?}");
-        }
+    fn a_disk_that_was_set_offline_is_noted_until_it_runs_again() {
+        let (folder, directory) = tree("running", "alua");
+        let (mark, _) = Mark::take(folder.path(), "unit").unwrap();
+        let mark = Arc::new(mark);
+        let mut disk = open(&folder);
+        Arc::get_mut(&mut disk).unwrap().mark = Some(Arc::clone(&mark));
+        let block = inode_of_block(&directory, "sdq").unwrap();
+        drop(disk.cut().unwrap());
+        assert_eq!(mark.offline(), [block]);
+        disk.mend();
+        assert_eq!(mark.offline(), [0; 0]);
+        fs::write(directory.join("state"), "offline\n").unwrap();
+        drop(disk.cut().unwrap());
+        assert_eq!(mark.offline(), [0; 0], "that was not us");
     }
 }

@@ -9,6 +9,7 @@
 //! | `counters` | whether a command that the kernel refuses was never sent |
 //! | `iscsi`, `sockets` | what an iSCSI connection that failed has left to send |
 //! | `join`, `watch` | paths that come and go |
+//! | `mark`, `behind` | what a server leaves to the next one, in a file and in this host |
 //! | `numa` | how far a path's adapter is |
 //!
 //! # What is done to a disk
@@ -33,9 +34,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use alua_host::discovery::Unit;
+use alua_host::discovery::{self, Unit};
 use alua_host::hctl::Hctl;
 use alua_host::sysfs::Sysfs;
 use alua_host::uevent::UeventSocket;
@@ -43,10 +46,12 @@ use alua_host::uevent::UeventSocket;
 use crate::device::{Device, Settings, StartError};
 
 pub mod answer;
+mod behind;
 mod counters;
 mod disk;
 mod iscsi;
 mod join;
+mod mark;
 mod numa;
 #[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]
 mod ops;
@@ -60,9 +65,14 @@ pub use disk::DiskError;
 pub use join::JoinError;
 pub use watch::Watch;
 
+use behind::{Behind, Claims};
 use disk::read_number;
-use join::Joiner;
+use join::{Asked, Asks, Finder, Joiner};
+use mark::Mark;
 use ring::SharedRing;
+
+/// How long after the first disk another one may answer before the device is started without it.
+const LATE: Duration = Duration::from_secs(3);
 
 /// How a unit of this machine is served.
 #[derive(Clone, Debug)]
@@ -77,6 +87,9 @@ pub struct Serve {
     pub config: alua_multipath::Config,
     /// The device takes no writes.
     pub read_only: bool,
+    /// The folder for what the next server of the unit has to know if this one dies. It should be one
+    /// that a reboot empties, and the same for every server.
+    pub marks: PathBuf,
 }
 
 /// Why a unit is not served.
@@ -106,29 +119,33 @@ pub enum ServeError {
 ///
 /// See [`ServeError`]. A path that cannot be used does not matter while another can.
 pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
-    let Serve { sys, dev, only, config, read_only } = serve;
+    let Serve { sys, dev, only, config, read_only, marks } = serve;
     // First, so that nothing that happens from now on is missed.
     let events = UeventSocket::open().inspect_err(|error| {
         tracing::warn!(%error, "paths that come and go are noticed late");
     });
-    let ring = SharedRing::new().map_err(ServeError::Ring)?;
-    let sysfs = Sysfs::at(&sys, dev);
-    let joiner = Joiner { sysfs, sys, name: unit.name, only, read_only, ring: ring.clone() };
+    let (mark, inherits) = marked(unit, &marks);
+    let found = unit.paths.iter().map(|path| path.device.hctl).collect();
+    let finder = Finder { sysfs: Sysfs::at(&sys, dev), sys, name: unit.name, only, found };
+    let claims = Claims::default();
+    let behind = Behind::new(finder.clone(), claims.clone());
+    let ring = SharedRing::new(behind, mark.clone()).map_err(ServeError::Ring)?;
+    let joiner = Joiner { finder, read_only, ring: ring.clone(), claims, mark };
+    let mut asks = Asks::new(joiner).map_err(ServeError::Thread)?;
+    let joiner = Arc::clone(&asks.joiner);
     let mut device = None;
     let mut paths = BTreeMap::new();
     let mut last = None;
-    for path in &unit.paths {
+    for (path, said) in ask_all(unit, &mut asks) {
         let hctl = path.device.hctl;
-        if !joiner.only.is_empty() && !joiner.only.contains(&hctl) {
-            continue;
-        }
-        let joined = joiner.ask(hctl).and_then(|asked| {
+        let joined = said.and_then(|asked| {
             let device = match &mut device {
                 Some(device) => &*device,
                 none => {
                     let mut settings = Settings::new(unit.name, unit.alua(), asked.geometry);
                     settings.config = config.clone();
                     settings.config.referrals = asked.referrals;
+                    settings.inherits = inherits;
                     offers(&mut settings, &joiner, path, read_only);
                     let started = Device::start(settings, Box::new(ring.clone()));
                     &*none.insert(started.map_err(|error| {
@@ -136,7 +153,7 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
                     })?)
                 }
             };
-            joiner.join_asked(device, hctl, asked)
+            joiner.join(device, hctl, asked)
         });
         match joined {
             Ok(id) => {
@@ -150,28 +167,68 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
     }
     match (device, paths.is_empty()) {
         (Some(device), false) => {
-            let watch = Watch::start(device.clone(), joiner, paths, events.ok());
+            let watch = Watch::start(device.clone(), asks, paths, events.ok());
             Ok((device, watch.map_err(ServeError::Thread)?))
         }
         _ => Err(last.map_or(ServeError::NoDisk, ServeError::NoPath)),
     }
 }
 
+/// Marks the unit as served; whether an earlier server has not ended cleanly.
+fn marked(unit: &Unit, folder: &Path) -> (Option<Arc<Mark>>, bool) {
+    let Some(name) = unit.name else {
+        tracing::warn!("the unit has no name: should this server die, the next one cannot know");
+        return (None, false);
+    };
+    match Mark::take(folder, &name.to_string()) {
+        Ok((mark, inherits)) => (Some(Arc::new(mark)), inherits),
+        Err(error) => {
+            tracing::warn!(
+                folder = %folder.display(),
+                %error,
+                "should this server die, the next one cannot know"
+            );
+            (None, false)
+        }
+    }
+}
+
+/// Asks the disks of the unit all at once. What does not answer soon after another one did is left to
+/// the watch.
+fn ask_all<'a>(
+    unit: &'a Unit,
+    asks: &mut Asks,
+) -> Vec<(&'a discovery::Path, Result<Asked, JoinError>)> {
+    let only = asks.joiner.finder.only.clone();
+    let meant = |path: &&discovery::Path| only.is_empty() || only.contains(&path.device.hctl);
+    let paths: Vec<&discovery::Path> = unit.paths.iter().filter(meant).collect();
+    paths.iter().for_each(|path| asks.ask(path.device.hctl));
+    let mut said = BTreeMap::new();
+    let mut until = None;
+    while !asks.is_idle() {
+        let now = Instant::now();
+        if until.is_some_and(|until| until <= now) {
+            break;
+        }
+        let limit = until.map_or(LATE, |until: Instant| until - now);
+        if let Some((hctl, answer)) = asks.next(limit) {
+            if answer.is_ok() {
+                until.get_or_insert_with(|| Instant::now() + LATE);
+            }
+            said.insert(hctl, answer);
+        }
+    }
+    let late = paths.iter().filter(|path| asks.has(path.device.hctl));
+    late.for_each(|path| tracing::warn!(hctl = %path.device.hctl, "does not answer: no path yet"));
+    let answer = |path: &'a discovery::Path| Some((path, said.remove(&path.device.hctl)?));
+    paths.into_iter().filter_map(answer).collect()
+}
+
 /// What the block layer offers on a path, the device offers.
-fn offers(
-    settings: &mut Settings,
-    joiner: &Joiner,
-    path: &alua_host::discovery::Path,
-    read_only: bool,
-) {
+fn offers(settings: &mut Settings, joiner: &Joiner, path: &discovery::Path, read_only: bool) {
     let Some(block) = &path.device.block else { return };
-    let queue = joiner
-        .sys
-        .join("bus/scsi/devices")
-        .join(path.device.hctl.to_string())
-        .join("block")
-        .join(&block.name)
-        .join("queue");
+    let directory = joiner.finder.directory(path.device.hctl);
+    let queue = directory.join("block").join(&block.name).join("queue");
     settings.discard = read_number(&queue.join("discard_max_bytes")).is_some_and(|most| most > 0);
     settings.read_only = read_only || block.read_only == Some(true);
 }

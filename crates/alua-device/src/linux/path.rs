@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use alua_multipath::FenceAnswer;
 
 use super::disk::Disk;
-use super::ring::SharedRing;
+use super::ring::{Reset, SharedRing};
 use super::worker::{Job, Worker};
 use crate::inbox::Back;
 use crate::path::{Command, ControlCommand, Cut, CutHold, PathIo, Step, StepKind};
@@ -30,10 +30,10 @@ impl PathIo for LinuxPath {
 
     fn step(&mut self, step: Step, back: &Back) {
         let Step { id, kind, timeout_ms } = step;
+        let until = Instant::now() + Duration::from_millis(timeout_ms.into());
         match kind {
-            StepKind::ResetUnit { of, cuts } => self.ring.reset(&self.worker, id, of, cuts, back),
-            StepKind::Drain => {
-                self.worker.give(Job::Drain { id, limit_ms: timeout_ms, back: back.clone() });
+            StepKind::ResetUnit { of, cuts } => {
+                self.ring.reset(&self.worker, Reset { id, of, until }, cuts, back);
             }
             // Linux has no way to send either for a command of somebody's choice.
             StepKind::AbortTask(_) | StepKind::EndNexus => back.step(id, FenceAnswer::Failed),

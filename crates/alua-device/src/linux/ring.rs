@@ -27,7 +27,9 @@ use std::time::{Duration, Instant};
 use alua_multipath::{FenceAnswer, IoId, Operation, PathId};
 
 use super::answer::Changes;
+use super::behind::Behind;
 use super::disk::{Deallocate, Disk, Out};
+use super::mark::Mark;
 use super::ops::{Kind, Memory, Op, Ops};
 use super::worker::{Failed, Job, Worker};
 use crate::inbox::{Back, Reactor};
@@ -60,14 +62,23 @@ impl Hold {
 
 /// A reset that waits: for the lost path's commands to come back, then until the unit is idle.
 struct Pending {
-    id: StepId,
-    of: Option<PathId>,
+    what: Reset,
     cuts: Vec<Box<dyn CutHold>>,
     /// New commands are kept: it is the unit that is waited for.
     holds: bool,
     until: Instant,
     worker: Arc<Worker>,
     back: Back,
+}
+
+/// A reset that the engine wants.
+#[derive(Clone, Copy)]
+pub(super) struct Reset {
+    pub(super) id: StepId,
+    /// The path whose commands are to end, where it is one path.
+    pub(super) of: Option<PathId>,
+    /// Nobody waits for it any longer.
+    pub(super) until: Instant,
 }
 
 /// Whose an operation is.
@@ -90,8 +101,12 @@ pub(super) struct Ring {
     hold: Arc<Hold>,
     kept: VecDeque<Op<Owner>>,
     pending: Option<Pending>,
+    /// Until when commands are kept, once the reset was given away.
+    held_until: Option<Instant>,
     /// Disks whose paths were taken away.
     closed: Vec<Weak<Disk>>,
+    behind: Behind,
+    mark: Option<Arc<Mark>>,
 }
 
 /// A ring that the paths of a unit and its engine's thread share. Only that thread uses it, so the
@@ -100,13 +115,16 @@ pub(super) struct Ring {
 pub(super) struct SharedRing(Arc<Mutex<Ring>>);
 
 impl SharedRing {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(behind: Behind, mark: Option<Arc<Mark>>) -> io::Result<Self> {
         Ok(Self(Arc::new(Mutex::new(Ring {
             ops: Ops::new()?,
             hold: Arc::default(),
             kept: VecDeque::new(),
             pending: None,
+            held_until: None,
             closed: Vec::new(),
+            behind,
+            mark,
         }))))
     }
 
@@ -168,14 +186,8 @@ impl SharedRing {
     }
 
     /// Sends a reset through a path when the others are idle.
-    pub(super) fn reset(
-        &self,
-        worker: &Arc<Worker>,
-        id: StepId,
-        of: Option<PathId>,
-        cuts: Vec<Cut>,
-        back: &Back,
-    ) {
+    pub(super) fn reset(&self, worker: &Arc<Worker>, what: Reset, cuts: Vec<Cut>, back: &Back) {
+        let id = what.id;
         self.with(|ring| {
             if ring.pending.is_some() {
                 // One at a time: the engine asks again.
@@ -188,7 +200,7 @@ impl SharedRing {
             };
             let (worker, back) = (Arc::clone(worker), back.clone());
             let until = Instant::now() + RETURN;
-            ring.pending = Some(Pending { id, of, cuts, holds: false, until, worker, back });
+            ring.pending = Some(Pending { what, cuts, holds: false, until, worker, back });
             ring.advance();
         });
     }
@@ -290,16 +302,18 @@ impl Ring {
 
     /// Ends the wait of a reset.
     fn go(&mut self) {
-        let Some(Pending { id, cuts, holds, worker, back, .. }) = self.pending.take() else {
+        let Some(Pending { what, cuts, holds, worker, back, .. }) = self.pending.take() else {
             return;
         };
+        let Reset { id, until, .. } = what;
         if !holds {
             tracing::debug!("the lost path does not give its commands back: no reset");
             aside(move || drop(cuts));
             return back.step(id, FenceAnswer::Failed);
         }
         let hold = Arc::clone(&self.hold);
-        worker.give(Job::Reset { id, cuts, back, hold });
+        self.held_until = Some(until);
+        worker.give(Job::Reset { id, until, cuts, back, hold });
     }
 
     /// Lets a reset go that has waited for this, and commands that have waited for a reset.
@@ -314,13 +328,19 @@ impl Ring {
         }
         if let Some(pending) = &self.pending {
             let late = pending.until <= now;
-            let of = pending.of;
+            let of = pending.what.of;
             let idle = || self.ops.owners().all(|owner| Some(owner.path) == of);
             if late || (pending.holds && idle()) {
                 self.go();
             }
         }
+        if self.held_until.is_some_and(|until| until <= now) {
+            // The path of the reset does not get at it: the others do not wait for that.
+            self.held_until = None;
+            self.hold.release();
+        }
         if !self.hold.is_on() {
+            self.held_until = None;
             while let Some(op) = self.kept.pop_front() {
                 self.start(op);
             }
@@ -335,7 +355,9 @@ impl Reactor for SharedRing {
                 let left = it.until.saturating_duration_since(Instant::now());
                 if it.holds { left } else { left.min(LOOK) }
             });
-            ring.ops.wait(wake, limit.into_iter().chain(pending).min());
+            let held = ring.held_until.filter(|_| ring.hold.is_on());
+            let held = held.map(|until| until.saturating_duration_since(Instant::now()));
+            ring.ops.wait(wake, limit.into_iter().chain(pending).chain(held).min());
         });
     }
 
@@ -348,7 +370,11 @@ impl Reactor for SharedRing {
         });
     }
 
-    fn finish(&mut self, back: &Back) {
+    fn is_quiet(&mut self) -> bool {
+        self.with(|ring| ring.behind.is_quiet())
+    }
+
+    fn finish(&mut self, back: &Back, whole: bool) {
         let end = Instant::now() + FINISH;
         self.with(|ring| {
             while ring.ops.owners().next().is_some() && Instant::now() < end {
@@ -368,6 +394,9 @@ impl Reactor for SharedRing {
                 }
                 disks.into_iter().for_each(|disk| aside(move || disk.mend()));
                 thread::sleep(LOOK);
+            }
+            if let Some(mark) = ring.mark.as_ref().filter(|_| whole) {
+                mark.clear();
             }
         });
     }

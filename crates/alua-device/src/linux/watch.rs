@@ -12,7 +12,7 @@ use alua_host::uevent::{Event, UeventSocket};
 use alua_multipath::PathId;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::join::Joiner;
+use super::join::{Asked, Asks, JoinError};
 use crate::device::Device;
 
 /// Everything is looked at so often, should an event have been missed.
@@ -21,6 +21,10 @@ const LOOK: Duration = Duration::from_secs(30);
 const TRY: Duration = Duration::from_millis(50);
 /// and for so long: its node and its answers come a moment after the event.
 const TRY_FOR: Duration = Duration::from_secs(3);
+
+/// One that could not be used is tried again after so long: it may have hung, or be held by a server
+/// that has died.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Adds paths that appear and removes those that are gone, until it is dropped.
 #[derive(Debug)]
@@ -32,14 +36,14 @@ pub struct Watch {
 impl Watch {
     pub(super) fn start(
         device: Device,
-        joiner: Joiner,
+        asks: Asks,
         paths: BTreeMap<Hctl, PathId>,
         events: Option<UeventSocket>,
     ) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let end = Arc::clone(&stop);
-        let watcher =
-            Watcher { device, joiner, paths, tries: BTreeMap::new(), looked: Instant::now() };
+        let (tries, again) = (BTreeMap::new(), BTreeMap::new());
+        let watcher = Watcher { device, asks, paths, tries, again, looked: Instant::now() };
         let thread = thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || watcher.run(events, &end))?;
@@ -58,10 +62,12 @@ impl Drop for Watch {
 
 struct Watcher {
     device: Device,
-    joiner: Joiner,
+    asks: Asks,
     paths: BTreeMap<Hctl, PathId>,
     /// Disks that have appeared, and until when they are tried.
     tries: BTreeMap<Hctl, Instant>,
+    /// Disks that could not be used, and when they are tried again.
+    again: BTreeMap<Hctl, Instant>,
     looked: Instant,
 }
 
@@ -89,6 +95,9 @@ impl Watcher {
             if self.device.back().is_closed() {
                 break;
             }
+            while let Some((hctl, said)) = self.asks.take() {
+                self.answered(hctl, said);
+            }
             self.try_again();
             if self.looked.elapsed() >= LOOK {
                 self.look();
@@ -100,11 +109,14 @@ impl Watcher {
     fn wait(&self, events: Option<&UeventSocket>, stop: &OwnedFd) -> bool {
         let left = LOOK.saturating_sub(self.looked.elapsed());
         let left = if self.tries.is_empty() { left } else { left.min(TRY) };
+        let again = self.again.values().min();
+        let left = again.map_or(left, |at| left.min(at.saturating_duration_since(Instant::now())));
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
         let mut all = vec![PollFd::new(stop, PollFlags::IN)];
+        all.push(PollFd::new(self.asks.bell(), PollFlags::IN));
         all.extend(events.map(|events| PollFd::new(events, PollFlags::IN)));
         // An interrupted wait is a short one.
         let _ = poll(&mut all, Some(&timeout));
@@ -138,6 +150,7 @@ impl Watcher {
 
     fn remove(&mut self, hctl: Hctl) {
         self.tries.remove(&hctl);
+        self.again.remove(&hctl);
         if let Some(path) = self.paths.remove(&hctl) {
             let _ = self.device.remove_path(path);
         }
@@ -146,26 +159,51 @@ impl Watcher {
     fn try_again(&mut self) {
         let tries = std::mem::take(&mut self.tries);
         for (hctl, until) in tries {
-            if !self.join(hctl) && Instant::now() < until {
+            if !self.ask(hctl) && Instant::now() < until {
                 self.tries.insert(hctl, until);
             }
         }
+        let now = Instant::now();
+        let due = self.again.iter().filter(|(_, at)| **at <= now);
+        for hctl in due.map(|(hctl, _)| *hctl).collect::<Vec<_>>() {
+            self.again.remove(&hctl);
+            self.ask(hctl);
+        }
     }
 
-    /// Whether the disk needs no further try: it is a path, or it is none of the unit's.
-    fn join(&mut self, hctl: Hctl) -> bool {
+    /// Asks a disk whether it is a path; whether it needs no further try: it is one, or it is none of
+    /// the unit's.
+    fn ask(&mut self, hctl: Hctl) -> bool {
         if self.paths.contains_key(&hctl) {
             return true;
         }
-        match self.joiner.join(&self.device, hctl) {
-            Ok(Some(path)) => {
+        match self.asks.joiner.may_belong(hctl) {
+            Ok(true) => self.asks.ask(hctl),
+            Ok(false) => return true,
+            Err(error) => tracing::debug!(%hctl, %error, "not a path yet"),
+        }
+        false
+    }
+
+    fn answered(&mut self, hctl: Hctl, said: Result<Asked, JoinError>) {
+        if self.paths.contains_key(&hctl) {
+            return;
+        }
+        // It answered before it went; who came in its place was not asked meanwhile.
+        if said.as_ref().is_ok_and(|asked| !asked.is_there()) {
+            self.tries.insert(hctl, Instant::now() + TRY_FOR);
+            return;
+        }
+        match said.and_then(|asked| self.asks.joiner.join(&self.device, hctl, asked)) {
+            Ok(path) => {
+                self.tries.remove(&hctl);
                 self.paths.insert(hctl, path);
-                true
             }
-            Ok(None) => true,
             Err(error) => {
                 tracing::debug!(%hctl, %error, "not a path yet");
-                false
+                if !matches!(error, JoinError::Refused(..)) {
+                    self.again.insert(hctl, Instant::now() + AGAIN);
+                }
             }
         }
     }
@@ -176,14 +214,14 @@ impl Watcher {
         let Ok(snapshot) = self.device.snapshot() else { return };
         // The runtime has taken out those on which another unit answered.
         self.paths.retain(|_, id| snapshot.paths.iter().any(|path| path.view.id == *id));
-        let there = self.joiner.candidates();
+        let there = self.asks.joiner.candidates();
         let gone: Vec<Hctl> =
-            self.paths.keys().copied().filter(|hctl| !self.joiner.is_there(*hctl)).collect();
+            self.paths.keys().copied().filter(|hctl| !self.asks.joiner.is_there(*hctl)).collect();
         for hctl in gone {
             self.remove(hctl);
         }
         for hctl in there {
-            self.join(hctl);
+            self.ask(hctl);
         }
     }
 }

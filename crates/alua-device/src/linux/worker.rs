@@ -26,8 +26,6 @@ const ASK_MS: u32 = 5_000;
 /// and how often it is looked whether it has.
 const HANDLER: Duration = Duration::from_millis(30);
 const HANDLER_LOOK: Duration = Duration::from_millis(1);
-/// How often it is looked whether a disk is idle.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// Something that waits.
 pub(super) enum Job {
@@ -37,16 +35,13 @@ pub(super) enum Job {
     /// TEST UNIT READY, for everything in `asks`.
     Ask,
     Mend,
+    /// Not after that time: nobody holds anything for it any more.
     Reset {
         id: StepId,
+        until: Instant,
         cuts: Vec<Box<dyn CutHold>>,
         back: Back,
         hold: Arc<Hold>,
-    },
-    Drain {
-        id: StepId,
-        limit_ms: u32,
-        back: Back,
     },
     Deallocate {
         what: Deallocate,
@@ -240,14 +235,14 @@ impl Hand {
             Job::Mend => {
                 self.disk.mend();
             }
-            Job::Reset { id, cuts, back, hold } => {
-                let answer = self.reset();
+            Job::Reset { id, until, cuts, back, hold } => {
+                let late = until < Instant::now();
+                let answer = if late { FenceAnswer::Failed } else { self.reset() };
                 hold.release();
                 back.step(id, answer);
                 // They last until the reset is done; to end the last one of a disk may take long.
                 aside(move || drop(cuts));
             }
-            Job::Drain { id, limit_ms, back } => back.step(id, self.drain(limit_ms)),
             Job::Deallocate { .. } => {}
         }
     }
@@ -328,21 +323,6 @@ impl Hand {
                 FenceAnswer::Failed
             }
         }
-    }
-
-    fn drain(&self, limit_ms: u32) -> FenceAnswer {
-        let end = Instant::now() + Duration::from_millis(limit_ms.into());
-        while Instant::now() < end {
-            match self.disk.is_drained() {
-                Ok(true) => return FenceAnswer::Done,
-                Ok(false) => thread::sleep(DRAIN_LOOK),
-                Err(error) => {
-                    tracing::warn!(path = self.disk.label, %error, "how many requests it has");
-                    break;
-                }
-            }
-        }
-        FenceAnswer::Failed
     }
 }
 

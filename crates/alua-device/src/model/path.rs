@@ -162,8 +162,6 @@ impl ModelPath {
                 };
                 (result, ended)
             }
-            // Our nexus was made by this process, and ended the one of an earlier process.
-            StepKind::Drain => (FunctionResult::Complete, Vec::new()),
         }
     }
 }
@@ -256,7 +254,7 @@ impl Reactor for ModelReactor {
         model.deliver();
     }
 
-    fn finish(&mut self, back: &Back) {
+    fn finish(&mut self, back: &Back, _whole: bool) {
         self.array.lock().forget(back);
     }
 }

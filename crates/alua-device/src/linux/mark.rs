@@ -1,0 +1,202 @@
+//! What a server of a unit leaves to the next one, in a file that a reboot takes away.
+//!
+//! # What is in it
+//!
+//! - That the unit is **served**, from the start until a clean end: every request complete, so that no
+//!   write of it can still land. Who starts and finds that, without a server that lives, inherits what
+//!   the other left on its way ([`crate::inherited`]).
+//! - The disks that were set **offline** for a reset ([`super::disk::Disk::cut`]), each by the inode
+//!   number of its block device's directory: nobody else would set them running again.
+//!
+//! # How
+//!
+//! The server holds a lock (flock(2)) on the file while it lives, and the kernel gives it up when it
+//! dies. The text is written anew in one piece each time and has a last line, so that a death in the
+//! middle is seen. The file stays: if it was removed, a lock could be held on one that nobody finds.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+const SERVED: &str = "served";
+const OFFLINE: &str = "offline ";
+const END: &str = "end";
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Mark(Mutex<Text>);
+
+#[derive(Debug)]
+struct Text {
+    file: File,
+    served: bool,
+    /// Set offline by us, or by an earlier server.
+    offline: Vec<u64>,
+    /// By an earlier server.
+    left: Vec<u64>,
+}
+
+/// Why there is no mark.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MarkError {
+    #[error("another server of this unit runs")]
+    Taken,
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Mark {
+    /// Marks the unit as served; whether an earlier server has not ended cleanly.
+    pub(super) fn take(folder: &Path, unit: &str) -> Result<(Self, bool), MarkError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        let name: String = unit.chars().map(|c| if fits(c) { c } else { '_' }).collect();
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(folder.join(format!("{name}.mark")))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => MarkError::Taken,
+            errno => MarkError::System(errno.into()),
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = || text.lines().take_while(|line| *line != END);
+        // One without its end was being written when the server died.
+        let unclean = lines().any(|line| line == SERVED)
+            || !(text.is_empty() || text.lines().any(|line| line == END));
+        let number = |line: &str| line.strip_prefix(OFFLINE)?.parse().ok();
+        let left: Vec<u64> = lines().filter_map(number).collect();
+        let mark = Text { file, served: true, offline: left.clone(), left };
+        mark.write()?;
+        Ok((Self(Mutex::new(mark)), unclean))
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Text)) {
+        let mut text = self.text();
+        change(&mut text);
+        if let Err(error) = text.write() {
+            tracing::warn!(%error, "what the next server has to know cannot be written down");
+        }
+    }
+
+    fn text(&self) -> MutexGuard<'_, Text> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A disk is about to be set offline.
+    pub(super) fn note_offline(&self, block: u64) {
+        if !self.text().offline.contains(&block) {
+            self.with(|text| text.offline.push(block));
+        }
+    }
+
+    /// It is running, or nothing of ours any more.
+    pub(super) fn forget_offline(&self, block: u64) {
+        self.with(|text| {
+            text.offline.retain(|it| *it != block);
+            text.left.retain(|it| *it != block);
+        });
+    }
+
+    /// Whether an earlier server has set it offline.
+    pub(super) fn is_left_offline(&self, block: u64) -> bool {
+        self.text().left.contains(&block)
+    }
+
+    /// The end is clean.
+    pub(super) fn clear(&self) {
+        self.with(|text| text.served = false);
+    }
+
+    #[cfg(test)]
+    pub(super) fn offline(&self) -> Vec<u64> {
+        self.text().offline.clone()
+    }
+}
+
+impl Text {
+    fn write(&self) -> io::Result<()> {
+        let mut text = String::new();
+        if self.served {
+            text.push_str(SERVED);
+            text.push('\n');
+        }
+        for block in &self.offline {
+            text.push_str(&format!("{OFFLINE}{block}\n"));
+        }
+        text.push_str(END);
+        text.push('\n');
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_end_cleanly_is_known_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = || Mark::take(&folder.path().join("alua"), "naa.6 1/2");
+        let (mark, unclean) = take().unwrap();
+        assert!(!unclean, "nobody was there before");
+        assert!(matches!(take(), Err(MarkError::Taken)));
+        drop(mark);
+        let (mark, unclean) = take().unwrap();
+        assert!(unclean);
+        mark.clear();
+        drop(mark);
+        let (mark, unclean) = take().unwrap();
+        assert!(!unclean);
+        drop(mark);
+        let (_, other) = Mark::take(&folder.path().join("alua"), "naa.7").unwrap();
+        assert!(!other, "each unit has its own");
+    }
+
+    #[test]
+    fn the_disks_that_were_set_offline_are_known_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = || Mark::take(folder.path(), "unit").unwrap().0;
+        let mark = take();
+        for block in [7, 8, 7, u64::MAX] {
+            mark.note_offline(block);
+        }
+        mark.forget_offline(8);
+        assert!(!mark.is_left_offline(7), "that was ourselves");
+        mark.clear();
+        drop(mark);
+        let mark = take();
+        assert!(mark.is_left_offline(7) && mark.is_left_offline(u64::MAX));
+        assert!(!mark.is_left_offline(8));
+        mark.forget_offline(7);
+        assert!(!mark.is_left_offline(7));
+        assert_eq!(mark.offline(), [u64::MAX]);
+    }
+
+    #[test]
+    fn a_text_without_its_end_is_of_one_who_died() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unit.mark");
+        for (text, expected, left) in [
+            ("", false, false),
+            ("end\n", false, false),
+            ("end\noffline 5\n", false, false),
+            ("served\n", true, false),
+            ("offline 5\nend\nx", false, true),
+            ("offl", true, false),
+            ("offline 5\n", true, true),
+            ("\u{1}\u{2}\n", true, false),
+        ] {
+            fs::write(&file, text).unwrap();
+            let (mark, unclean) = Mark::take(folder.path(), "unit").unwrap();
+            assert_eq!((unclean, mark.is_left_offline(5)), (expected, left), "{text:?}");
+        }
+    }
+}
