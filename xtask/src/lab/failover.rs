@@ -278,7 +278,7 @@ mod tests {
         ];
         let text = table(&[Batch { samples, error: None }]);
         assert!(text.contains("| event | times | dm-tuned | ublk | ublk / dm-tuned |"), "{text}");
-        assert!(text.contains("| swap | 2 | 30 / 40 | 6.0 / 6.0 | 0.20 |"), "{text}");
+        assert!(text.contains("| swap | 2, 1 | 30 / 40 | 6.0 / 6.0 | 0.20 |"), "{text}");
         assert!(!text.contains("| hang |"), "{text}");
     }
 }
