@@ -364,9 +364,12 @@ fn a_running_device_tells_of_its_unit_as_list_does() {
         let arguments = [&["list", UNIT, "--array", "demo", "--json", "--at", "1"], more].concat();
         let output = up.ask(&arguments);
         let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let listed = ageless(listing["units"][0].clone());
+        // It may not have asked each path yet.
+        let alike = |status: &Value| ageless(status["logical_unit"].clone()) == listed;
+        until(&format!("{listed:#} is what it knows"), &up, alike);
         let unit = &status(&up)["logical_unit"];
         assert_eq!(unit["served_by"]["places"][0], up.place);
-        assert_eq!(ageless(listing["units"][0].clone()), ageless(unit.clone()));
         assert!(unit["report_age_ms"].is_u64() && unit["commands"]["rtpg"].is_u64(), "{unit}");
         let text = stdout(&up.ask(&["list", "--array", "demo"]));
         assert_eq!(
