@@ -38,7 +38,7 @@
 //! **Of one of many.** The block layer makes several commands of one that is larger than the disk's
 //! queue takes, and reports the first error of any (linux block/fops.c, `blkdev_bio_end_io`). One that
 //! the target has refused says nothing of another, which the transport may have lost since. So where there
-//! can have been several that change the medium ([`Changes`]), and the counts do not show that none was
+//! can have been several that change the medium (`Changes`), and the counts do not show that none was
 //! lost, the path is asked all the same: if it answers they are over, by the argument above, and the
 //! target's word stands; if not, nobody knows.
 
