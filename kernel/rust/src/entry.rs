@@ -108,6 +108,9 @@ pub unsafe extern "C" fn alua_rs_unit_init(
     true
 }
 
+// `alua_rs_unit_grow` and the glue's `kfree()` rest on it.
+const _: () = assert!(!core::mem::needs_drop::<Unit>());
+
 /// Moves a unit to a larger block. Unit lock held. The old block is to be freed after the call;
 /// false, and the unit still in the old one, where the new one is not larger.
 ///
