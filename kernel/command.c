@@ -59,8 +59,8 @@ bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *s
 }
 
 /*
- * Lets a command go first that the midlayer puts back for a moment (ADD_TO_MLQUEUE): it gets no turn as
- * long as another one is out on the device (scsi_dev_queue_ready()), and ours may be out for long. The
+ * Lets a command go first that the midlayer puts back for a moment (scsi_queue_insert()): it gets no turn
+ * as long as another one is out on the device (scsi_dev_queue_ready()), and ours may be out for long. The
  * midlayer is asked after the handler was, in the same breath. May sleep.
  */
 static void alua_let_first(const struct alua_slot *slot)

@@ -201,7 +201,7 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
 		result = alua_rs_sense(path->unit->core, path->place, sense->sense_key, sense->asc,
 				       sense->ascq, alua_now());
 		/* Zero is for never. Before the unlock, which starts what comes of it. */
-		if (result == ADD_TO_MLQUEUE)
+		if (result != SCSI_RETURN_NOT_HANDLED)
 			WRITE_ONCE(path->put_back, jiffies | 1);
 		alua_path_unlock(path, flags);
 	}
@@ -392,7 +392,10 @@ static int __init alua_init(void)
 	alua_timers = alloc_workqueue("alua_units", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!alua_timers)
 		return -ENOMEM;
-	/* A silent array has commands out for minutes: those of others do not wait behind them. */
+	/*
+	 * A silent array has commands out for minutes. Those of others wait behind them only where there
+	 * are as many as the queue takes, and units' timers not at all.
+	 */
 	alua_commands = alloc_workqueue("alua_commands", WQ_MEM_RECLAIM | WQ_UNBOUND,
 					WQ_MAX_ACTIVE);
 	if (!alua_commands) {
