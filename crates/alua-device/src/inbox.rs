@@ -156,6 +156,17 @@ impl Back {
     }
 }
 
+/// Whether anything of an earlier server is under way in this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quiet {
+    /// Something is, or may be.
+    No,
+    /// The disks have nothing more of it; what a transport has is not to be known.
+    Unproven,
+    /// Nothing is, nor will be.
+    Yes,
+}
+
 /// What the engine's thread waits on beside its inbox, for transports that live on this thread.
 pub trait Reactor: Send {
     /// Sends off what paths have queued, and sleeps until something can be reaped, `wake` is
@@ -168,8 +179,8 @@ pub trait Reactor: Send {
     /// Whether nothing that an earlier server of the unit sent is under way in this host, down any path
     /// of the unit. Asked until it is so, without waiting. The default is for transports that die with
     /// their process.
-    fn is_quiet(&mut self) -> bool {
-        true
+    fn quiet(&mut self) -> Quiet {
+        Quiet::Yes
     }
 
     /// The device ends: waits until nothing is under way that uses memory of ours, or gives that

@@ -14,13 +14,14 @@
 //! From the first re-issued request that changes blocks on, or from the start where an earlier server
 //! has not ended cleanly, no request is taken by the engine until the host is **quiet**: nothing that
 //! an earlier process sent is under way in it, down any path, also one that we do not have
-//! ([`crate::inbox::Reactor::is_quiet`]), so that the host itself sends nothing again. And then one of
+//! ([`crate::inbox::Reactor::quiet`]), so that the host itself sends nothing again. And then one of
 //! these holds:
 //!
 //! 1. **Reset.** A LOGICAL UNIT RESET was answered "complete" after that: SAM-5 ends the tasks of all
-//!    nexuses with it. Where the configuration forbids the reset, or no path can carry it, there is only
+//!    nexuses with it. Where the configuration forbids the reset, or no path can carry it, or it is not
+//!    to be known whether the host is quite quiet ([`Quiet::Unproven`]), there is only
 //! 2. **the bounded wait**: [`alua_multipath::config::Fence::wait_ms`] since the host was seen to be
-//!    quiet.
+//!    so.
 //!
 //! Requests that came before the first re-issued one were never sent by the dead server, and
 //! none of the writes that it left was acknowledged: an old copy is concurrent with them, as a
@@ -33,6 +34,8 @@
 //! has passed. No I/O here.
 
 use alua_multipath::{FenceAnswer, Time};
+
+use crate::inbox::Quiet;
 
 /// The host is looked at so often while it is not quiet, in milliseconds.
 const LOOK_MS: u32 = 10;
@@ -50,8 +53,9 @@ enum Phase {
 pub(crate) struct Inherited<P> {
     phase: Phase,
     number: u32,
-    /// When the host was seen to be quiet; it stays so, for nobody sends any more.
-    quiet: Option<Time>,
+    quiet: Quiet,
+    /// Since when it has not been [`Quiet::No`]; it stays so, for nobody sends any more.
+    since: Option<Time>,
     wait_ms: u32,
     retry_ms: u32,
     reset_allowed: bool,
@@ -64,7 +68,8 @@ impl<P: Copy + PartialEq> Inherited<P> {
         Self {
             phase: Phase::Nothing,
             number: 0,
-            quiet: None,
+            quiet: Quiet::No,
+            since: None,
             wait_ms: fence.wait_ms,
             retry_ms: fence.retry_ms,
             reset_allowed: fence.reset_unit,
@@ -88,21 +93,24 @@ impl<P: Copy + PartialEq> Inherited<P> {
     }
 
     /// The path through which the unit is to be reset now, by the number under which it is answered.
-    /// `able` are the paths that can; `is_quiet` looks at the host.
+    /// `able` are the paths that can; `quiet` looks at the host.
     pub(crate) fn poll(
         &mut self,
         able: &[P],
-        is_quiet: impl FnOnce() -> bool,
+        quiet: impl FnOnce() -> Quiet,
         now: Time,
     ) -> Option<(u32, P)> {
         let Phase::Due(at) = self.phase else { return None };
         if at > now {
             return None;
         }
-        if self.quiet.is_none() && is_quiet() {
-            self.quiet = Some(now);
+        if self.quiet != Quiet::Yes {
+            self.quiet = quiet();
         }
-        let Some(since) = self.quiet else {
+        if self.quiet != Quiet::No {
+            self.since.get_or_insert(now);
+        }
+        let Some(since) = self.since else {
             self.phase = Phase::Due(now.after(LOOK_MS));
             return None;
         };
@@ -112,7 +120,9 @@ impl<P: Copy + PartialEq> Inherited<P> {
         }
         let after = able.iter().position(|&path| Some(path) == self.last_reset);
         let via = able.get(after.map_or(0, |at| at + 1)).or_else(|| able.first()).copied();
-        let Some(via) = via.filter(|_| self.reset_allowed) else {
+        // A reset ends what has reached the target, and nothing that comes later.
+        let proves = self.reset_allowed && self.quiet == Quiet::Yes;
+        let Some(via) = via.filter(|_| proves) else {
             self.phase = Phase::Due(now.after(self.retry_ms).min(since.after(self.wait_ms)));
             return None;
         };
@@ -155,8 +165,12 @@ mod tests {
         Time::from_millis(ms)
     }
 
-    fn quiet() -> bool {
-        true
+    const fn quiet() -> Quiet {
+        Quiet::Yes
+    }
+
+    const fn busy() -> Quiet {
+        Quiet::No
     }
 
     #[test]
@@ -173,7 +187,7 @@ mod tests {
         assert!(machine.begin(at(2_000)) && !machine.begin(at(2_000)));
         for ms in [2_000, 2_010] {
             assert_eq!(machine.deadline(), Some(at(ms)));
-            assert_eq!(machine.poll(&['a', 'b'], || false, at(ms)), None);
+            assert_eq!(machine.poll(&['a', 'b'], busy, at(ms)), None);
             assert!(!machine.lets_pass());
         }
         assert_eq!(machine.poll(&['a'], || panic!("too early"), at(2_019)), None);
@@ -207,7 +221,7 @@ mod tests {
         for (reset_unit, able) in [(false, &['a'][..]), (true, &[])] {
             let mut machine = machine(reset_unit);
             machine.begin(at(0));
-            assert_eq!(machine.poll(able, || false, at(100_000)), None);
+            assert_eq!(machine.poll(able, busy, at(100_000)), None);
             assert!(!machine.lets_pass());
             assert_eq!(machine.poll(able, quiet, at(100_010)), None);
             let mut now = machine.deadline().unwrap();
@@ -220,6 +234,21 @@ mod tests {
             assert_eq!(machine.poll(able, quiet, now), None);
             assert!(machine.lets_pass());
         }
+    }
+
+    #[test]
+    fn where_it_is_not_to_be_known_a_reset_proves_nothing() {
+        let mut machine = machine(true);
+        machine.begin(at(0));
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(0)), None);
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(59_999)), None);
+        assert!(!machine.lets_pass());
+        let mut other = self::machine(true);
+        other.begin(at(0));
+        assert_eq!(other.poll(&['a'], || Quiet::Unproven, at(0)), None);
+        assert!(other.poll(&['a'], quiet, at(1_000)).is_some(), "it is known after all");
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(60_000)), None);
+        assert!(machine.lets_pass(), "the bounded wait is over");
     }
 
     #[test]

@@ -59,5 +59,5 @@ pub use device::{
     Device, Ended, JoinError, Knowledge, KnownPath, PathFacts, PathSnapshot, Settings, Snapshot,
     StartError, StopError, Told,
 };
-pub use inbox::{Back, InboxOnly, Reactor};
+pub use inbox::{Back, InboxOnly, Quiet, Reactor};
 pub use tell::standing;

@@ -102,8 +102,6 @@ pub(crate) struct Shell {
     strangers: Vec<PathId>,
     stopping: bool,
     stopped: bool,
-    /// Requests fail that are not complete.
-    abandoned: bool,
 }
 
 impl Shell {
@@ -137,7 +135,6 @@ impl Shell {
             strangers: Vec::new(),
             stopping: false,
             stopped: false,
-            abandoned: false,
         }
     }
 
@@ -259,7 +256,7 @@ impl Shell {
         let able: Vec<PathId> =
             slots.filter(|slot| slot.traits.reset_unit).map(|slot| slot.id).collect();
         let reactor = &mut self.reactor;
-        let reset = self.inherited.poll(&able, || reactor.is_quiet(), now);
+        let reset = self.inherited.poll(&able, || reactor.quiet(), now);
         if let Some((number, via)) = reset {
             let timeout_ms = self.engine.config().fence.step_timeout_ms;
             let kind = StepKind::ResetUnit { of: None, cuts: Vec::new() };
@@ -587,7 +584,6 @@ impl Shell {
     pub(crate) const fn abandon(&mut self) {
         self.stopping = true;
         self.stopped = true;
-        self.abandoned = true;
     }
 
     /// Gives every path and every request back.
@@ -597,8 +593,9 @@ impl Shell {
                 slot.io.close(&self.back);
             }
         }
-        let whole =
-            !self.abandoned && self.inherited.lets_pass() && self.jobs.iter().all(Option::is_none);
+        let whole = self.inherited.lets_pass()
+            && self.held.is_empty()
+            && self.jobs.iter().all(Option::is_none);
         self.reactor.finish(&self.back, whole);
         for message in self.back.close() {
             if let Message::Request(_, completion) = message {

@@ -13,19 +13,23 @@
 //! `bd_prepare_to_claim`): a disk that is offline refuses the open too, but not as busy. A disk that
 //! became a path of ours is proven by that.
 //!
-//! Of a disk that is reached by iSCSI nothing must be left in a socket either ([`super::iscsi`]).
+//! Of a disk that is reached by iSCSI nothing must be left in a socket either ([`super::iscsi`]); where
+//! that is not to be known, a reset would prove nothing ([`Quiet::Unproven`]).
 //!
-//! All disks of the unit count, also those that are no path of ours: to be open somewhere else, or to be
-//! offline, may be just what the dead server has left them in. Where the device was told to use certain
-//! disks only, those.
+//! All disks of the unit count, also those that are no path of ours, and that the device was not told to
+//! use: to be open somewhere else, or to be offline, may be just what the dead server has left them in.
+//!
+//! A disk that had been removed altogether before the search is not among them. All that the kernel had of
+//! it had come back by then; what may be left of its iSCSI connection in a socket is not looked for.
 //!
 //! # A thread of its own
 //!
 //! An open waits while the error handler of the disk's host is at work.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,25 +38,28 @@ use alua_host::hctl::Hctl;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::counters::inode_of_block;
 use super::iscsi::{Left, Session};
 use super::join::Finder;
+use crate::inbox::Quiet;
 
 /// How often the disks are looked at.
 const LOOK: Duration = Duration::from_millis(10);
-/// When it is said what is waited for.
+/// After so long it is said what is waited for, and then so often.
 const SAY: Duration = Duration::from_secs(2);
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// The disks that this process holds, or has held.
+/// The block devices that this process has held, by inode number: nobody else has anything on them.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Claims(Arc<Mutex<BTreeSet<Hctl>>>);
+pub(super) struct Claims(Arc<Mutex<BTreeSet<u64>>>);
 
 impl Claims {
-    pub(super) fn add(&self, hctl: Hctl) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hctl);
+    pub(super) fn add(&self, block: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(block);
     }
 
-    fn has(&self, hctl: Hctl) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&hctl)
+    fn has(&self, block: u64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&block)
     }
 }
 
@@ -61,80 +68,173 @@ impl Claims {
 pub(super) struct Behind {
     finder: Finder,
     claims: Claims,
-    /// Whether nothing is left. The thread looks as long as somebody wants to know.
-    free: Option<Arc<AtomicBool>>,
+    /// What the search has found. It goes on as long as somebody wants to know.
+    found: Option<Arc<Mutex<Found>>>,
+    /// When it is said next what is waited for.
+    say: Instant,
+}
+
+/// What a search has found so far.
+#[derive(Debug)]
+struct Found {
+    quiet: Quiet,
+    /// The disks that are waited for.
+    disks: Vec<String>,
 }
 
 impl Behind {
-    pub(super) const fn new(finder: Finder, claims: Claims) -> Self {
-        Self { finder, claims, free: None }
+    pub(super) fn new(finder: Finder, claims: Claims) -> Self {
+        Self { finder, claims, found: None, say: Instant::now() }
     }
 
-    /// Whether nothing is left; the first question begins the search.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        if let Some(free) = &self.free {
-            return free.load(Ordering::SeqCst);
+    /// Whether anything is left; the first question begins the search.
+    pub(super) fn quiet(&mut self) -> Quiet {
+        let now = Instant::now();
+        let Some(found) = &self.found else {
+            self.say = now + SAY;
+            let found = Arc::new(Mutex::new(Found { quiet: Quiet::No, disks: Vec::new() }));
+            let (finder, claims, to) =
+                (self.finder.clone(), self.claims.clone(), Arc::downgrade(&found));
+            let search = move || search(&finder, &claims, &to);
+            // Where there is no thread to be had, it is tried again.
+            if thread::Builder::new().name("behind".to_owned()).spawn(search).is_ok() {
+                self.found = Some(found);
+            }
+            return Quiet::No;
+        };
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.quiet != Quiet::Yes && self.say <= now {
+            self.say = now + SAY_AGAIN;
+            tracing::warn!(
+                disks = found.disks.join(" "),
+                "requests wait: an earlier server may have writes under way there, or another program \
+                 holds these disks, or what their iSCSI connection has left cannot be known"
+            );
         }
-        let free = Arc::new(AtomicBool::new(false));
-        let (finder, claims, says) =
-            (self.finder.clone(), self.claims.clone(), Arc::downgrade(&free));
-        let search = move || search(&finder, &claims, &says);
-        // Where there is no thread to be had, it is tried again.
-        if thread::Builder::new().name("behind".to_owned()).spawn(search).is_ok() {
-            self.free = Some(free);
-        }
-        false
+        found.quiet
     }
 }
 
 /// A disk on which something may be left.
 struct Suspect {
-    hctl: Hctl,
     label: String,
+    node: PathBuf,
+    /// Of the device itself, not of whatever has its address.
+    directory: PathBuf,
+    block: u64,
     left: Option<Left>,
 }
 
-fn search(finder: &Finder, claims: &Claims, says: &Weak<AtomicBool>) {
-    let suspect = |(hctl, label): (Hctl, String)| {
-        let session = Session::of(finder.sys(), &finder.directory(hctl), &label);
+impl Suspect {
+    /// `None` for one that has gone meanwhile.
+    fn new(finder: &Finder, hctl: Hctl, label: String) -> Option<Self> {
+        let address = finder.directory(hctl);
+        let session = Session::of(finder.sys(), &address, &label);
+        let directory = fs::canonicalize(address).ok()?;
+        let block = inode_of_block(&directory, &label)?;
         let left = session.map(|session| Arc::new(session).left());
-        Suspect { hctl, label, left }
-    };
-    let mut open: Vec<Suspect> = finder.disks().into_iter().map(suspect).collect();
-    let start = Instant::now();
-    let mut said = false;
-    loop {
-        open.retain(|disk| {
-            let free = claims.has(disk.hctl) || is_free(&finder.node(&disk.label));
-            match &disk.left {
-                Some(left) if free => !left.is_nothing(),
-                Some(left) => {
-                    left.hurry();
-                    true
-                }
-                None => !free,
+        Some(Self { node: finder.node(&label), directory, block, left, label })
+    }
+
+    fn is_free(&self, claims: &Claims) -> bool {
+        claims.has(self.block) || is_free(&self.node, &self.directory)
+    }
+
+    fn quiet(&self, claims: &Claims) -> Quiet {
+        let free = self.is_free(claims);
+        match &self.left {
+            _ if !free => {
+                self.left.as_ref().inspect(|left| left.hurry());
+                Quiet::No
             }
-        });
-        let Some(says) = says.upgrade() else { return };
-        if open.is_empty() {
-            return says.store(true, Ordering::SeqCst);
+            Some(left) if left.is_nothing() => Quiet::Yes,
+            Some(left) if left.is_unknown() => Quiet::Unproven,
+            Some(_) => Quiet::No,
+            None => Quiet::Yes,
         }
-        if !said && start.elapsed() > SAY {
-            said = true;
-            let disks: Vec<&str> = open.iter().map(|disk| &*disk.label).collect();
-            tracing::warn!(
-                disks = disks.join(" "),
-                "an earlier server may have writes under way there, or another program uses them: \
-                 requests wait for the end of that"
-            );
+    }
+}
+
+fn search(finder: &Finder, claims: &Claims, to: &Weak<Mutex<Found>>) {
+    let mut open: Option<Vec<Suspect>> = None;
+    loop {
+        match &mut open {
+            Some(open) => open.retain(|disk| disk.quiet(claims) != Quiet::Yes),
+            // Of all that are there when the search begins: an earlier server had no others, or they went.
+            None => match finder.disks() {
+                Ok(all) => {
+                    let suspects = all.into_iter();
+                    open = Some(
+                        suspects
+                            .filter_map(|(hctl, label)| Suspect::new(finder, hctl, label))
+                            .collect(),
+                    );
+                }
+                Err(error) => tracing::debug!(%error, "the disks cannot be looked at"),
+            },
         }
-        drop(says);
+        let Some(to) = to.upgrade() else { return };
+        let quiet = match &open {
+            None => Quiet::No,
+            Some(open) if open.is_empty() => Quiet::Yes,
+            Some(open) if open.iter().all(|disk| disk.quiet(claims) == Quiet::Unproven) => {
+                Quiet::Unproven
+            }
+            Some(_) => Quiet::No,
+        };
+        let disks = open.iter().flatten().map(|disk| disk.label.clone()).collect();
+        *to.lock().unwrap_or_else(PoisonError::into_inner) = Found { quiet, disks };
+        if quiet == Quiet::Yes {
+            return;
+        }
+        drop(to);
         thread::sleep(LOOK);
     }
 }
 
-/// Whether nobody has the disk open exclusively. One that is not there is nobody's.
-pub(super) fn is_free(node: &Path) -> bool {
+/// Whether nobody has the disk open exclusively; `directory` is the device's own in sysfs. What cannot be
+/// known is not so.
+///
+/// The kernel takes the claim before it has the disk opened, which is refused where that is offline. But
+/// a disk that is just being removed cannot be opened whoever has it, until all of it has come back; then
+/// its directory goes.
+pub(super) fn is_free(node: &Path, directory: &Path) -> bool {
+    let state = || fs::read_to_string(directory.join("state"));
     let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    !matches!(rustix::fs::open(node, flags, Mode::empty()), Err(Errno::BUSY))
+    match rustix::fs::open(node, flags, Mode::empty()) {
+        Ok(_) => true,
+        Err(Errno::NXIO | Errno::NODEV) => match state() {
+            Ok(state) => ["offline", "transport-offline"].contains(&state.trim()),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        },
+        Err(_) => state().is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_known_of_a_disk_is_not_that_it_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, directory) = (folder.path().join("sdq"), folder.path().join("1:0:0:0"));
+        assert!(is_free(&disk, &directory), "it is gone");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("state"), "running\n").unwrap();
+        assert!(!is_free(&disk, &directory), "it has no node here");
+        fs::write(&disk, "").unwrap();
+        assert!(is_free(&disk, &directory));
+        // A socket cannot be opened: ENXIO.
+        fs::remove_file(&disk).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(&disk).unwrap();
+        for (state, free) in
+            [("running", false), ("offline", true), ("transport-offline", true), ("cancel", false)]
+        {
+            fs::write(directory.join("state"), format!("{state}\n")).unwrap();
+            assert_eq!(is_free(&disk, &directory), free, "{state}");
+        }
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(is_free(&disk, &directory));
+    }
 }

@@ -44,6 +44,8 @@ pub(super) struct Disk {
 struct Cut {
     /// We have set the disk offline.
     ours: bool,
+    /// As what that is noted.
+    noted: Option<u64>,
     /// Somebody is just setting it running.
     mending: bool,
     /// Resets that count on it.
@@ -259,7 +261,7 @@ impl Disk {
                 Ok("blocked") => true,
                 Ok(_) => {
                     // First: this process can die between the two.
-                    self.note(Mark::note_offline);
+                    self.note(&mut cut);
                     let done = self.set_state("offline").is_ok();
                     cut.ours |= done;
                     done
@@ -308,17 +310,18 @@ impl Disk {
             }
             _ => {
                 cut.ours = false;
-                self.note(Mark::forget_offline);
+                if let (Some(mark), Some(block)) = (&self.mark, cut.noted.take()) {
+                    mark.forget_offline(block);
+                }
             }
         }
     }
 
-    fn note(&self, how: fn(&Mark, u64)) {
-        let block = || inode_of_block(&self.directory, &self.label);
-        if let Some(mark) = &self.mark
-            && let Some(block) = block()
-        {
-            how(mark, block);
+    fn note(&self, cut: &mut Cut) {
+        let Some(mark) = &self.mark else { return };
+        cut.noted = cut.noted.or_else(|| inode_of_block(&self.directory, &self.label));
+        if let Some(block) = cut.noted {
+            mark.note_offline(block);
         }
     }
 
@@ -633,5 +636,11 @@ pub(super) mod tests {
         fs::write(directory.join("state"), "offline\n").unwrap();
         drop(disk.cut().unwrap());
         assert_eq!(mark.offline(), [0; 0], "that was not us");
+        fs::write(directory.join("state"), "running\n").unwrap();
+        drop(disk.cut().unwrap());
+        assert_eq!(mark.offline(), [block]);
+        fs::remove_dir_all(&directory).unwrap();
+        disk.mend();
+        assert_eq!(mark.offline(), [0; 0], "it is gone");
     }
 }

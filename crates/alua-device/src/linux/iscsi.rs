@@ -174,6 +174,7 @@ impl Session {
             own_port: self.own_port(),
             session: Arc::clone(self),
             looked: Mutex::default(),
+            unknown: AtomicBool::new(false),
             asked: Mutex::default(),
         }
     }
@@ -189,6 +190,7 @@ pub(super) struct Left {
     own_port: Option<u16>,
     /// When it was looked at last, and whether there was nothing.
     looked: Mutex<Option<(Instant, bool)>>,
+    unknown: AtomicBool,
     /// When the connection was looked at last, and since when it has been dead.
     asked: Mutex<(Option<Instant>, Option<Instant>)>,
 }
@@ -202,12 +204,19 @@ impl Left {
             Some((at, false)) if at.elapsed() < LOOK => return false,
             _ => {}
         }
-        let nothing = self.look().unwrap_or_else(|error| {
+        let look = self.look();
+        self.unknown.store(look.is_err(), Ordering::Relaxed);
+        let nothing = look.unwrap_or_else(|error| {
             self.session.tell(&error);
             false
         });
         *looked = Some((Instant::now(), nothing));
         nothing
+    }
+
+    /// Whether nothing can be known, by the last look.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::Relaxed)
     }
 
     /// While commands are awaited: ends the connection where it is dead.

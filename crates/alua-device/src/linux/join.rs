@@ -15,7 +15,7 @@ use alua_core::spc::referrals::SegmentLayout;
 use alua_host::discovery::{Options, Path, path_of, probe};
 use alua_host::hctl::Hctl;
 use alua_host::sg::{OpenError, SgDevice};
-use alua_host::sysfs::{ScsiDevice, Sysfs};
+use alua_host::sysfs::{ScsiDevice, Sysfs, SysfsError};
 use alua_multipath::{Geometry, PathId, PathTraits};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -48,6 +48,9 @@ pub enum JoinError {
     /// It does not say who it is, or how large.
     #[error("{0}: it does not tell {1}")]
     Silent(String, &'static str),
+    /// It belongs to another unit.
+    #[error("{0}: it leads to another unit")]
+    Stranger(String),
     /// It does not belong to the unit.
     #[error("{0}: {1}")]
     Refused(String, Refused),
@@ -86,15 +89,16 @@ impl Finder {
         self.only.is_empty() || self.only.contains(&hctl)
     }
 
-    /// The disks of the unit, by what sysfs tells and discovery found, with their names.
-    pub(super) fn disks(&self) -> Vec<(Hctl, String)> {
-        let disks = self.sysfs.disks().unwrap_or_default();
-        let is_ours = |disk: &ScsiDevice| {
-            let named = self.name.is_some() && name_of(disk) == self.name;
-            self.is_meant(disk.hctl) && (named || self.found.contains(&disk.hctl))
-        };
-        let ours = disks.iter().filter(|disk| is_ours(disk));
-        ours.filter_map(|disk| Some((disk.hctl, disk.block.as_ref()?.name.clone()))).collect()
+    /// All disks of the unit, by what sysfs tells and discovery found, with their names.
+    pub(super) fn disks(&self) -> Result<Vec<(Hctl, String)>, SysfsError> {
+        let disks = self.sysfs.disks()?;
+        let ours = disks.iter().filter(|disk| self.is_ours(disk));
+        Ok(ours.filter_map(|disk| Some((disk.hctl, disk.block.as_ref()?.name.clone()))).collect())
+    }
+
+    fn is_ours(&self, disk: &ScsiDevice) -> bool {
+        let named = self.name.is_some() && name_of(disk) == self.name;
+        named || self.found.contains(&disk.hctl)
     }
 
     /// By the kernel's copy of page 83h, which is good enough to pass a disk over.
@@ -148,6 +152,11 @@ impl Joiner {
         disks.iter().filter(|disk| self.finder.may_belong(disk)).map(|disk| disk.hctl).collect()
     }
 
+    /// Whether the disk is known to belong to the unit.
+    pub(super) fn is_ours(&self, hctl: Hctl) -> bool {
+        self.finder.sysfs.device(hctl).is_some_and(|disk| self.finder.is_ours(&disk))
+    }
+
     /// Whether the disk may belong to the unit, by what sysfs tells; an error where it is not there.
     pub(super) fn may_belong(&self, hctl: Hctl) -> Result<bool, JoinError> {
         let disk = self.finder.sysfs.device(hctl).ok_or(JoinError::Missing(hctl))?;
@@ -168,6 +177,9 @@ impl Joiner {
         let page = DeviceIdentification::new(page).map_err(|_| silent("a page 83h that is one"))?;
         let identity =
             Identity::from_page(&page).map_err(|_| silent("a page 83h without contradiction"))?;
+        if self.finder.name.is_some() && identity.name != self.finder.name {
+            return Err(JoinError::Stranger(label));
+        }
         let capacity = says.capacity.ok_or_else(|| silent("its capacity"))?;
         let geometry = Geometry { blocks: capacity.blocks, block_size: capacity.block_length };
         let referrals = says.referrals;
@@ -185,7 +197,7 @@ impl Joiner {
         let Some(block) = inode_of_block(&directory, label).filter(left) else { return };
         let state = std::fs::read_to_string(directory.join("state")).unwrap_or_default();
         if state.trim() == "offline" {
-            if !is_free(node) {
+            if !is_free(node, &directory) {
                 return;
             }
             tracing::info!(path = label, "an earlier server had set it offline: it is set running");
@@ -216,7 +228,9 @@ impl Joiner {
             disk = open();
         }
         let disk = disk?;
-        self.claims.add(hctl);
+        if let Some(block) = inode_of_block(&self.finder.directory(hctl), label) {
+            self.claims.add(block);
+        }
         Ok(disk)
     }
 
@@ -282,6 +296,7 @@ impl Asks {
         });
         if let Err(error) = asker {
             let _ = self.to.send((hctl, Err(JoinError::System(hctl.to_string(), error))));
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 

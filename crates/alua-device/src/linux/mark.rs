@@ -19,6 +19,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -44,11 +46,16 @@ struct Text {
 /// Why there is no mark.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MarkError {
-    #[error("another server of this unit runs")]
+    /// A server of the unit lives, or one that was killed waits for the kernel to let it go.
+    #[error("another server of the unit runs")]
     Taken,
     #[error(transparent)]
     System(#[from] io::Error),
 }
+
+/// A server that has just been told to go is waited for so often, and so long each time.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Mark {
     /// Marks the unit as served; whether an earlier server has not ended cleanly.
@@ -59,22 +66,20 @@ impl Mark {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(folder.join(format!("{name}.mark")))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
-            Errno::WOULDBLOCK => MarkError::Taken,
-            errno => MarkError::System(errno.into()),
-        })?;
+        lock(&file)?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
+        let read = file.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
         let lines = || text.lines().take_while(|line| *line != END);
         // One without its end was being written when the server died.
-        let unclean = lines().any(|line| line == SERVED)
+        let unclean = read.is_err()
+            || lines().any(|line| line == SERVED)
             || !(text.is_empty() || text.lines().any(|line| line == END));
         let number = |line: &str| line.strip_prefix(OFFLINE)?.parse().ok();
         let left: Vec<u64> = lines().filter_map(number).collect();
-        let mark = Text { file, served: true, offline: left.clone(), left };
-        mark.write()?;
-        Ok((Self(Mutex::new(mark)), unclean))
+        let mark = Self(Mutex::new(Text { file, served: true, offline: left.clone(), left }));
+        mark.with(|_| {});
+        Ok((mark, unclean))
     }
 
     fn with(&self, change: impl FnOnce(&mut Text)) {
@@ -118,6 +123,18 @@ impl Mark {
     pub(super) fn offline(&self) -> Vec<u64> {
         self.text().offline.clone()
     }
+}
+
+fn lock(file: &File) -> Result<(), MarkError> {
+    for tries in 0.. {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) if tries < TRIES => thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => return Err(MarkError::Taken),
+            Err(errno) => return Err(MarkError::System(errno.into())),
+        }
+    }
+    Ok(())
 }
 
 impl Text {

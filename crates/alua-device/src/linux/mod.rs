@@ -68,7 +68,7 @@ pub use watch::Watch;
 use behind::{Behind, Claims};
 use disk::read_number;
 use join::{Asked, Asks, Finder, Joiner};
-use mark::Mark;
+use mark::{Mark, MarkError};
 use ring::SharedRing;
 
 /// How long after the first disk another one may answer before the device is started without it.
@@ -101,6 +101,9 @@ pub enum ServeError {
     /// It has no paths.
     #[error("it has no path that is a disk")]
     NoDisk,
+    /// A server of the unit lives, or one that was killed waits for the kernel to let it go.
+    #[error("another server of the unit runs, or is being ended by the kernel")]
+    Served,
     /// io_uring cannot be used.
     #[error("io_uring cannot be used (Linux 5.11 or later; see kernel.io_uring_disabled): {0}")]
     Ring(io::Error),
@@ -124,7 +127,7 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
     let events = UeventSocket::open().inspect_err(|error| {
         tracing::warn!(%error, "paths that come and go are noticed late");
     });
-    let (mark, inherits) = marked(unit, &marks);
+    let (mark, inherits) = marked(unit, &marks)?;
     let found = unit.paths.iter().map(|path| path.device.hctl).collect();
     let finder = Finder { sysfs: Sysfs::at(&sys, dev), sys, name: unit.name, only, found };
     let claims = Claims::default();
@@ -170,25 +173,40 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
             let watch = Watch::start(device.clone(), asks, paths, events.ok());
             Ok((device, watch.map_err(ServeError::Thread)?))
         }
-        _ => Err(last.map_or(ServeError::NoDisk, ServeError::NoPath)),
+        _ => {
+            // Nothing was sent: what the next one inherits is what this one did.
+            if let Some(mark) = joiner.mark.as_ref().filter(|_| !inherits) {
+                mark.clear();
+            }
+            Err(last.map_or(ServeError::NoDisk, ServeError::NoPath))
+        }
     }
 }
 
 /// Marks the unit as served; whether an earlier server has not ended cleanly.
-fn marked(unit: &Unit, folder: &Path) -> (Option<Arc<Mark>>, bool) {
+fn marked(unit: &Unit, folder: &Path) -> Result<(Option<Arc<Mark>>, bool), ServeError> {
     let Some(name) = unit.name else {
         tracing::warn!("the unit has no name: should this server die, the next one cannot know");
-        return (None, false);
+        return Ok((None, false));
     };
     match Mark::take(folder, &name.to_string()) {
-        Ok((mark, inherits)) => (Some(Arc::new(mark)), inherits),
+        Ok((mark, inherits)) => {
+            if inherits {
+                tracing::warn!(
+                    "the last server of the unit has not ended cleanly: what it sent is fenced off \
+                     before anything runs"
+                );
+            }
+            Ok((Some(Arc::new(mark)), inherits))
+        }
+        Err(MarkError::Taken) => Err(ServeError::Served),
         Err(error) => {
             tracing::warn!(
                 folder = %folder.display(),
                 %error,
                 "should this server die, the next one cannot know"
             );
-            (None, false)
+            Ok((None, false))
         }
     }
 }

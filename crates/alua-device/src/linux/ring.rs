@@ -32,7 +32,7 @@ use super::disk::{Deallocate, Disk, Out};
 use super::mark::Mark;
 use super::ops::{Kind, Memory, Op, Ops};
 use super::worker::{Failed, Job, Worker};
-use crate::inbox::{Back, Reactor};
+use crate::inbox::{Back, Quiet, Reactor};
 use crate::path::{Answer, Command, Cut, CutHold, Payload, StepId};
 
 /// How long the commands of the lost path may take to come back before the step has failed. With
@@ -324,7 +324,8 @@ impl Ring {
             && pending.cuts.iter().all(|cut| cut.is_idle())
         {
             (pending.holds, pending.until) = (true, now + HOLD);
-            self.hold.0.store(true, Ordering::SeqCst);
+            // Its own: the end of an earlier one that came late does not release it.
+            self.hold = Arc::new(Hold(AtomicBool::new(true)));
         }
         if let Some(pending) = &self.pending {
             let late = pending.until <= now;
@@ -370,8 +371,8 @@ impl Reactor for SharedRing {
         });
     }
 
-    fn is_quiet(&mut self) -> bool {
-        self.with(|ring| ring.behind.is_quiet())
+    fn quiet(&mut self) -> Quiet {
+        self.with(|ring| ring.behind.quiet())
     }
 
     fn finish(&mut self, back: &Back, whole: bool) {

@@ -22,8 +22,8 @@ const TRY: Duration = Duration::from_millis(50);
 /// and for so long: its node and its answers come a moment after the event.
 const TRY_FOR: Duration = Duration::from_secs(3);
 
-/// One that could not be used is tried again after so long: it may have hung, or be held by a server
-/// that has died.
+/// One of the unit that could not be used is tried again after so long, then after twice as long: it may
+/// have hung, or be held by a server that has died.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Adds paths that appear and removes those that are gone, until it is dropped.
@@ -42,8 +42,9 @@ impl Watch {
     ) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let end = Arc::clone(&stop);
-        let (tries, again) = (BTreeMap::new(), BTreeMap::new());
-        let watcher = Watcher { device, asks, paths, tries, again, looked: Instant::now() };
+        let (tries, again, pauses) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let looked = Instant::now();
+        let watcher = Watcher { device, asks, paths, tries, again, pauses, looked };
         let thread = thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || watcher.run(events, &end))?;
@@ -68,6 +69,8 @@ struct Watcher {
     tries: BTreeMap<Hctl, Instant>,
     /// Disks that could not be used, and when they are tried again.
     again: BTreeMap<Hctl, Instant>,
+    /// How long after the next failure.
+    pauses: BTreeMap<Hctl, Duration>,
     looked: Instant,
 }
 
@@ -151,6 +154,7 @@ impl Watcher {
     fn remove(&mut self, hctl: Hctl) {
         self.tries.remove(&hctl);
         self.again.remove(&hctl);
+        self.pauses.remove(&hctl);
         if let Some(path) = self.paths.remove(&hctl) {
             let _ = self.device.remove_path(path);
         }
@@ -197,12 +201,15 @@ impl Watcher {
         match said.and_then(|asked| self.asks.joiner.join(&self.device, hctl, asked)) {
             Ok(path) => {
                 self.tries.remove(&hctl);
+                self.pauses.remove(&hctl);
                 self.paths.insert(hctl, path);
             }
             Err(error) => {
                 tracing::debug!(%hctl, %error, "not a path yet");
-                if !matches!(error, JoinError::Refused(..)) {
-                    self.again.insert(hctl, Instant::now() + AGAIN);
+                if self.asks.joiner.is_ours(hctl) {
+                    let pause = self.pauses.entry(hctl).or_insert(AGAIN);
+                    self.again.insert(hctl, Instant::now() + *pause);
+                    *pause = (*pause * 2).min(LOOK);
                 }
             }
         }
