@@ -19,8 +19,9 @@
 //! All disks of the unit count, also those that are no path of ours, and that the device was not told to
 //! use: to be open somewhere else, or to be offline, may be just what the dead server has left them in.
 //!
-//! A disk that had been removed altogether before the search is not among them. All that the kernel had of
-//! it had come back by then; what may be left of its iSCSI connection in a socket is not looked for.
+//! A disk that had been removed before the search is not among them. All that the kernel had of it has come
+//! back when the removal is over; one that hangs in its removal just then, and what may be left of its
+//! iSCSI connection in a socket, is not looked for.
 //!
 //! # A thread of its own
 //!

@@ -170,6 +170,11 @@ impl Disk {
         *self.troubles.lock().unwrap_or_else(PoisonError::into_inner) = troubles;
     }
 
+    /// See [`inode_of_block`].
+    pub(super) fn block(&self) -> Option<u64> {
+        inode_of_block(&self.directory, &self.label)
+    }
+
     /// Whether it has not been removed.
     pub(super) fn is_there(&self) -> bool {
         self.state().is_ok()
@@ -319,7 +324,7 @@ impl Disk {
 
     fn note(&self, cut: &mut Cut) {
         let Some(mark) = &self.mark else { return };
-        cut.noted = cut.noted.or_else(|| inode_of_block(&self.directory, &self.label));
+        cut.noted = cut.noted.or_else(|| self.block());
         if let Some(block) = cut.noted {
             mark.note_offline(block);
         }

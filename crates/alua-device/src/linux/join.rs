@@ -228,7 +228,7 @@ impl Joiner {
             disk = open();
         }
         let disk = disk?;
-        if let Some(block) = inode_of_block(&self.finder.directory(hctl), label) {
+        if let Some(block) = disk.block() {
             self.claims.add(block);
         }
         Ok(disk)
