@@ -408,6 +408,13 @@ impl Device {
         self.0.back.clone()
     }
 
+    /// The end is near, before the exports end: where requests are held until what an earlier server has
+    /// left is fenced off, they fail now, and the next server has to do it.
+    pub fn give_up_held(&self) {
+        // Where the device has ended, nothing is held.
+        let _ = self.call(Shell::give_up_held);
+    }
+
     /// Takes no more requests, waits until those that are there are complete, and ends.
     ///
     /// # Errors

@@ -580,6 +580,13 @@ impl Shell {
         }
     }
 
+    /// See [`crate::Device::give_up_held`].
+    pub(crate) fn give_up_held(&mut self) {
+        if !self.inherited.lets_pass() {
+            self.stop();
+        }
+    }
+
     /// Ends now: what is not complete fails.
     pub(crate) const fn abandon(&mut self) {
         self.stopping = true;

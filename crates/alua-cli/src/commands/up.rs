@@ -145,6 +145,7 @@ fn tell_manager(state: &[NotifyState<'_>]) {
 fn end(exports: Vec<Box<dyn Exported>>, opened: Opened) -> Result<Totals, String> {
     let mut all = Totals::default();
     let mut wrong = Vec::new();
+    opened.device.give_up_held();
     for export in exports {
         match export.shut_down(LIMIT) {
             Ok(totals) => {
