@@ -105,7 +105,8 @@ pub(super) fn all_told(run: &mut Run) {
         let taken = number(text, "taken");
         taken.is_some_and(|taken| taken > 0) && taken == number(text, "told")
     };
-    let held = until(SOON, || is_so(&look())).is_some();
+    // One that waits for its turn to send STPG may take some tens of seconds.
+    let held = until(Duration::from_secs(100), || is_so(&look())).is_some();
     run.check("F08", "each activation ended, once", held, look().trim());
 }
 
