@@ -19,9 +19,9 @@
 //! All disks of the unit count, also those that are no path of ours, and that the device was not told to
 //! use: to be open somewhere else, or to be offline, may be just what the dead server has left them in.
 //!
-//! A disk that had been removed before the search is not among them. All that the kernel had of it has come
-//! back when the removal is over; one that hangs in its removal just then, and what may be left of its
-//! iSCSI connection in a socket, is not looked for.
+//! A disk that is just being removed cannot be found any more while it still has commands; the mark of the
+//! dead server names it ([`super::mark`]). Its directory goes when all of it has come back. What may be left of
+//! the iSCSI connection of one that had gone before is not looked for.
 //!
 //! # A thread of its own
 //!
@@ -42,6 +42,7 @@ use rustix::io::Errno;
 use super::counters::inode_of_block;
 use super::iscsi::{Left, Session};
 use super::join::Finder;
+use super::mark::Opened;
 use crate::inbox::Quiet;
 
 /// How often the disks are looked at.
@@ -69,6 +70,8 @@ impl Claims {
 pub(super) struct Behind {
     finder: Finder,
     claims: Claims,
+    /// The disks of the dead server.
+    opened: Vec<Opened>,
     /// What the search has found. It goes on as long as somebody wants to know.
     found: Option<Arc<Mutex<Found>>>,
     /// When it is said next what is waited for.
@@ -84,8 +87,8 @@ struct Found {
 }
 
 impl Behind {
-    pub(super) fn new(finder: Finder, claims: Claims) -> Self {
-        Self { finder, claims, found: None, say: Instant::now() }
+    pub(super) fn new(finder: Finder, claims: Claims, opened: Vec<Opened>) -> Self {
+        Self { finder, claims, opened, found: None, say: Instant::now() }
     }
 
     /// Whether anything is left; the first question begins the search.
@@ -96,7 +99,8 @@ impl Behind {
             let found = Arc::new(Mutex::new(Found { quiet: Quiet::No, disks: Vec::new() }));
             let (finder, claims, to) =
                 (self.finder.clone(), self.claims.clone(), Arc::downgrade(&found));
-            let search = move || search(&finder, &claims, &to);
+            let opened = self.opened.clone();
+            let search = move || search(&finder, &claims, &opened, &to);
             // Where there is no thread to be had, it is tried again.
             if thread::Builder::new().name("behind".to_owned()).spawn(search).is_ok() {
                 self.found = Some(found);
@@ -137,8 +141,28 @@ impl Suspect {
         Some(Self { node: finder.node(&label), directory, block, left, label })
     }
 
+    fn of(finder: &Finder, disk: &Opened) -> Self {
+        let Opened { block, label, directory } = disk.clone();
+        Self { node: finder.node(&label), directory, block, left: None, label }
+    }
+
+    /// Whether it was removed; another one may have its address, and its name.
+    fn is_gone(&self) -> bool {
+        match inode_of_block(&self.directory, &self.label) {
+            Some(block) => block != self.block,
+            None => is_gone(&self.directory),
+        }
+    }
+
     fn is_free(&self, claims: &Claims) -> bool {
-        claims.has(self.block) || is_free(&self.node, &self.directory)
+        // It must be the same before and after the open.
+        let free = claims.has(self.block) || is_free(&self.node, &self.directory);
+        self.is_gone() || (free && !self.is_going())
+    }
+
+    /// Whether it is being removed.
+    fn is_going(&self) -> bool {
+        inode_of_block(&self.directory, &self.label) != Some(self.block)
     }
 
     fn quiet(&self, claims: &Claims) -> Quiet {
@@ -156,20 +180,21 @@ impl Suspect {
     }
 }
 
-fn search(finder: &Finder, claims: &Claims, to: &Weak<Mutex<Found>>) {
+fn search(finder: &Finder, claims: &Claims, opened: &[Opened], to: &Weak<Mutex<Found>>) {
     let mut open: Option<Vec<Suspect>> = None;
     loop {
         match &mut open {
             Some(open) => open.retain(|disk| disk.quiet(claims) != Quiet::Yes),
-            // Of all that are there when the search begins: an earlier server had no others, or they went.
             None => match finder.disks() {
                 Ok(all) => {
-                    let suspects = all.into_iter();
-                    open = Some(
-                        suspects
-                            .filter_map(|(hctl, label)| Suspect::new(finder, hctl, label))
-                            .collect(),
-                    );
+                    let there = |(hctl, label)| Suspect::new(finder, hctl, label);
+                    let mut suspects: Vec<Suspect> = all.into_iter().filter_map(there).collect();
+                    for disk in opened {
+                        if suspects.iter().all(|it| it.block != disk.block) {
+                            suspects.push(Suspect::of(finder, disk));
+                        }
+                    }
+                    open = Some(suspects);
                 }
                 Err(error) => tracing::debug!(%error, "the disks cannot be looked at"),
             },
@@ -193,6 +218,12 @@ fn search(finder: &Finder, claims: &Claims, to: &Weak<Mutex<Found>>) {
     }
 }
 
+/// A device's directory goes at the end of its removal, after its driver has let it go (linux
+/// drivers/base/core.c, `device_del`); its files go before.
+fn is_gone(directory: &Path) -> bool {
+    fs::metadata(directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Whether nobody has the disk open exclusively; `directory` is the device's own in sysfs. What cannot be
 /// known is not so.
 ///
@@ -206,9 +237,9 @@ pub(super) fn is_free(node: &Path, directory: &Path) -> bool {
         Ok(_) => true,
         Err(Errno::NXIO | Errno::NODEV) => match state() {
             Ok(state) => ["offline", "transport-offline"].contains(&state.trim()),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Err(_) => is_gone(directory),
         },
-        Err(_) => state().is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+        Err(_) => is_gone(directory),
     }
 }
 
@@ -235,7 +266,35 @@ mod tests {
             fs::write(directory.join("state"), format!("{state}\n")).unwrap();
             assert_eq!(is_free(&disk, &directory), free, "{state}");
         }
+        fs::remove_file(directory.join("state")).unwrap();
+        assert!(!is_free(&disk, &directory), "it is being removed");
         fs::remove_dir_all(&directory).unwrap();
         assert!(is_free(&disk, &directory));
+    }
+
+    /// The kernel has commands of it until its directory goes.
+    #[test]
+    fn a_disk_that_is_being_removed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("1:0:0:0");
+        fs::create_dir_all(directory.join("block/sdq")).unwrap();
+        fs::write(directory.join("state"), "running\n").unwrap();
+        let node = folder.path().join("sdq");
+        fs::write(&node, "").unwrap();
+        let block = inode_of_block(&directory, "sdq").unwrap();
+        let suspect = |block| {
+            let (label, node, directory) = ("sdq".to_owned(), node.clone(), directory.clone());
+            Suspect { label, node, directory, block, left: None }
+        };
+        let quiet = |block| suspect(block).quiet(&Claims::default());
+        assert_eq!(quiet(block), Quiet::Yes);
+        fs::remove_file(&node).unwrap();
+        assert_eq!(quiet(block), Quiet::No, "it cannot be opened");
+        assert_eq!(quiet(block + 1), Quiet::Yes, "another one has its address");
+        fs::write(&node, "").unwrap();
+        fs::remove_dir_all(directory.join("block")).unwrap();
+        assert_eq!(quiet(block), Quiet::No, "it is being removed");
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(quiet(block), Quiet::Yes);
     }
 }

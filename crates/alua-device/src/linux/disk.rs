@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::counters::{Troubles, inode_of_block};
 use super::iscsi::{Left, Session};
-use super::mark::Mark;
+use super::mark::{Mark, Opened};
 use super::ops::{discard, run_queues};
 use crate::path::CutHold;
 
@@ -173,6 +173,12 @@ impl Disk {
     /// See [`inode_of_block`].
     pub(super) fn block(&self) -> Option<u64> {
         inode_of_block(&self.directory, &self.label)
+    }
+
+    /// As the next server has to know it.
+    pub(super) fn opened(&self) -> Option<Opened> {
+        let directory = fs::canonicalize(&self.directory).ok()?;
+        Some(Opened { block: self.block()?, label: self.label.clone(), directory })
     }
 
     /// Whether it has not been removed.

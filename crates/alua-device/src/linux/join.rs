@@ -228,8 +228,11 @@ impl Joiner {
             disk = open();
         }
         let disk = disk?;
-        if let Some(block) = disk.block() {
-            self.claims.add(block);
+        if let Some(opened) = disk.opened() {
+            self.claims.add(opened.block);
+            if let Some(mark) = &self.mark {
+                mark.note_opened(opened);
+            }
         }
         Ok(disk)
     }

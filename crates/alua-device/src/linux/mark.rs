@@ -5,6 +5,8 @@
 //! - That the unit is **served**, from the start until a clean end: every request complete, so that no
 //!   write of it can still land. Who starts and finds that, without a server that lives, inherits what
 //!   the other left on its way ([`crate::inherited`]).
+//! - The **disks** that it has opened, each by the inode number of its block device's directory, its name and
+//!   its directory in sysfs. One that is just being removed is found nowhere else ([`super::behind`]).
 //! - The disks that were set **offline** for a reset ([`super::disk::Disk::cut`]), each by the inode
 //!   number of its block device's directory: nobody else would set them running again.
 //!
@@ -17,7 +19,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -27,16 +29,39 @@ use rustix::io::Errno;
 
 const SERVED: &str = "served";
 const OFFLINE: &str = "offline ";
+const DISK: &str = "disk ";
 const END: &str = "end";
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Mark(Mutex<Text>);
 
+/// A disk that a server has opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Opened {
+    /// See [`super::counters::inode_of_block`].
+    pub(super) block: u64,
+    pub(super) label: String,
+    /// Of the device itself in sysfs, without links.
+    pub(super) directory: PathBuf,
+}
+
+impl Opened {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix(DISK)?.splitn(3, ' ');
+        let block = words.next()?.parse().ok()?;
+        let label = words.next()?.to_owned();
+        Some(Self { block, label, directory: PathBuf::from(words.next()?) })
+    }
+}
+
 #[derive(Debug)]
 struct Text {
     file: File,
     served: bool,
+    opened: Vec<Opened>,
+    /// By an earlier server that has not ended cleanly, and by those before it.
+    opened_before: Vec<Opened>,
     /// Set offline by us, or by an earlier server.
     offline: Vec<u64>,
     /// By an earlier server.
@@ -77,7 +102,15 @@ impl Mark {
             || !(text.is_empty() || text.lines().any(|line| line == END));
         let number = |line: &str| line.strip_prefix(OFFLINE)?.parse().ok();
         let left: Vec<u64> = lines().filter_map(number).collect();
-        let mark = Self(Mutex::new(Text { file, served: true, offline: left.clone(), left }));
+        let before = lines().filter(|_| unclean).filter_map(Opened::parse).collect();
+        let mark = Self(Mutex::new(Text {
+            file,
+            served: true,
+            opened: Vec::new(),
+            opened_before: before,
+            offline: left.clone(),
+            left,
+        }));
         mark.with(|_| {});
         Ok((mark, unclean))
     }
@@ -92,6 +125,21 @@ impl Mark {
 
     fn text(&self) -> MutexGuard<'_, Text> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A disk was opened.
+    pub(super) fn note_opened(&self, disk: Opened) {
+        if !self.text().opened.contains(&disk) {
+            self.with(|text| {
+                text.opened_before.retain(|it| *it != disk);
+                text.opened.push(disk);
+            });
+        }
+    }
+
+    /// The disks of earlier servers, the last of which has not ended cleanly.
+    pub(super) fn opened_before(&self) -> Vec<Opened> {
+        self.text().opened_before.clone()
     }
 
     /// A disk is about to be set offline.
@@ -116,7 +164,11 @@ impl Mark {
 
     /// The end is clean.
     pub(super) fn clear(&self) {
-        self.with(|text| text.served = false);
+        self.with(|text| {
+            text.served = false;
+            text.opened.clear();
+            text.opened_before.clear();
+        });
     }
 
     #[cfg(test)]
@@ -143,6 +195,10 @@ impl Text {
         if self.served {
             text.push_str(SERVED);
             text.push('\n');
+        }
+        for disk in self.opened_before.iter().chain(&self.opened) {
+            let Opened { block, label, directory } = disk;
+            text.push_str(&format!("{DISK}{block} {label} {}\n", directory.display()));
         }
         for block in &self.offline {
             text.push_str(&format!("{OFFLINE}{block}\n"));
@@ -195,6 +251,34 @@ mod tests {
         mark.forget_offline(7);
         assert!(!mark.is_left_offline(7));
         assert_eq!(mark.offline(), [u64::MAX]);
+    }
+
+    #[test]
+    fn the_disks_of_one_that_died_are_known_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = || Mark::take(folder.path(), "unit").unwrap().0;
+        let disk = |block| Opened {
+            block,
+            label: format!("sd{block}"),
+            directory: PathBuf::from(format!("/sys/devices/a b/{block}:0:0:0")),
+        };
+        let mark = take();
+        for block in [7, 8, 7] {
+            mark.note_opened(disk(block));
+        }
+        assert_eq!(mark.opened_before(), []);
+        drop(mark);
+        let mark = take();
+        mark.note_opened(disk(9));
+        assert_eq!(mark.opened_before(), [disk(7), disk(8)]);
+        drop(mark);
+        let mark = take();
+        assert_eq!(mark.opened_before(), [disk(7), disk(8), disk(9)]);
+        mark.note_opened(disk(8));
+        assert_eq!(mark.opened_before(), [disk(7), disk(9)]);
+        mark.clear();
+        drop(mark);
+        assert_eq!(take().opened_before(), []);
     }
 
     #[test]
