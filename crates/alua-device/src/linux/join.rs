@@ -85,7 +85,7 @@ impl Finder {
         self.sysfs.dev().join(label)
     }
 
-    fn is_meant(&self, hctl: Hctl) -> bool {
+    pub(super) fn is_meant(&self, hctl: Hctl) -> bool {
         self.only.is_empty() || self.only.contains(&hctl)
     }
 

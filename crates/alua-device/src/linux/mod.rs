@@ -218,8 +218,8 @@ fn ask_all<'a>(
     unit: &'a Unit,
     asks: &mut Asks,
 ) -> Vec<(&'a discovery::Path, Result<Asked, JoinError>)> {
-    let only = asks.joiner.finder.only.clone();
-    let meant = |path: &&discovery::Path| only.is_empty() || only.contains(&path.device.hctl);
+    let joiner = Arc::clone(&asks.joiner);
+    let meant = |path: &&discovery::Path| joiner.finder.is_meant(path.device.hctl);
     let paths: Vec<&discovery::Path> = unit.paths.iter().filter(meant).collect();
     paths.iter().for_each(|path| asks.ask(path.device.hctl));
     let mut said = BTreeMap::new();
