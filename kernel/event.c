@@ -4,6 +4,7 @@
  */
 #define pr_fmt(fmt) "alua: " fmt
 
+#include <linux/blk-mq.h>
 #include <linux/kernel.h>
 #include <scsi/scsi.h>
 
@@ -121,6 +122,8 @@ static void alua_event_path(struct alua_unit *unit, struct alua_path *path,
 	char text[ALUA_TEXT];
 
 	WRITE_ONCE(path->sdev->access_state, event->access_state);
+	if (event->resend)
+		blk_mq_kick_requeue_list(path->sdev->request_queue);
 	if (event->cause.kind != ALUA_CAUSE_SENSE)
 		return;
 	alua_cause_text(unit, &event->cause, text, sizeof(text));
@@ -185,7 +188,8 @@ void alua_event(struct alua_unit *unit, const struct alua_event *event)
 		if (!path)
 			break;
 		if (event->gate == ALUA_GATE_HOLD && path->gate != ALUA_GATE_HOLD)
-			WRITE_ONCE(path->held_since, jiffies);
+			WRITE_ONCE(path->held_until,
+				   jiffies + msecs_to_jiffies(event->hold_most_ms));
 		/* alua_prep_fn() reads both without the lock. */
 		smp_store_release(&path->gate, event->gate);
 		break;

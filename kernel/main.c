@@ -26,12 +26,6 @@ static_assert(SCSI_DH_RES_TEMP_UNAVAIL == 13);
 static_assert(SCSI_DH_DEV_OFFLINED == 14);
 static_assert(SCSI_SENSE_BUFFERSIZE == 96);
 
-/*
- * The longest time that a path holds its requests. Not the age of a request: dm's request-based multipath
- * gives a new one with each try, which is never old.
- */
-#define ALUA_HOLD_MOST (5 * HZ)
-
 static bool optimize_stpg;
 module_param(optimize_stpg, bool, 0644);
 MODULE_PARM_DESC(optimize_stpg,
@@ -217,7 +211,7 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
 static bool alua_may_wait(const struct alua_path *path, struct request *req)
 {
 	return !READ_ONCE(req->q->mq_freeze_depth) &&
-	       time_before(jiffies, READ_ONCE(path->held_since) + ALUA_HOLD_MOST) &&
+	       time_before(jiffies, READ_ONCE(path->held_until)) &&
 	       !alua_command_wants_room(path->unit, path->sdev);
 }
 

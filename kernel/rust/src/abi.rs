@@ -99,12 +99,18 @@ pub struct AluaEvent {
     pub gate: u8,
     /// The byte for `sdev->access_state`.
     pub access_state: u8,
+    /// Whether requests of the path that the midlayer keeps for later are to be sent again now.
+    pub resend: u8,
+    /// Not used.
+    pub reserved: u8,
     /// The path, in events about one.
     pub path: u16,
     /// The group, in events about one.
     pub group: u16,
+    /// How long the gate may hold I/O in all, in milliseconds; 0 where it does not hold any.
+    pub hold_most_ms: u16,
     /// Not used.
-    pub reserved: u16,
+    pub reserved2: u16,
     /// The activation, in events about one.
     pub activation: u32,
     /// How it ended, one of `SCSI_DH_*`.
@@ -162,7 +168,7 @@ pub const ALUA_EV_CAPACITY: u8 = 8;
 
 /// I/O passes.
 pub const ALUA_GATE_PASS: u8 = 0;
-/// I/O waits for a moment.
+/// I/O waits, for `hold_most_ms` at most; from then on it is refused as what may work later.
 pub const ALUA_GATE_HOLD: u8 = 1;
 /// I/O is refused.
 pub const ALUA_GATE_REFUSE: u8 = 2;
@@ -322,7 +328,7 @@ const _: () = assert!(size_of::<AluaConfig>() == 16);
 const _: () = assert!(size_of::<AluaIdentity>() == 16);
 const _: () = assert!(size_of::<AluaCommand>() == 100);
 const _: () = assert!(size_of::<AluaCause>() == 12);
-const _: () = assert!(size_of::<AluaEvent>() == 32);
+const _: () = assert!(size_of::<AluaEvent>() == 36);
 const _: () = assert!(size_of::<AluaActivation>() == 12);
 const _: () = assert!(size_of::<AluaUnitView>() == 72);
 const _: () = assert!(size_of::<AluaGroupView>() == 32);

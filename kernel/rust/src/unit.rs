@@ -14,7 +14,7 @@
 
 use core::fmt;
 
-use alua_core::access::Tpgs;
+use alua_core::access::{AccessState, Tpgs};
 use alua_core::identity::{Identity, UnitName};
 use alua_core::sense::{self, Recheck};
 use alua_core::spc::designator::DeviceIdentification;
@@ -129,6 +129,11 @@ const IDENTITY_TIMEOUT_MS: u32 = 20_000;
 /// How long a report or page 83h is waited for while another path can be asked. A busy controller answers within
 /// a second or two; what one tells that does not is not worth the limit above.
 const PATIENCE_MS: u32 = 2_000;
+
+/// The longest time that a path holds its requests: then dm may take another path, and a silent one has had
+/// [`PATIENCE_MS`] twice. Of the gate and not of a request: dm's request-based multipath gives a new one with
+/// each try, which is never old.
+const HOLD_MOST_MS: u16 = 5_000;
 
 /// The core's choices for a device handler.
 fn config(from: &AluaConfig) -> Config {
@@ -333,6 +338,12 @@ fn in_words_of_c(slot: u8, command: &Command) -> AluaCommand {
     }
 }
 
+/// What met a transition the midlayer sends again once a second, and does not hear of the end.
+fn ends_transition(from: Option<AccessState>, to: Option<AccessState>) -> bool {
+    let transitioning = Some(AccessState::Transitioning);
+    from == transitioning && to != transitioning
+}
+
 fn event_for_c(event: &Event) -> Option<AluaEvent> {
     let path_event =
         |kind, path| AluaEvent { kind, path: map::number(path), ..AluaEvent::default() };
@@ -351,11 +362,14 @@ fn event_for_c(event: &Event) -> Option<AluaEvent> {
             to: map::state(to),
             preferred: preferred.into(),
             access_state: map::access_state(to, preferred),
+            resend: ends_transition(from, to).into(),
             cause: map::cause(cause),
             ..path_event(ALUA_EV_PATH, path)
         },
         Event::Gate { path, gate } => {
-            AluaEvent { gate: map::gate(gate), ..path_event(ALUA_EV_GATE, path) }
+            let gate = map::gate(gate);
+            let hold_most_ms = if gate == ALUA_GATE_HOLD { HOLD_MOST_MS } else { 0 };
+            AluaEvent { gate, hold_most_ms, ..path_event(ALUA_EV_GATE, path) }
         }
         Event::IdentityChanged { path } => path_event(ALUA_EV_IDENTITY, path),
         Event::CapacityChanged { path } => path_event(ALUA_EV_CAPACITY, path),

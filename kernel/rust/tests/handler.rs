@@ -71,6 +71,23 @@ fn x17_e01_a_sense_code_alone_changes_what_sysfs_shows() {
     assert_eq!(glue.ports[&first].gate, ALUA_GATE_PASS, "REG-11");
 }
 
+/// The midlayer keeps what met the transition for a second each time, and nobody else tells it.
+#[test]
+fn reg_12_the_end_of_a_transition_has_requests_sent_again() {
+    let (mut glue, first, _) = two_paths();
+    glue.sense(first, 2, 0x04, 0x0a);
+    assert!(glue.events.iter().all(|event| event.resend == 0), "it begins");
+    let of = |glue: &Glue| -> Vec<u16> {
+        glue.events.iter().filter(|event| event.resend == 1).map(|event| event.path).collect()
+    };
+    while glue.ports[&first].access_state & 0x0f == 0x0f {
+        assert_eq!(of(&glue), [], "it goes on");
+        assert!(glue.next_deadline(10_000), "it is looked at");
+        glue.run(well(&[(1, 0x01), (2, 0x00)]));
+    }
+    assert_eq!(of(&glue), [first], "and not the path that did not meet it");
+}
+
 #[test]
 fn e10_a_path_that_says_standby_is_refused_and_looked_at_again() {
     let (mut glue, first, _) = two_paths();

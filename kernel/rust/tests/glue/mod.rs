@@ -238,6 +238,8 @@ impl Glue {
             self.events.push(event);
             match event.kind {
                 ALUA_EV_GATE => {
+                    let holds = event.gate == ALUA_GATE_HOLD;
+                    assert_eq!(event.hold_most_ms > 0, holds, "a hold has a limit: {event:?}");
                     if let Some(port) = self.ports.get_mut(&event.path) {
                         port.gate = event.gate;
                     }
