@@ -25,6 +25,8 @@ pub static FAILS: &[(&str, &str, &str)] = &[
     ("sense-rows", "E10", "2/04/0c leads to another look at the states"),
     ("sense-rows", "E10", "2/04/12 leads to another look at the states"),
     ("sense-rows", "E10", "6/29/01 leads to another look at the states"),
+    ("sense-rows", "E10", "6/29/02 leads to another look at the states"),
+    ("sense-rows", "E10", "6/29/03 leads to another look at the states"),
     ("sense-rows", "E10", "6/29/07 leads to another look at the states"),
     ("silent-standby", "E10", "a path that answers 04/0B is looked at again"),
     ("sense-transition", "X17", "sysfs shows the transition that a sense code told of"),

@@ -3,6 +3,7 @@
 //! A scenario sets a target up, makes things happen, and says what must hold. What does not hold is
 //! a failure of our handler, and a finding about the stock one. Both also leave figures.
 
+mod asker;
 pub mod control;
 mod disk;
 mod dm;
@@ -57,6 +58,10 @@ pub struct Record {
     pub warnings: Vec<String>,
     /// How long it took, in milliseconds.
     pub millis: u64,
+    /// What our module was built from, as a number in hexadecimal; none with the stock handler, and where
+    /// that was not kept.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// A scenario that runs.

@@ -27,6 +27,8 @@ const TURN: Duration = Duration::from_millis(2);
 
 /// The status of a command that the target cannot carry out now.
 const BUSY: u8 = 0x08;
+/// The status of a command that sense data tell of.
+const CHECK: u8 = 0x02;
 
 /// A path to a unit of the array.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ struct Shared {
     start: Instant,
     /// Every command that has no answer yet is to end with BUSY.
     let_go: bool,
+    /// What goes out as sense data, whatever the array said.
+    garbled: Option<Vec<u8>>,
 }
 
 impl Shared {
@@ -96,7 +100,12 @@ impl Model {
         for &(port, lun, nexus) in &wanted {
             rings.push(Served { ring: make_device(port, lun)?, nexus, lun });
         }
-        let shared = Arc::new(Mutex::new(Shared { array, start: Instant::now(), let_go: false }));
+        let shared = Arc::new(Mutex::new(Shared {
+            array,
+            start: Instant::now(),
+            let_go: false,
+            garbled: None,
+        }));
         let stop = Arc::new(AtomicBool::new(false));
         let server = {
             let (shared, stop) = (Arc::clone(&shared), Arc::clone(&stop));
@@ -127,6 +136,12 @@ impl Model {
     /// Ends what hangs with BUSY, so that the initiator sends it again.
     pub(super) fn let_go(&self) {
         locked(&self.shared).let_go = true;
+    }
+
+    /// From now on these bytes go out as sense data, at most as many as the kernel takes (96); none: what
+    /// the array says.
+    pub(super) fn garble(&self, sense: Option<Vec<u8>>) {
+        locked(&self.shared).garbled = sense;
     }
 
     /// How many commands of a kind came to a unit, all paths together.
@@ -256,6 +271,9 @@ fn serve(shared: &Mutex<Shared>, stop: &AtomicBool, mut served: Vec<Served>) -> 
         while let Some(completion) = shared.array.poll_completion() {
             let Some((index, request)) = running.remove(&completion.tag) else { continue };
             let mut ending = ending(&completion.outcome);
+            if let Some(sense) = shared.garbled.as_ref().filter(|_| ending.status == CHECK) {
+                ending.sense.clone_from(sense);
+            }
             ending.reads = ending.status == 0 && request.capacity() > 0 && !sends(&request.cdb);
             served[index].ring.end(&request, &ending)?;
         }

@@ -175,7 +175,7 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
 }
 
 /// Row, sense, whether the states must be read again, whether the read must succeed.
-const ROWS: [(&str, &str, bool, bool); 14] = [
+const ROWS: [(&str, &str, bool, bool); 16] = [
     ("E01", "2/04/0a", true, true),
     ("E02", "6/04/0a", true, true),
     ("E03", "6/29/00", true, true),
@@ -189,6 +189,8 @@ const ROWS: [(&str, &str, bool, bool); 14] = [
     ("E10", "2/04/0c", true, false),
     ("E10", "2/04/12", true, false),
     ("E10", "6/29/01", true, true),
+    ("E10", "6/29/02", true, true),
+    ("E10", "6/29/03", true, true),
     ("E10", "6/29/07", true, true),
 ];
 
@@ -240,7 +242,7 @@ pub(super) fn sense_rows(run: &mut Run) -> Result<()> {
         );
         asked += sent();
     }
-    run.figure("14 sense codes, nothing changed: RTPG and TUR", asked.into());
+    run.figure(&format!("{} sense codes, nothing changed: RTPG and TUR", ROWS.len()), asked.into());
     model.take_down()
 }
 

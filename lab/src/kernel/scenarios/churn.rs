@@ -54,18 +54,31 @@ pub(super) fn paths(run: &mut Run) -> Result<()> {
     model.take_down()
 }
 
-/// Where the target port group is in the page 83h that the kernel read.
-fn place_of_group(hctl: &str) -> Result<usize> {
+/// Where the designators are in the page 83h that the kernel read, and their kinds.
+pub(super) fn designators(hctl: &str) -> Result<Vec<(usize, u8)>> {
     let file = Path::new("/sys/bus/scsi/devices").join(hctl).join("vpd_pg83");
     let page = std::fs::read(&file).with_context(|| file.display().to_string())?;
     let mut at = 4;
+    let mut all = Vec::new();
     while let Some(&[_, kind, _, length]) = page.get(at..at + 4) {
-        if kind & 0x3f == 0x15 {
-            return Ok(at + 6);
-        }
+        all.push((at, kind & 0x3f));
         at += 4 + usize::from(length);
     }
-    anyhow::bail!("page 83h of {hctl} names no group")
+    Ok(all)
+}
+
+/// Where the target port group is in the page 83h that the kernel read.
+pub(super) fn place_of_group(hctl: &str) -> Result<usize> {
+    let group = designators(hctl)?.into_iter().find(|&(_, kind)| kind == 0x15);
+    Ok(group.with_context(|| format!("page 83h of {hctl} names no group"))?.0 + 6)
+}
+
+/// Lets page 83h of the first path name the second group, with the fault `moved`.
+pub(super) fn move_to_other_group(model: &Model, place: usize) -> Result<()> {
+    model.apply(&format!(
+        "do = \"fault\"\nname = \"moved\"\nport = 1\ncommand = \"inquiry\"\n\
+         action = \"patch\"\noffset = {place}\ndata = \"00 02\""
+    ))
 }
 
 /// Page 83h of a path names another group, and later the first again.
@@ -75,10 +88,7 @@ pub(super) fn regroup(run: &mut Run) -> Result<()> {
     let path = model.paths[0].hctl.clone();
     let other = model.paths[2].hctl.clone();
     let place = place_of_group(&path)?;
-    model.apply(&format!(
-        "do = \"fault\"\nname = \"moved\"\nport = 1\ncommand = \"inquiry\"\n\
-         action = \"patch\"\noffset = {place}\ndata = \"00 02\""
-    ))?;
+    move_to_other_group(&model, place)?;
     rescan(&path)?;
     let both = || format!("{}, {}", disk::access(&path), disk::access(&other));
     let time = until(SOON, || disk::access(&path) == "active/non-optimized");

@@ -1,5 +1,6 @@
 //! multipathd on top: a filesystem, fio with verification, and random events.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -83,12 +84,23 @@ impl Random {
     }
 }
 
-/// One random event. A path that goes comes back at once.
+/// What a few reads and writes may meet.
+const CODES: [&str; 5] = ["6/29/00", "2/04/0a", "6/2a/06", "6/3f/03", "6/3f/0e"];
+
+/// What a unit's group says of itself while it is of no use.
+const USELESS: [&str; 3] = ["standby", "unavailable", "offline"];
+
+/// Up to so many milliseconds in which something lasts.
+fn last(random: &mut Random, millis: u64) {
+    std::thread::sleep(Duration::from_millis(random.below(millis)));
+}
+
+/// One random event. It leaves a path that can be used, or one that can be soon.
 fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
     let to = if random.below(2) == 0 { "A" } else { "B" };
     let path = usize::try_from(random.below(4))?;
     let hctl = model.paths[path].hctl.clone();
-    Ok(match random.below(6) {
+    Ok(match random.below(10) {
         0 => {
             model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"0s\""))?;
             "switch"
@@ -112,8 +124,29 @@ fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
             model.apply(&format!("do = \"set-preferred\"\ngroup = 2\npreferred = {preferred}"))?;
             "preference"
         }
+        5 => {
+            delete(&hctl)?;
+            last(random, 5_000);
+            scan(&hctl)?;
+            "path stays away"
+        }
+        6 => {
+            let port = model.paths[path].port;
+            model.apply(&format!("do = \"arm\"\nfault = \"silent-{port}\""))?;
+            last(random, 3_000);
+            model.apply(&format!("do = \"disarm\"\nfault = \"silent-{port}\""))?;
+            model.let_go();
+            "path is silent"
+        }
+        7 => {
+            let (group, state) = (if to == "A" { 2 } else { 1 }, USELESS[path.min(2)]);
+            model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"0s\""))?;
+            model.apply(&format!("do = \"set-state\"\ngroup = {group}\nstate = \"{state}\""))?;
+            "group of no use"
+        }
         _ => {
-            model.apply(&format!("do = \"arm\"\nfault = \"{}\"", ["a", "b", "c"][path.min(2)]))?;
+            let name = CODES[usize::try_from(random.below(CODES.len() as u64))?];
+            model.apply(&format!("do = \"arm\"\nfault = \"{name}\""))?;
             "sense"
         }
     })
@@ -132,10 +165,15 @@ fn evidence() {
 
 fn random(run: &mut Run, length: Duration) -> Result<()> {
     let mut faults = String::new();
-    for (name, sense) in [("a", "6/29/00"), ("b", "2/04/0a"), ("c", "6/2a/06")] {
+    for sense in CODES {
         faults.push_str(&format!(
-            "[[fault]]\nname = \"{name}\"\narmed = false\ncommand = [\"read-10\", \"write-10\"]\n\
+            "[[fault]]\nname = \"{sense}\"\narmed = false\ncommand = [\"read-10\", \"write-10\"]\n\
              count = 3\naction = \"check\"\nsense = \"{sense}\"\n"
+        ));
+    }
+    for port in 1..=4 {
+        faults.push_str(&format!(
+            "[[fault]]\nname = \"silent-{port}\"\narmed = false\nport = {port}\naction = \"hang\"\n"
         ));
     }
     let model = two_controllers("transition_time_shown = 30", &faults)?;
@@ -161,8 +199,9 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let mut generator = Random(17);
     let start = Instant::now();
     let mut events = 0_u32;
+    let mut kinds = BTreeMap::new();
     while start.elapsed() < length {
-        event(&model, &mut generator)?;
+        *kinds.entry(event(&model, &mut generator)?).or_insert(0_u32) += 1;
         events += 1;
         std::thread::sleep(Duration::from_millis(300 + generator.below(2_500)));
         if start.elapsed() < length && fio.try_wait()?.is_some() {
@@ -179,6 +218,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let last = said.lines().find(|line| line.contains("err="));
     let last = last.or(complaint.lines().next()).unwrap_or("fio said nothing");
     run.check("S6", "fio finds no error and no mismatch", output.status.success(), last);
+    println!("lab: {kinds:?}");
     run.figure(&format!("random events in {seconds} s"), events.into());
     tool("umount", &[MOUNT])?;
     let checked = command::run("fsck.ext4", &["-f", "-n", &node], SOON)?;

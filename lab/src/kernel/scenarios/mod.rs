@@ -5,7 +5,9 @@ mod activation;
 mod churn;
 mod cost;
 mod daemon;
+mod garbage;
 mod hanging;
+mod late;
 mod many;
 mod module;
 mod report;
@@ -80,6 +82,8 @@ pub static ALL: &[Scenario] = &[
     newest("hanging-report", "a report through one path is not answered", hanging::report),
     newest("hanging-identity", "page 83h is not answered through one path", hanging::identity),
     newest("hanging-identity-dm", "the same under dm, which has another path", hanging::under_dm),
+    newest("garbled-pages", "page 83h of one path is garbage", garbage::pages),
+    newest("garbled-sense", "sense data are garbage", garbage::sense),
     newest("absent-group", "reports do not list the path's group", report::absent_group),
     always("short-transition", "a switch of one second under dm", transition::short),
     newest("mute-transition", "reports are refused in transition", transition::mute),
@@ -109,6 +113,12 @@ pub static ALL: &[Scenario] = &[
         "paths go in the middle of an activation",
         activation::path_dies,
     ),
+    newest(
+        "activation-regrouped",
+        "a path goes from group to group while it is activated",
+        late::regrouped,
+    ),
+    newest("late-answers", "paths go while a command has no answer yet", late::commands),
     newest("optimize-stpg", "a live group is left to the target", activation::optimize),
     newest("ping-pong", "two groups are pulled back and forth", activation::ping_pong),
     always("path-churn", "paths come and go under load", churn::paths),
@@ -117,6 +127,7 @@ pub static ALL: &[Scenario] = &[
     newest("reload-busy", "the module comes to disks under I/O", churn::reload_busy),
     newest("parameters", "transition_secs and idle_probe_secs", module::parameters),
     newest("beside-the-other", "both handlers are loaded", module::beside_the_other),
+    always("unload-activations", "the module goes right after activations", late::unload),
     always("reload", "the module is loaded and unloaded", churn::reload),
     asked("leaks", "kmemleak finds nothing of the handler's, on the debug kernel", churn::leaks),
     // After what lockdep has to look on at: here it may see a circle of others, and stop.

@@ -70,29 +70,61 @@ pub(super) fn used_up(run: &mut Run) -> Result<()> {
     model.take_down()
 }
 
-/// Reports meet unit attentions, more than one report takes.
+/// What the handler's own commands meet, more often than one of its tries takes: the code, the command, and
+/// whether the handler is made to send that by an activation (else by a rescan).
+const OWN: [(&str, &str, Command, bool); 5] = [
+    ("6/2a/06", "report-target-port-groups", Command::ReportTargetPortGroups, false),
+    ("6/29/00", "report-target-port-groups", Command::ReportTargetPortGroups, false),
+    ("2/04/0a", "report-target-port-groups", Command::ReportTargetPortGroups, false),
+    ("6/2a/06", "set-target-port-groups", Command::SetTargetPortGroups, true),
+    ("2/04/0a", "test-unit-ready", Command::TestUnitReady, false),
+];
+
+/// Reports, STPG and TEST UNIT READY meet sense codes that ask for a look at the states.
 pub(super) fn own_commands(run: &mut Run) -> Result<()> {
-    const SENSE: &str = "6/2a/06";
     const TIMES: u32 = 12;
-    let model = two_controllers("", &fault(SENSE, "report-target-port-groups", TIMES))?;
-    settle(&model)?;
-    model.reset_counters();
-    arm(&model, SENSE)?;
-    rescan(&model.paths[0].hctl)?;
-    let sent =
-        || model.sent(0, Command::ReportTargetPortGroups) + model.sent(0, Command::TestUnitReady);
-    // What a rescan of the disk itself sends is over when the handler's first report is.
-    until(SOON, || model.fault_count(SENSE) > 0);
-    let quiet = rests(Duration::from_secs(2), Duration::from_secs(20), sent);
-    run.check("E14", "what the reports meet leads to an end", quiet, sent());
-    let reports = model.sent(0, Command::ReportTargetPortGroups);
-    run.check(
-        "E14",
-        &format!("{TIMES} unit attentions on reports cost at most {TIMES} reports and 4 more"),
-        reports <= TIMES + 4,
-        reports,
-    );
-    let time = until(SOON, || agree(&model));
-    run.check("E14", "then sysfs shows the truth", time.is_some(), seen(&model));
-    model.take_down()
+    for (sense, command, counted, by_activation) in OWN {
+        let model = two_controllers("", &fault(sense, command, TIMES))?;
+        settle(&model)?;
+        model.reset_counters();
+        arm(&model, sense)?;
+        let path = &model.paths[0].hctl;
+        if by_activation {
+            // Not its own state: there is something to be asked for.
+            model.apply("do = \"set-state\"\ngroup = 1\nstate = \"standby\"")?;
+            disk::activate(path)?;
+        } else if counted == Command::TestUnitReady {
+            // A path that says so is asked by TEST UNIT READY until it says otherwise.
+            model.apply("do = \"switch\"\nto = \"B\"\ntransition = \"1s\"")?;
+            let _ = disk::read_block(&disk::node(path)?, READ);
+        } else {
+            rescan(path)?;
+        }
+        let sent = || {
+            model.sent(0, Command::ReportTargetPortGroups)
+                + model.sent(0, Command::TestUnitReady)
+                + model.sent(0, Command::SetTargetPortGroups)
+        };
+        // What a rescan of the disk itself sends is over when the handler's first report is.
+        let met = until(SOON, || model.fault_count(sense) > 0);
+        let quiet = rests(Duration::from_secs(3), Duration::from_secs(40), sent);
+        run.check(
+            "E14",
+            &format!("what {command} meets with {sense} leads to an end"),
+            met.is_some() && quiet,
+            format!("{} times met, {}", model.fault_count(sense), sent()),
+        );
+        let number = model.sent(0, counted);
+        run.check(
+            "E14",
+            &format!("{sense} {TIMES} times on {command} costs at most {TIMES} and 8 more"),
+            number <= TIMES + 8,
+            number,
+        );
+        model.apply(&format!("do = \"disarm\"\nfault = \"{sense}\""))?;
+        let time = until(SOON, || agree(&model));
+        run.check("E14", "then sysfs shows the truth", time.is_some(), seen(&model));
+        model.take_down()?;
+    }
+    Ok(())
 }

@@ -40,7 +40,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         release: "debug".to_owned(),
         version: version(&tree)?,
         kernel: kernel(&tree, &place)?,
-        module: build_module(&tree)?,
+        // They have their own folders: the kernel is configured otherwise.
+        modules: module::build_both(&tree, "alua-debug", "KDIR=/debug/build")?,
         manner: Manner { parameters: PARAMETERS, ..Manner::USUAL.slower(side_by_side::SLOWER) },
     };
     let mut names = side_by_side::todo(&args.scenarios)?;
@@ -70,11 +71,6 @@ fn version(tree: &Path) -> Result<String> {
     let release = tree.join("debug/build/include/config/kernel.release");
     let text = fs::read_to_string(&release).with_context(|| release.display().to_string())?;
     Ok(text.trim().to_owned())
-}
-
-/// The module for the debug kernel. It has its own folder: the kernel is configured otherwise.
-fn build_module(tree: &Path) -> Result<std::path::PathBuf> {
-    module::build_in(tree, "alua-debug", "KDIR=/debug/build")
 }
 
 /// What boots it: nearly all is built in, so the initramfs has no module.

@@ -1,30 +1,66 @@
-//! Building the module for the kernel of a tree, as `make -C kernel` does on a machine.
+//! Building the module for the kernel of a tree, as `make -C kernel` does on a machine, and the lab's own
+//! module beside it, which asks it for activations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::super::recipe;
 use super::tree::{BuildTree, Release, inside};
 use crate::run;
 
-/// The module's file.
-pub(super) const FILE: &str = "scsi_dh_alua_rs.ko";
+/// The handler's file.
+const FILE: &str = "scsi_dh_alua_rs.ko";
+/// The file of the lab's own module.
+const ASKER: &str = "lab_asker.ko";
 
-/// Builds the module for the kernel of a release; gives its file.
+/// What was built for a kernel.
+#[derive(Debug)]
+pub(super) struct Modules {
+    /// The handler.
+    pub(super) handler: PathBuf,
+    /// The lab's module that asks it for activations.
+    pub(super) asker: PathBuf,
+    /// What the handler was built from ([`source`]).
+    pub(super) source: String,
+}
+
+/// Builds the handler for the kernel of a release; gives its file.
 pub(super) fn build(release: Release) -> Result<PathBuf> {
     let tree = BuildTree::ready(release)?;
-    let version = tree.version()?;
-    let file = build_in(&tree.root(), "alua", &format!("KVER={version}"))?;
-    println!("kmod: {version}: {} bytes", fs::metadata(&file)?.len());
+    build_handler(&tree.root(), "alua", &kernel_of(&tree)?)
+}
+
+/// Builds the handler, and what the scenarios need besides, for the kernel of a release.
+pub(super) fn build_for_lab(release: Release) -> Result<Modules> {
+    let tree = BuildTree::ready(release)?;
+    build_both(&tree.root(), "alua", &kernel_of(&tree)?)
+}
+
+fn kernel_of(tree: &BuildTree) -> Result<String> {
+    Ok(format!("KVER={}", tree.version()?))
+}
+
+/// The same in such a folder of a tree, for the kernel that `kernel` names to make.
+pub(super) fn build_both(tree: &Path, folder: &str, kernel: &str) -> Result<Modules> {
+    let handler = build_handler(tree, folder, kernel)?;
+    let asker = format!("{folder}-asker");
+    lay_out("lab/asker", "", &tree.join(&asker))?;
+    Ok(Modules { handler, asker: make(tree, &asker, kernel)?.join(ASKER), source: source()? })
+}
+
+fn build_handler(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
+    package(&tree.join(folder))?;
+    let file = make(tree, folder, kernel)?.join(FILE);
+    println!("kmod: {kernel}: {} bytes", fs::metadata(&file)?.len());
     Ok(file)
 }
 
-/// Builds the module in this folder of a tree, for the kernel that `kernel` names to make; gives its
-/// file. Any warning of the compilers, of objtool or of modpost is an error.
-pub(super) fn build_in(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
+/// Builds what was laid out in this folder of a tree; gives the folder. Any warning of the compilers, of
+/// objtool or of modpost is an error.
+fn make(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
     let place = tree.join(folder);
-    package(&place)?;
     let output = inside(tree, "make")
         .args(["-C", &format!("/{folder}"), kernel, "W=1"])
         .output()
@@ -39,7 +75,7 @@ pub(super) fn build_in(tree: &Path, folder: &str, kernel: &str) -> Result<PathBu
         fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
         bail!("the module for {kernel}: {why}\n{said}");
     }
-    Ok(place.join(FILE))
+    Ok(place)
 }
 
 /// What is wrong with a build, if anything is.
@@ -59,35 +95,52 @@ fn is_warning(line: &str) -> bool {
 }
 
 /// Lays the module's source out with the core's below it, as in a source package for DKMS. What a
-/// former build left is kept: one that failed or warned leaves nothing (see [`build_in`]).
+/// former build left is kept: one that failed or warned leaves nothing (see [`make`]).
 pub(super) fn package(to: &Path) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    let kernel = run::root().join("kernel");
-    let list = run::capture(run::command("git").args([
-        "ls-files",
-        "-co",
-        "--exclude-standard",
-        "kernel",
-    ]))?;
-    for file in list.lines().filter_map(|line| line.strip_prefix("kernel/")) {
-        copy(&kernel.join(file), &to.join(file))?;
+    lay_out("kernel", "", to)?;
+    lay_out("crates/alua-core", "src", &to.join("alua-core"))
+}
+
+/// What the handler is built from, as a number in hexadecimal: two with the same one are the same.
+pub(super) fn source() -> Result<String> {
+    let mut all = String::new();
+    for (folder, below) in [("kernel", ""), ("crates/alua-core", "src")] {
+        for file in files(folder, below)? {
+            // What is for people changes nothing.
+            if file.ends_with(".md") || file.starts_with("rust/tests") {
+                continue;
+            }
+            let path = run::root().join(folder).join(&file);
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            all.push_str(&format!("{file}\n{text}"));
+        }
     }
-    let core = run::root().join("crates/alua-core");
-    let list = run::capture(run::command("git").args([
-        "ls-files",
-        "-co",
-        "--exclude-standard",
-        "crates/alua-core/src",
-    ]))?;
-    for file in list.lines().filter_map(|line| line.strip_prefix("crates/alua-core/")) {
-        copy(&core.join(file), &to.join("alua-core").join(file))?;
+    Ok(format!("{:016x}", recipe::hash(&all)))
+}
+
+/// The files of a folder of the repository, or of one below it, by their names there.
+fn files(folder: &str, below: &str) -> Result<Vec<String>> {
+    let wanted = Path::new(folder).join(below);
+    let list = run::capture(
+        run::command("git").args(["ls-files", "-co", "--exclude-standard"]).arg(&wanted),
+    )?;
+    let root = run::root().join(folder);
+    let names = list.lines().filter_map(|line| line.strip_prefix(folder)?.strip_prefix('/'));
+    // One that was deleted and is not committed yet is listed too.
+    Ok(names.filter(|name| root.join(name).is_file()).map(str::to_owned).collect())
+}
+
+fn lay_out(folder: &str, below: &str, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    for file in files(folder, below)? {
+        copy(&run::root().join(folder).join(&file), &to.join(&file))?;
     }
     Ok(())
 }
 
 /// Copies a file unless it is there with the same contents, so that make sees what changed.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let Ok(new) = fs::read(from) else { return Ok(()) };
+    let new = fs::read(from).with_context(|| from.display().to_string())?;
     if fs::read(to).is_ok_and(|old| old == new) {
         return Ok(());
     }

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use alua_lab::kernel::{Check, scenarios};
+use alua_lab::kernel::{Check, Record, scenarios};
 use anyhow::{Context, Result};
 
-use super::side_by_side::Column;
+use super::module;
+use super::side_by_side::{Column, Handler};
 use crate::run;
 
 const FILE: &str = "docs/kernel-side-by-side.md";
@@ -13,12 +14,13 @@ const FILE: &str = "docs/kernel-side-by-side.md";
 /// Writes the page.
 pub(super) fn write(columns: &[Column]) -> Result<()> {
     let file = run::root().join(FILE);
-    fs::write(&file, text(columns)).with_context(|| file.display().to_string())?;
+    fs::write(&file, text(columns, &module::source()?))
+        .with_context(|| file.display().to_string())?;
     println!("lab: wrote {FILE}");
     Ok(())
 }
 
-fn text(columns: &[Column]) -> String {
+fn text(columns: &[Column], source: &str) -> String {
     let mut page = String::from(
         "# The device handler side by side with the stock one\n\n\
          Made by `cargo xtask lab kernel` and then `cargo xtask lab kernel --page`; not to be edited. \
@@ -32,6 +34,7 @@ fn text(columns: &[Column]) -> String {
         columns.iter().filter(|column| column.counted == counted).collect()
     };
     let (timed, counted) = (of(false), of(true));
+    provenance(&mut page, columns, source);
     page.push_str("## What must hold\n");
     for scenario in scenarios::ALL {
         checks(&mut page, &timed, scenario.name, scenario.summary);
@@ -49,6 +52,28 @@ fn text(columns: &[Column]) -> String {
         figures(&mut page, &counted);
     }
     page
+}
+
+/// Which records are of an earlier module than the one that the page is written beside.
+fn provenance(page: &mut String, columns: &[Column], source: &str) {
+    page.push_str(&format!("Our module's source is `{source}` (a hash). "));
+    let mut earlier = Vec::new();
+    for column in columns.iter().filter(|column| column.handler == Handler::Ours) {
+        let old = |record: &&Record| record.source.as_deref() != Some(source);
+        let names: Vec<_> = column.records.iter().filter(old).map(|it| &*it.scenario).collect();
+        if !names.is_empty() {
+            let counted = if column.counted { ", counted" } else { "" };
+            let (release, names) = (short(&column.kernel), names.join("`, `"));
+            earlier.push(format!("- {release}{counted}: `{names}`\n"));
+        }
+    }
+    if earlier.is_empty() {
+        page.push_str("All records of ours are of it.\n\n");
+    } else {
+        page.push_str("All records of ours are of it but these, of earlier ones:\n\n");
+        page.push_str(&earlier.concat());
+        page.push('\n');
+    }
 }
 
 fn head(columns: &[&Column]) -> Vec<String> {
@@ -185,7 +210,7 @@ mod tests {
             column(Handler::Stock, true, 3.0),
             column(Handler::Ours, true, 4.0),
         ];
-        let page = text(&columns);
+        let page = text(&columns, "0123");
         assert_eq!(
             page.matches("| F20: it attaches | NO (nothing) | yes |\n").count(),
             1,
@@ -193,6 +218,19 @@ mod tests {
         );
         assert!(page.contains("| time | 1 | 2 |\n"), "{page}");
         assert!(page.contains("| time | 3 | 4 |\n"), "{page}");
-        assert!(!text(&columns[..2]).contains("counts instructions"));
+        assert!(!text(&columns[..2], "0123").contains("counts instructions"));
+    }
+
+    #[test]
+    fn records_of_an_earlier_module_are_named() {
+        let mut columns = [column(Handler::Stock, false, 1.0), column(Handler::Ours, false, 2.0)];
+        let old = "of earlier ones:\n\n- 6.12.1: `attach`\n";
+        assert!(text(&columns, "0123").contains(old), "one that kept nothing");
+        columns[1].records[0].source = Some("9999".to_owned());
+        assert!(text(&columns, "0123").contains(old));
+        columns[1].records[0].source = Some("0123".to_owned());
+        assert!(
+            text(&columns, "0123").contains("`0123` (a hash). All records of ours are of it.\n")
+        );
     }
 }

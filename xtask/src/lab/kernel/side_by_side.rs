@@ -16,8 +16,9 @@ use super::super::cache;
 use super::super::image::Image;
 use super::super::recipe::install;
 use super::super::scenarios::keep as keep_files;
+use super::module::{self, Modules};
+use super::page;
 use super::tree::{BuildTree, Release};
-use super::{module, page};
 use crate::run;
 
 /// What the guest runs.
@@ -232,13 +233,13 @@ pub(super) fn todo(names: &[String]) -> Result<Vec<String>> {
         .collect())
 }
 
-/// A kernel to run on, and the module for it.
+/// A kernel to run on, and the modules for it.
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) release: String,
     pub(super) version: String,
     pub(super) kernel: OtherKernel,
-    pub(super) module: PathBuf,
+    pub(super) modules: Modules,
     /// How its guest is run.
     pub(super) manner: Manner,
 }
@@ -250,7 +251,7 @@ impl Ground {
             release: release.name().to_owned(),
             version: tree.version()?,
             kernel: tree.kernel()?,
-            module: module::build(release)?,
+            modules: module::build_for_lab(release)?,
             manner: Manner::USUAL,
         })
     }
@@ -270,7 +271,7 @@ fn run_column(
     trace: Option<&Path>,
 ) -> Result<Column> {
     let image = Image::ready()?;
-    let share = Share::new(&ground.module)?;
+    let share = Share::new(&ground.modules)?;
     let is_long = |name: &String| {
         let is = |scenario: &&scenarios::Scenario| scenario.name == name;
         scenarios::ALL.iter().find(is).is_some_and(|scenario| scenario.when == When::Asked)
@@ -305,6 +306,9 @@ fn run_column(
         records.extend(done);
     }
     println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
+    if handler == Handler::Ours {
+        records.iter_mut().for_each(|record| record.source = Some(ground.modules.source.clone()));
+    }
     let (release, kernel) = (ground.release.clone(), ground.version.clone());
     Ok(Column { release, kernel, handler, counted: false, records })
 }
@@ -372,7 +376,7 @@ struct Share {
 }
 
 impl Share {
-    fn new(module: &Path) -> Result<Self> {
+    fn new(modules: &Modules) -> Result<Self> {
         run::run(run::cargo().args(["build", "--release", "-p", "alua-lab"]))?;
         let metadata =
             run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
@@ -383,7 +387,10 @@ impl Share {
         let share = Self { folder };
         let program = "alua-lab-kernel";
         install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
-        fs::copy(module, share.folder.join(module::FILE))?;
+        for module in [&modules.handler, &modules.asker] {
+            let name = module.file_name().context("a module is a file")?;
+            fs::copy(module, share.folder.join(name))?;
+        }
         Ok(share)
     }
 
