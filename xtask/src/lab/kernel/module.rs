@@ -53,7 +53,8 @@ pub(super) fn build_both(tree: &Path, folder: &str, kernel: &str) -> Result<Modu
 fn build_handler(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
     package(&tree.join(folder))?;
     let file = make(tree, folder, kernel)?.join(FILE);
-    println!("kmod: {kernel}: {} bytes", fs::metadata(&file)?.len());
+    let (_, of) = kernel.split_once('=').unwrap_or(("", kernel));
+    println!("kmod: {of}: {} bytes", fs::metadata(&file)?.len());
     Ok(file)
 }
 
