@@ -115,6 +115,17 @@ static void alua_event_group(struct alua_unit *unit, const struct alua_event *ev
 			event->preferred ? ", preferred" : "", text);
 }
 
+/*
+ * Has the midlayer send again what it keeps of a path. unit->lock held, interrupts off: a device that
+ * begins to go after it was looked at waits for a grace period while its queue is frozen, so it cancels
+ * what is begun here before the queue is freed. From then on nothing is begun.
+ */
+static void alua_resend(const struct alua_path *path)
+{
+	if (READ_ONCE(path->sdev->sdev_state) == SDEV_RUNNING)
+		blk_mq_kick_requeue_list(path->sdev->request_queue);
+}
+
 /* What a path says against its group is worth a line; else the group's line says it. */
 static void alua_event_path(struct alua_unit *unit, struct alua_path *path,
 			    const struct alua_event *event)
@@ -123,7 +134,7 @@ static void alua_event_path(struct alua_unit *unit, struct alua_path *path,
 
 	WRITE_ONCE(path->sdev->access_state, event->access_state);
 	if (event->resend)
-		blk_mq_kick_requeue_list(path->sdev->request_queue);
+		alua_resend(path);
 	if (event->cause.kind != ALUA_CAUSE_SENSE)
 		return;
 	alua_cause_text(unit, &event->cause, text, sizeof(text));

@@ -72,9 +72,8 @@ pub(super) fn used_up(run: &mut Run) -> Result<()> {
 
 /// What the handler's own commands meet, more often than one of its tries takes: the code, the command, and
 /// whether the handler is made to send that by an activation (else by a rescan).
-const OWN: [(&str, &str, Command, bool); 5] = [
+const OWN: [(&str, &str, Command, bool); 4] = [
     ("6/2a/06", "report-target-port-groups", Command::ReportTargetPortGroups, false),
-    ("6/29/00", "report-target-port-groups", Command::ReportTargetPortGroups, false),
     ("2/04/0a", "report-target-port-groups", Command::ReportTargetPortGroups, false),
     ("6/2a/06", "set-target-port-groups", Command::SetTargetPortGroups, true),
     ("2/04/0a", "test-unit-ready", Command::TestUnitReady, false),
@@ -107,7 +106,7 @@ pub(super) fn own_commands(run: &mut Run) -> Result<()> {
         };
         // What a rescan of the disk itself sends is over when the handler's first report is.
         let met = until(SOON, || model.fault_count(sense) > 0);
-        let quiet = rests(Duration::from_secs(3), Duration::from_secs(40), sent);
+        let quiet = rests(Duration::from_secs(2), Duration::from_secs(40), sent);
         run.check(
             "E14",
             &format!("what {command} meets with {sense} leads to an end"),
