@@ -141,7 +141,13 @@ fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
         7 => {
             let (group, state) = (if to == "A" { 2 } else { 1 }, USELESS[path.min(2)]);
             model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"0s\""))?;
-            model.apply(&format!("do = \"set-state\"\ngroup = {group}\nstate = \"{state}\""))?;
+            let set = |state| {
+                model.apply(&format!("do = \"set-state\"\ngroup = {group}\nstate = \"{state}\""))
+            };
+            set(state)?;
+            last(random, 5_000);
+            // A disk that is found in such a state has no capacity, whatever the handler does.
+            set("active/non-optimized")?;
             "group of no use"
         }
         _ => {
