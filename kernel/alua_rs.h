@@ -100,6 +100,7 @@ struct alua_cause {
 #define ALUA_GATE_HOLD 1
 #define ALUA_GATE_REFUSE 2
 
+/* hold_most_ms: from the first of several events that hold the gate of a path, one after another. */
 struct alua_event {
 	u8 kind;
 	u8 from;

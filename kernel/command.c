@@ -15,7 +15,10 @@
 /* What tells the Rust half that the path cannot carry a command. */
 #define ALUA_PATH_GONE (DID_NO_CONNECT << 16)
 
-/* How long a command of ours waits for room in a queue before a request that is held makes it. */
+/*
+ * How long a command of ours waits for room in a queue before a request that is held makes it: longer than
+ * one that runs takes to end, and no stall.
+ */
 #define ALUA_ROOM_TIME (HZ / 50)
 
 /*
@@ -61,7 +64,9 @@ bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *s
 /*
  * Lets a command go first that the midlayer puts back for a moment (scsi_queue_insert()): it gets no turn
  * as long as another one is out on the device (scsi_dev_queue_ready()), and ours may be out for long. The
- * midlayer is asked after the handler was, in the same breath. May sleep.
+ * midlayer is asked after the handler was, in the same breath: a jiffy or two later it has put it back. Its
+ * turn comes after three runs of the queue, some milliseconds apart; the limit is for one that never
+ * comes. May sleep.
  */
 static void alua_let_first(const struct alua_slot *slot)
 {

@@ -116,14 +116,18 @@ static void alua_event_group(struct alua_unit *unit, const struct alua_event *ev
 }
 
 /*
- * Has the midlayer send again what it keeps of a path. unit->lock held, interrupts off: a device that
- * begins to go after it was looked at waits for a grace period while its queue is frozen, so it cancels
- * what is begun here before the queue is freed. From then on nothing is begun.
+ * Has the midlayer send again now what it keeps of a path. unit->lock held. Each request that is kept
+ * holds the queue's counter. Who tears the queue down waits until nobody holds it, so for us too, and
+ * cancels then what is begun here; the path leaves its unit before the queue is freed.
  */
 static void alua_resend(const struct alua_path *path)
 {
-	if (READ_ONCE(path->sdev->sdev_state) == SDEV_RUNNING)
-		blk_mq_kick_requeue_list(path->sdev->request_queue);
+	struct request_queue *queue = path->sdev->request_queue;
+
+	if (percpu_ref_tryget(&queue->q_usage_counter)) {
+		blk_mq_kick_requeue_list(queue);
+		percpu_ref_put(&queue->q_usage_counter);
+	}
 }
 
 /* What a path says against its group is worth a line; else the group's line says it. */

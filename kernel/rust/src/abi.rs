@@ -107,7 +107,8 @@ pub struct AluaEvent {
     pub path: u16,
     /// The group, in events about one.
     pub group: u16,
-    /// How long the gate may hold I/O in all, in milliseconds; 0 where it does not hold any.
+    /// How long the gate may hold I/O, in milliseconds, from the first of several such events in a row; 0
+    /// where it does not hold any.
     pub hold_most_ms: u16,
     /// Not used.
     pub reserved2: u16,

@@ -7,7 +7,7 @@
 //! 2. `Sending`: one SET TARGET PORT GROUPS with every target that is not there yet, sent now or
 //!    at a later time; at most one at a time and never while a group is in transition. Then
 //! 3. `Verifying`: reports are read until the targets are there, or the transition outlived its
-//!    limit, or [`VERIFICATIONS_MAX`] reports showed no transition and no success.
+//!    limit, or `VERIFICATIONS_MAX` (20) reports showed no transition and no success.
 //!
 //! Activations are served one after another in the order of their requests. A request for the
 //! targets of one that has not sent yet joins it and gets its identifier: the paths of a group that
