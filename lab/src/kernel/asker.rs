@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::handler::tool;
 use super::{Run, until};
@@ -37,7 +37,10 @@ impl Asker {
         if !parameter("told").exists() {
             tool("insmod", &[MODULE])?;
         }
-        Ok(Self(counts()?))
+        let start = counts()?;
+        // What ends later would count for what is asked from here on.
+        ensure!(start.told == start.asked, "activations from before are open: {start:?}");
+        Ok(Self(start))
     }
 
     /// Asks for so many activations through a path. One that has gone is asked nothing.

@@ -48,6 +48,8 @@ struct Shared {
     let_go: bool,
     /// What goes out as sense data, whatever the array said.
     garbled: Option<Vec<u8>>,
+    /// Commands without an answer, by their tag: the port, and the operation code.
+    out: HashMap<u64, (u16, u8)>,
 }
 
 impl Shared {
@@ -68,6 +70,7 @@ pub(super) struct Model {
 struct Served {
     ring: Ring,
     nexus: NexusId,
+    port: u16,
     lun: u16,
 }
 
@@ -98,13 +101,14 @@ impl Model {
         }
         let mut rings = Vec::new();
         for &(port, lun, nexus) in &wanted {
-            rings.push(Served { ring: make_device(port, lun)?, nexus, lun });
+            rings.push(Served { ring: make_device(port, lun)?, nexus, port, lun });
         }
         let shared = Arc::new(Mutex::new(Shared {
             array,
             start: Instant::now(),
             let_go: false,
             garbled: None,
+            out: HashMap::new(),
         }));
         let stop = Arc::new(AtomicBool::new(false));
         let server = {
@@ -142,6 +146,12 @@ impl Model {
     /// the array says.
     pub(super) fn garble(&self, sense: Option<Vec<u8>>) {
         locked(&self.shared).garbled = sense;
+    }
+
+    /// The path on which a command with this operation code has no answer yet.
+    pub(super) fn carrier(&self, code: u8) -> Option<&ModelPath> {
+        let out = locked(&self.shared).out.values().find(|(_, out)| *out == code).copied();
+        out.and_then(|(port, _)| self.paths.iter().find(|path| path.port == port))
     }
 
     /// How many commands of a kind came to a unit, all paths together.
@@ -255,6 +265,8 @@ fn serve(shared: &Mutex<Shared>, stop: &AtomicBool, mut served: Vec<Served>) -> 
                 let capacity = if sends(&request.cdb) { 0 } else { request.capacity() };
                 tag += 1;
                 shared.array.submit(one.nexus, one.lun, tag, &request.cdb, &data, capacity)?;
+                let code = request.cdb.first().copied().unwrap_or(0);
+                shared.out.insert(tag, (one.port, code));
                 running.insert(tag, (index, request));
             }
             let aborted = one.ring.take_aborted();
@@ -264,12 +276,14 @@ fn serve(shared: &Mutex<Shared>, stop: &AtomicBool, mut served: Vec<Served>) -> 
             for tag in ended.map(|(&tag, _)| tag).collect::<Vec<_>>() {
                 let Some((_, request)) = running.remove(&tag) else { continue };
                 shared.array.abort(one.nexus, tag);
+                shared.out.remove(&tag);
                 one.ring.end(&request, &Ending { status: BUSY, ..Ending::default() })?;
             }
         }
         shared.let_go = false;
         while let Some(completion) = shared.array.poll_completion() {
             let Some((index, request)) = running.remove(&completion.tag) else { continue };
+            shared.out.remove(&completion.tag);
             let mut ending = ending(&completion.outcome);
             if let Some(sense) = shared.garbled.as_ref().filter(|_| ending.status == CHECK) {
                 ending.sense.clone_from(sense);

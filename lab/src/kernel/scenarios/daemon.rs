@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::super::handler::tool;
 use super::super::{Run, disk, until};
@@ -95,12 +96,25 @@ fn last(random: &mut Random, millis: u64) {
     std::thread::sleep(Duration::from_millis(random.below(millis)));
 }
 
+/// Ports that answer nothing for a while.
+fn silent(model: &Model, ports: &[u16], random: &mut Random) -> Result<()> {
+    for port in ports {
+        model.apply(&format!("do = \"arm\"\nfault = \"silent-{port}\""))?;
+    }
+    last(random, 3_000);
+    for port in ports {
+        model.apply(&format!("do = \"disarm\"\nfault = \"silent-{port}\""))?;
+    }
+    model.let_go();
+    Ok(())
+}
+
 /// One random event. It leaves a path that can be used, or one that can be soon.
 fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
     let to = if random.below(2) == 0 { "A" } else { "B" };
     let path = usize::try_from(random.below(4))?;
     let hctl = model.paths[path].hctl.clone();
-    Ok(match random.below(10) {
+    Ok(match random.below(11) {
         0 => {
             model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"0s\""))?;
             "switch"
@@ -131,11 +145,7 @@ fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
             "path stays away"
         }
         6 => {
-            let port = model.paths[path].port;
-            model.apply(&format!("do = \"arm\"\nfault = \"silent-{port}\""))?;
-            last(random, 3_000);
-            model.apply(&format!("do = \"disarm\"\nfault = \"silent-{port}\""))?;
-            model.let_go();
+            silent(model, &[model.paths[path].port], random)?;
             "path is silent"
         }
         7 => {
@@ -145,10 +155,17 @@ fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
                 model.apply(&format!("do = \"set-state\"\ngroup = {group}\nstate = \"{state}\""))
             };
             set(state)?;
-            last(random, 5_000);
+            last(random, 3_000);
+            // One of the two others is silent meanwhile.
+            silent(model, &[if to == "A" { 1 } else { 3 }], random)?;
             // A disk that is found in such a state has no capacity, whatever the handler does.
             set("active/non-optimized")?;
             "group of no use"
+        }
+        8 => {
+            model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"500ms\""))?;
+            silent(model, if to == "A" { &[3, 4] } else { &[1, 2] }, random)?;
+            "controller is silent, the other takes over"
         }
         _ => {
             let name = CODES[usize::try_from(random.below(CODES.len() as u64))?];
@@ -167,6 +184,15 @@ fn evidence() {
         Ok(output) => println!("{}", output.stdout),
         Err(error) => println!("{error:#}"),
     }
+}
+
+/// The longest read or write of a run of fio, in milliseconds.
+fn longest(said: &str) -> Option<f64> {
+    // What it warns of stands before.
+    let report: Value = serde_json::from_str(said.get(said.find('{')?..)?).ok()?;
+    let job = &report["jobs"][0];
+    let nanos = ["read", "write"].map(|kind| job[kind]["clat_ns"]["max"].as_f64());
+    nanos.into_iter().flatten().reduce(f64::max).map(|longest| longest / 1e6)
 }
 
 fn random(run: &mut Run, length: Duration) -> Result<()> {
@@ -197,6 +223,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
         .args(["--name=lab", "--directory", MOUNT, "--size=4m", "--rw=randwrite", "--bs=4k"])
         .args(["--direct=1", "--verify=crc32c", "--verify_fatal=1", "--time_based"])
         .args(["--ioengine=psync", &format!("--runtime={seconds}"), "--verify_backlog=64"])
+        .arg("--output-format=json")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -221,10 +248,19 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let output = fio.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().find(|line| line.contains("err="));
-    let last = last.or(complaint.lines().next()).unwrap_or("fio said nothing");
-    run.check("S6", "fio finds no error and no mismatch", output.status.success(), last);
-    println!("lab: {kinds:?}");
+    let complained = complaint.lines().next().unwrap_or_default();
+    run.check("S6", "fio finds no error and no mismatch", output.status.success(), complained);
+    let longest = longest(&said).context("fio says no times")?;
+    run.check(
+        "S6",
+        "no read or write takes longer than 30 s",
+        longest <= 30_000.0,
+        format!("{longest} ms"),
+    );
+    run.figure(&format!("random events in {seconds} s: longest read or write in ms"), longest);
+    for (kind, number) in &kinds {
+        run.figure(&format!("random events in {seconds} s: {kind}"), (*number).into());
+    }
     run.figure(&format!("random events in {seconds} s"), events.into());
     tool("umount", &[MOUNT])?;
     let checked = command::run("fsck.ext4", &["-f", "-n", &node], SOON)?;
@@ -241,4 +277,17 @@ pub(super) fn short(run: &mut Run) -> Result<()> {
 
 pub(super) fn hour(run: &mut Run) -> Result<()> {
     random(run, Duration::from_secs(3_600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest;
+
+    #[test]
+    fn the_longest_of_reads_and_writes_is_found_behind_a_warning() {
+        let said = "fio: a warning\n{\"jobs\": [{\"read\": {\"clat_ns\": {\"max\": 2000000}}, \
+                    \"write\": {\"clat_ns\": {\"max\": 31000000000}}}]}";
+        assert_eq!(longest(said), Some(31_000.0));
+        assert_eq!(longest("fio: no such file"), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! A target that answers with garbage where it is asked who it is, and what is wrong with it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,6 +16,11 @@ const SOON: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(20);
 const TURNS: Duration = Duration::from_secs(100);
 
+/// Page 83h as the kernel read it.
+fn page_83(hctl: &str) -> Result<Vec<u8>> {
+    Ok(std::fs::read(Path::new("/sys/bus/scsi/devices").join(hctl).join("vpd_pg83"))?)
+}
+
 /// Designators of a path's page 83h are garbled one by one, and the path is looked at again, or found.
 pub(super) fn pages(run: &mut Run) -> Result<()> {
     let model = two_controllers("", "")?;
@@ -22,6 +28,7 @@ pub(super) fn pages(run: &mut Run) -> Result<()> {
     let path = model.paths[0].hctl.clone();
     // The first one is where other pages have something too.
     let places: Vec<usize> = designators(&path)?.into_iter().skip(1).map(|(at, _)| at).collect();
+    let good = page_83(&path)?;
     let mut wrong = Vec::new();
     let mut done = 0_u32;
     for at in places {
@@ -39,6 +46,8 @@ pub(super) fn pages(run: &mut Run) -> Result<()> {
             } else {
                 rescan(&path)?;
             }
+            // The kernel has it, or none at all.
+            let reached = page_83(&path).map_or(true, |page| page != good);
             let others = model.paths[1..].iter().all(|other| {
                 disk::node(&other.hctl).and_then(|node| disk::read_block(&node, READ)).is_ok()
             });
@@ -52,8 +61,9 @@ pub(super) fn pages(run: &mut Run) -> Result<()> {
                     disk::node(&path).and_then(|node| disk::read_block(&node, READ)).is_ok()
                 })
                 .is_some();
-            if !others || hangs || !mended {
-                wrong.push(format!("{what}: {others}, {hangs}, {mended}, {}", seen(&model)));
+            if !reached || !others || hangs || !mended {
+                let seen = seen(&model);
+                wrong.push(format!("{what}: {reached}, {others}, {hangs}, {mended}, {seen}"));
             }
         }
     }
@@ -93,45 +103,70 @@ fn garbled(round: u32) -> Vec<u8> {
     sense
 }
 
+/// What commands meet, each its own fault.
+const MET: [&str; 4] =
+    ["read-10", "report-target-port-groups", "set-target-port-groups", "test-unit-ready"];
+
 /// What the handler's commands and I/O end with is garbled.
 pub(super) fn sense(run: &mut Run) -> Result<()> {
     const ROUNDS: u32 = 48;
     let asker = Asker::ready()?;
-    let model = two_controllers(
-        "",
-        "[[fault]]\nname = \"check\"\narmed = false\ncount = 4\naction = \"check\"\n\
-         sense = \"2/04/0a\"\ncommand = [\"read-10\", \"report-target-port-groups\", \
-         \"set-target-port-groups\", \"test-unit-ready\", \"inquiry\"]\n",
-    )?;
+    let faults: String = MET
+        .iter()
+        .map(|command| {
+            format!(
+                "[[fault]]\nname = \"{command}\"\narmed = false\ncount = 2\naction = \"check\"\n\
+                 sense = \"2/04/0a\"\ncommand = \"{command}\"\n"
+            )
+        })
+        .collect();
+    let model = two_controllers("", &faults)?;
     settle(&model)?;
-    let path = model.paths[0].hctl.clone();
-    let node = disk::node(&path)?;
-    let (mut met, mut hung) = (0, Vec::new());
+    let nodes = [disk::node(&model.paths[0].hctl)?, disk::node(&model.paths[2].hctl)?];
+    let mut met = [0; MET.len()];
+    let mut hung = Vec::new();
     for round in 0..ROUNDS {
         model.garble(Some(garbled(round)));
-        model.apply("do = \"arm\"\nfault = \"check\"")?;
+        for command in MET {
+            model.apply(&format!("do = \"arm\"\nfault = \"{command}\""))?;
+        }
+        let place = if model.state(0, 1)? == "active/optimized" { 2 } else { 0 };
         match round % 3 {
-            0 => rescan(&path)?,
-            1 => asker.ask(&path, 1)?,
-            _ => {}
+            0 => rescan(&model.paths[place].hctl)?,
+            // Not there yet: STPG is sent.
+            1 => asker.ask(&model.paths[place].hctl, 1)?,
+            // Asked by TEST UNIT READY.
+            _ => touch(&model)?,
         }
-        let read = disk::read_block(&node, READ);
-        if read.is_err_and(|error| error.to_string().contains("did not end")) {
-            hung.push(round.to_string());
+        for node in &nodes {
+            let read = disk::read_block(node, READ);
+            if read.is_err_and(|error| error.to_string().contains("did not end")) {
+                hung.push(round.to_string());
+            }
         }
-        until(Duration::from_millis(50), || model.fault_count("check") >= 4);
-        met += model.fault_count("check");
-        model.apply("do = \"disarm\"\nfault = \"check\"")?;
+        std::thread::sleep(Duration::from_millis(50));
+        for (met, command) in met.iter_mut().zip(MET) {
+            *met += model.fault_count(command);
+            model.apply(&format!("do = \"disarm\"\nfault = \"{command}\""))?;
+        }
         model.garble(None);
     }
     run.check(
         "S7-12",
-        &format!("I/O that meets {ROUNDS} kinds of garbled sense data ends"),
-        met > ROUNDS && hung.is_empty(),
-        format!("{met} commands met them; hung: {}", hung.join(", ")),
+        &format!("commands that meet {ROUNDS} kinds of garbled sense data end"),
+        hung.is_empty(),
+        hung.join(", "),
     );
-    asker.check(run, "F08", "and each activation, once", TURNS);
-    rescan(&path)?;
+    run.check(
+        "S7-12",
+        "reads, reports and STPG met them",
+        met[..3].iter().all(|&met| met > 0),
+        format!("{met:?}"),
+    );
+    asker.check(run, "F08", "and each activation ends, once", TURNS);
+    for path in model.of(0) {
+        rescan(&path.hctl)?;
+    }
     touch(&model)?;
     let time = until(SOON, || agree(&model));
     run.check("S7-12", "then sysfs shows the truth", time.is_some(), seen(&model));

@@ -46,7 +46,7 @@ impl Drop for Count {
     }
 }
 
-fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
+pub(super) fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
     Group {
         id,
         access: AccessType::Both,

@@ -8,6 +8,7 @@ mod daemon;
 mod garbage;
 mod hanging;
 mod late;
+mod lio;
 mod many;
 mod module;
 mod report;
@@ -60,10 +61,11 @@ const fn asked(name: &'static str, summary: &'static str, run: Body) -> Scenario
 pub static ALL: &[Scenario] = &[
     always("attach", "paths are found and their states read", access::attach),
     always("each-state", "the target sets each state", access::each_state),
+    newest("each-state-lio", "the kernel's own target sets each state", lio::each_state),
     newest("sense-rows", "each sense code of the table, once", access::sense_rows),
     newest("senses-without-group", "sense codes where no group is known", rows::without_group),
     newest("retries-used-up", "a path says transitioning too often", rows::used_up),
-    newest("own-commands", "reports meet unit attentions", rows::own_commands),
+    newest("own-commands", "the handler's own commands meet sense codes", rows::own_commands),
     always("silent-standby", "a path says standby, the target told nobody", access::silent_standby),
     always("sense-transition", "a sense code alone begins a transition", access::sense_transition),
     newest("nameless", "page 83h names no logical unit", access::nameless),

@@ -1,6 +1,7 @@
 //! Building the module for the kernel of a tree, as `make -C kernel` does on a machine, and the lab's own
 //! module beside it, which asks it for activations.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,10 +45,11 @@ fn kernel_of(tree: &BuildTree) -> Result<String> {
 
 /// The same in such a folder of a tree, for the kernel that `kernel` names to make.
 pub(super) fn build_both(tree: &Path, folder: &str, kernel: &str) -> Result<Modules> {
+    let source = source()?;
     let handler = build_handler(tree, folder, kernel)?;
     let asker = format!("{folder}-asker");
     lay_out("lab/asker", "", &tree.join(&asker))?;
-    Ok(Modules { handler, asker: make(tree, &asker, kernel)?.join(ASKER), source: source()? })
+    Ok(Modules { handler, asker: make(tree, &asker, kernel)?.join(ASKER), source })
 }
 
 fn build_handler(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
@@ -102,7 +104,8 @@ pub(super) fn package(to: &Path) -> Result<()> {
     lay_out("crates/alua-core", "src", &to.join("alua-core"))
 }
 
-/// What the handler is built from, as a number in hexadecimal: two with the same one are the same.
+/// The source that the handler is built from, as a number in hexadecimal. Compilers and kernels are not in
+/// it.
 pub(super) fn source() -> Result<String> {
     let mut all = String::new();
     for (folder, below) in [("kernel", ""), ("crates/alua-core", "src")] {
@@ -127,8 +130,10 @@ fn files(folder: &str, below: &str) -> Result<Vec<String>> {
     )?;
     let root = run::root().join(folder);
     let names = list.lines().filter_map(|line| line.strip_prefix(folder)?.strip_prefix('/'));
-    // One that was deleted and is not committed yet is listed too.
-    Ok(names.filter(|name| root.join(name).is_file()).map(str::to_owned).collect())
+    // One that was deleted and is not committed yet is listed too; new ones come before the others.
+    let names: BTreeSet<String> =
+        names.filter(|name| root.join(name).is_file()).map(str::to_owned).collect();
+    Ok(names.into_iter().collect())
 }
 
 fn lay_out(folder: &str, below: &str, to: &Path) -> Result<()> {

@@ -56,6 +56,9 @@ fn text(columns: &[Column], source: &str) -> String {
 
 /// Which records are of an earlier module than the one that the page is written beside.
 fn provenance(page: &mut String, columns: &[Column], source: &str) {
+    if columns.iter().all(|column| column.handler != Handler::Ours) {
+        return;
+    }
     page.push_str(&format!("Our module's source is `{source}` (a hash). "));
     let mut earlier = Vec::new();
     for column in columns.iter().filter(|column| column.handler == Handler::Ours) {

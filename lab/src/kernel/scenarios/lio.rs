@@ -1,0 +1,52 @@
+//! What the kernel's own target can set.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::super::{Run, disk, until};
+use super::many::group;
+use crate::scenario::{Fabric, State, Unit};
+use crate::target::lio::Lio;
+
+const SOON: Duration = Duration::from_secs(10);
+const READ: Duration = Duration::from_secs(20);
+
+/// The states of a group that LIO sets, and their names in sysfs. There is none with offline: LIO answers
+/// no report then.
+const STATES: [(State, &str); 5] = [
+    (State::ActiveNonOptimized, "active/non-optimized"),
+    (State::Standby, "standby"),
+    (State::Unavailable, "unavailable"),
+    (State::LbaDependent, "lba-dependent"),
+    (State::ActiveOptimized, "active/optimized"),
+];
+
+/// LIO sets each state of each group.
+pub(super) fn each_state(run: &mut Run) -> Result<()> {
+    let groups =
+        vec![group(1, State::ActiveOptimized, [1, 2]), group(2, State::ActiveNonOptimized, [3, 4])];
+    let target = Lio::set_up(Fabric::Loop, 4, &[Unit::of(groups)])?;
+    let unit = target.unit_names().next().context("no unit")?;
+    for (id, ports) in [(1, [1, 2]), (2, [3, 4])] {
+        for (state, name) in STATES {
+            Lio::set_state(unit, id, state)?;
+            for place in &target.places {
+                // The unit attention tells of it. In some states a read fails.
+                let _ = disk::read_block(&disk::node(&place.hctl)?, READ);
+            }
+            let shown = || {
+                let of = target.places.iter().filter(|place| ports.contains(&place.port));
+                of.map(|place| disk::access(&place.hctl)).collect::<Vec<_>>()
+            };
+            let right = until(SOON, || shown().iter().all(|it| it == name));
+            run.check(
+                "B24",
+                &format!("sysfs follows LIO's group {id} to {name}"),
+                right.is_some(),
+                shown().join(", "),
+            );
+        }
+    }
+    Lio::take_down()
+}
