@@ -13,12 +13,11 @@ const SOON: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(20);
 
 /// The states of a group that LIO sets, and their names in sysfs. There is none with offline: LIO answers
-/// no report then.
-const STATES: [(State, &str); 5] = [
+/// no report then. LBA-dependent it refuses where explicit management is on.
+const STATES: [(State, &str); 4] = [
     (State::ActiveNonOptimized, "active/non-optimized"),
     (State::Standby, "standby"),
     (State::Unavailable, "unavailable"),
-    (State::LbaDependent, "lba-dependent"),
     (State::ActiveOptimized, "active/optimized"),
 ];
 
