@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::super::{Run, disk, until};
 use super::many::group;
+use crate::command;
 use crate::scenario::{Fabric, State, Unit};
 use crate::target::lio::Lio;
 
@@ -31,8 +32,10 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
         for (state, name) in STATES {
             Lio::set_state(unit, id, state)?;
             for place in &target.places {
-                // The unit attention tells of it. In some states a read fails.
-                let _ = disk::read_block(&disk::node(&place.hctl)?, READ);
+                // The unit attention tells of it. A read would not be let through in some states.
+                let node = disk::node(&place.hctl)?;
+                let node = node.to_str().context("a path")?;
+                let _ = command::run("sg_raw", &[&[node], &["0"; 6][..]].concat(), READ)?;
             }
             let shown = || {
                 let of = target.places.iter().filter(|place| ports.contains(&place.port));
