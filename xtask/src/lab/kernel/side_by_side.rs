@@ -150,6 +150,7 @@ pub(crate) fn run_all() -> Result<()> {
             .collect();
         let column = run_column(&Ground::of(release)?, Handler::Ours, names, None)?;
         failures.extend(failures_of(&column));
+        keep(&column)?;
     }
     conclude(&failures)
 }
@@ -161,6 +162,7 @@ pub(crate) fn run_control() -> Result<()> {
     let names = scenarios::ALL.iter().map(|scenario| scenario.name);
     let names = names.filter(|name| wanted.contains(name)).map(str::to_owned).collect();
     let column = run_column(&Ground::of(Release::Trixie)?, Handler::Stock, names, None)?;
+    keep(&column)?;
     let mut surprises = Vec::new();
     for record in &column.records {
         let place = format!("{} stock {}", column.release, record.scenario);
