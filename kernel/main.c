@@ -215,8 +215,8 @@ static bool alua_may_wait(const struct alua_path *path, struct request *req)
 	       !alua_command_wants_room(path->unit, path->sdev);
 }
 
-/* What becomes of a request where the gate does not let it pass. */
-static blk_status_t alua_stop(const struct alua_path *path, u8 gate, struct request *req)
+/* What becomes of a request where the gate does not let it pass. Its registers are not for those that do. */
+static noinline blk_status_t alua_stop(const struct alua_path *path, u8 gate, struct request *req)
 {
 	struct scsi_cmnd *cmd = blk_mq_rq_to_pdu(req);
 
