@@ -29,7 +29,7 @@ pub(crate) struct SchemaVersion {
 }
 
 /// The version of this program's schema.
-pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 3 };
+pub(crate) const SCHEMA: SchemaVersion = SchemaVersion { major: 1, minor: 4 };
 
 /// `list` and `show`.
 #[derive(Clone, Debug, Serialize)]

@@ -174,7 +174,7 @@ fn the_program_prints_what_is_documented() {
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         checker.object(heading, &value, &arguments.join(" "));
         if let Some(version) = value.get("schema_version") {
-            assert_eq!((&version["major"], &version["minor"]), (&1.into(), &3.into()));
+            assert_eq!((&version["major"], &version["minor"]), (&1.into(), &4.into()));
         }
     }
     for (heading, kind, dump) in DUMPS {

@@ -71,9 +71,13 @@ impl ServedBy {
     /// For people.
     fn text(&self) -> String {
         let (style, word) = if self.used { (GOOD, "used") } else { (WAIT, "not used") };
-        let (pid, places) = (self.pid, self.places.join(" and "));
+        let pid = self.pid;
+        let serves = match &self.places[..] {
+            [] => "starts to serve the unit".to_owned(),
+            places => format!("serves the unit as {}", places.join(" and ")),
+        };
         format!(
-            "alua up: process {pid} serves the unit as {places}; this path is {}: {}\n\n",
+            "alua up: process {pid} {serves}; this path is {}: {}\n\n",
             paint(style, word),
             self.reason
         )

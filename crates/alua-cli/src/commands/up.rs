@@ -18,8 +18,6 @@ use alua_host::sysfs::Sysfs;
 use alua_multipath::{Activation, Config};
 use sd_notify::NotifyState;
 use serde::Serialize;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::print;
 use crate::cli::Global;
@@ -30,6 +28,7 @@ use crate::render::json;
 use crate::render::style::{FAINT, paint};
 use crate::running::control::{self, socket_of};
 use crate::running::recorder::Recorder;
+use crate::running::starting::{Begun, Start, Stop};
 use crate::running::status::{Facts, Settings};
 use crate::target::model::script_of;
 use crate::target::{Scope, World, model};
@@ -64,22 +63,25 @@ struct Did {
 
 pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     // Before anything is served, so that no signal is missed.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let stop = Stop::on_signals()?;
+    let start = Instant::now();
     let opened = open(global, args)?;
     let unit = opened.unit.clone();
     let serve = |why: String| Error::Serve { unit: unit.clone(), why };
-    let start = Instant::now();
     let events = opened.device.listen().ok();
     let logger = events.map(|events| thread::spawn(move || log(&events, start)));
     let recorder = args.timeline.as_deref().map(|file| Recorder::new(file, &opened.device));
     let recorder = recorder.transpose()?;
-    let exports = export(args, &opened, recorder.as_ref())?;
-    let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
+    let device: Arc<dyn BlockDevice> = Arc::new(opened.device.clone());
+    let device = recorder.as_ref().map_or(device.clone(), |recorder| recorder.timed(device));
+    let recorder = recorder.map(|recorder| recorder.watch(&opened.device)).transpose()?;
+    let mut exports = export_nbd(args, &opened, &device)?;
     let facts = Facts {
         unit: opened.unit.clone(),
         source: opened.source,
-        places: places.clone(),
-        lacks: exports.iter().filter_map(|export| export.lacks()).map(str::to_owned).collect(),
+        starting: args.ublk,
+        places: exports.iter().map(|export| export.place()).collect(),
+        lacks: Vec::new(),
         settings: Settings::of(&config(args)),
         policy: args.policy.name(),
         sysfs: global.array.is_none().then(|| Sysfs::at(&global.sysfs, &global.dev)),
@@ -87,17 +89,49 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let socket = args.control.control.clone().unwrap_or_else(|| socket_of(&opened.unit));
     let control = control::Server::start(&socket, opened.device.clone(), facts)
         .map_err(|source| Error::File { path: socket, source })?;
-    let recorder = recorder.map(|recorder| recorder.watch(&opened.device)).transpose()?;
-    for place in &places {
-        print(&format!("ready: {place}\n"))?;
+    let mut late = Late::Nothing;
+    if args.ublk {
+        let begin = args.clone();
+        match stop.start(&opened.device, move || export_ublk(&begin, device)) {
+            Ok(Start::Serves(export)) => exports.push(export),
+            Ok(Start::Stopped(export)) => {
+                exports.push(export);
+                late = Late::Started;
+            }
+            Ok(Start::Unfinished) if args.recover => late = Late::Left,
+            Ok(Start::Unfinished) => late = Late::Unfinished,
+            Err(why) => {
+                drop(control);
+                let also = end(exports, opened, LIMIT).err();
+                let all: Vec<String> = std::iter::once(why).chain(also).collect();
+                return Err(serve(all.join("; ")));
+            }
+        }
     }
-    let status = format!("serving {} as {}", opened.unit, places.join(" and "));
-    tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    signals.forever().next();
+    if late == Late::Nothing {
+        let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
+        let lacks = exports.iter().filter_map(|export| export.lacks()).map(str::to_owned);
+        control.serves(places.clone(), lacks.collect());
+        for place in &places {
+            print(&format!("ready: {place}\n"))?;
+        }
+        let status = format!("serving {} as {}", opened.unit, places.join(" and "));
+        tell_manager(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        stop.wait();
+    }
     tell_manager(&[NotifyState::Stopping]);
-    say(start, "asked to stop: what is in flight is completed");
+    say(start, late.told());
     drop(control);
-    let ended = end(exports, opened);
+    let ended = match late {
+        Late::Nothing | Late::Started => end(exports, opened, LIMIT),
+        Late::Unfinished => end_unfinished(exports, opened, &stop),
+        Late::Left => end_exports(exports).map_err(|wrong| wrong.join("; ")),
+    };
+    if late == Late::Left {
+        // What is not ended would be waited for: the device runs until this process is gone.
+        tell_totals(ended.map_err(serve)?, global.json)?;
+        return Ok(Exit::Good);
+    }
     let drawn = recorder.map(|recorder| recorder.draw(format!("alua up {unit}"))).transpose();
     // It ends with the device, and has its last words to say.
     let patience = Instant::now() + LAST_WORDS;
@@ -121,6 +155,35 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     Ok(if defects == 0 { Exit::Good } else { Exit::Other })
 }
 
+/// How far the start of the ublk device was when the wish to stop came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// It served, or there was none to start.
+    Nothing,
+    /// It started all the same, with what it waited for failed.
+    Started,
+    /// The kernel is still in it.
+    Unfinished,
+    /// The device of an earlier server was not taken over. It keeps its requests for the next one.
+    Left,
+}
+
+impl Late {
+    const fn told(self) -> &'static str {
+        match self {
+            Self::Nothing => "asked to stop: what is in flight is completed",
+            Self::Started | Self::Unfinished => {
+                "asked to stop before the block device was ready: what the kernel reads of it fails, \
+                 and it is removed"
+            }
+            Self::Left => {
+                "asked to stop before the block device was taken over: it is left as it is, for the \
+                 next `alua up --recover`"
+            }
+        }
+    }
+}
+
 /// The last line on standard output.
 fn tell_totals(totals: Totals, as_json: bool) -> Result<(), Error> {
     let did = Did {
@@ -141,27 +204,63 @@ fn tell_manager(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
 }
 
-/// Ends the exports first, the paths last: nothing in flight loses its way back.
-fn end(exports: Vec<Box<dyn Exported>>, opened: Opened) -> Result<Totals, String> {
+/// Ends the exports first, the paths last: nothing in flight loses its way back. What the device has in
+/// flight then fails after `limit`.
+fn end(exports: Vec<Box<dyn Exported>>, opened: Opened, limit: Duration) -> Result<Totals, String> {
+    opened.device.give_up_held();
+    let ended = end_exports(exports);
+    drop(opened.watch);
+    let stopped = opened.device.stop(limit).map_err(|error| error.to_string());
+    match (ended, stopped) {
+        (Ok(totals), Ok(())) => Ok(totals),
+        (Err(wrong), Ok(())) => Err(wrong.join("; ")),
+        (ended, Err(error)) => {
+            let mut wrong = ended.err().unwrap_or_default();
+            wrong.push(error);
+            Err(wrong.join("; "))
+        }
+    }
+}
+
+/// As [`end`], where an export has not started yet. Once those that serve have ended, only the kernel's
+/// reads of the new block device are left; nobody needs them.
+fn end_unfinished(
+    exports: Vec<Box<dyn Exported>>,
+    opened: Opened,
+    stop: &Stop,
+) -> Result<Totals, String> {
+    let ended = end(exports, opened, Duration::ZERO);
+    let begun = match stop.begun(LIMIT) {
+        Some(Ok(export)) => end_exports(vec![export]).map_err(|wrong| wrong.join("; ")),
+        Some(Err(why)) => Err(why),
+        None => Err("the kernel has not finished the start of the block device in time".to_owned()),
+    };
+    match (ended, begun) {
+        (Ok(all), Ok(more)) => Ok(sum(all, more)),
+        (Err(one), Err(other)) => Err(format!("{one}; {other}")),
+        (Err(why), _) | (_, Err(why)) => Err(why),
+    }
+}
+
+fn end_exports(exports: Vec<Box<dyn Exported>>) -> Result<Totals, Vec<String>> {
     let mut all = Totals::default();
     let mut wrong = Vec::new();
-    opened.device.give_up_held();
     for export in exports {
         match export.shut_down(LIMIT) {
-            Ok(totals) => {
-                all.requests += totals.requests;
-                all.failed += totals.failed;
-                all.reissued += totals.reissued;
-                all.defects += totals.defects;
-            }
+            Ok(totals) => all = sum(all, totals),
             Err(error) => wrong.push(chain(&error)),
         }
     }
-    drop(opened.watch);
-    if let Err(error) = opened.device.stop(LIMIT) {
-        wrong.push(error.to_string());
+    if wrong.is_empty() { Ok(all) } else { Err(wrong) }
+}
+
+const fn sum(one: Totals, other: Totals) -> Totals {
+    Totals {
+        requests: one.requests + other.requests,
+        failed: one.failed + other.failed,
+        reissued: one.reissued + other.reissued,
+        defects: one.defects + other.defects,
     }
-    if wrong.is_empty() { Ok(all) } else { Err(wrong.join("; ")) }
 }
 
 /// An error with what it came from.
@@ -325,42 +424,26 @@ fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
     Ok(Opened { device, unit, source: "linux", watch: Some(watch) })
 }
 
-fn export(
+fn export_nbd(
     args: &Up,
     opened: &Opened,
-    recorder: Option<&Recorder>,
+    device: &Arc<dyn BlockDevice>,
 ) -> Result<Vec<Box<dyn Exported>>, Error> {
-    let device: Arc<dyn BlockDevice> = Arc::new(opened.device.clone());
-    let device = match recorder {
-        Some(recorder) => recorder.timed(device),
-        None => device,
-    };
-    let failed = |error: &dyn std::error::Error| Error::Serve {
-        unit: opened.unit.clone(),
-        why: chain(error),
-    };
-    let mut exports: Vec<Box<dyn Exported>> = Vec::new();
     let default = (!args.ublk).then(|| Address::Tcp(([127, 0, 0, 1], 0).into()));
-    if let Some(address) = args.nbd.clone().or(default) {
-        let export = Export {
-            name: opened.unit.clone(),
-            description: "all paths of the logical unit".to_owned(),
-            device: Arc::clone(&device),
-        };
-        let server = Server::start(&address, vec![export], NbdConfig::default());
-        exports.push(Box::new(server.map_err(|error| failed(&error))?));
-    }
-    if args.ublk {
-        exports.push(
-            export_ublk(args, device)
-                .map_err(|why| Error::Serve { unit: opened.unit.clone(), why })?,
-        );
-    }
-    Ok(exports)
+    let Some(address) = args.nbd.clone().or(default) else { return Ok(Vec::new()) };
+    let export = Export {
+        name: opened.unit.clone(),
+        description: "all paths of the logical unit".to_owned(),
+        device: Arc::clone(device),
+    };
+    let server = Server::start(&address, vec![export], NbdConfig::default());
+    let server =
+        server.map_err(|error| Error::Serve { unit: opened.unit.clone(), why: chain(&error) })?;
+    Ok(vec![Box::new(server)])
 }
 
 #[cfg(feature = "ublk")]
-fn export_ublk(args: &Up, device: Arc<dyn BlockDevice>) -> Result<Box<dyn Exported>, String> {
+fn export_ublk(args: &Up, device: Arc<dyn BlockDevice>) -> Begun {
     use alua_export::ublk::{Config, Device};
 
     let exported = match args.ublk_id {
@@ -371,7 +454,7 @@ fn export_ublk(args: &Up, device: Arc<dyn BlockDevice>) -> Result<Box<dyn Export
 }
 
 #[cfg(not(feature = "ublk"))]
-fn export_ublk(args: &Up, _device: Arc<dyn BlockDevice>) -> Result<Box<dyn Exported>, String> {
+fn export_ublk(args: &Up, _device: Arc<dyn BlockDevice>) -> Begun {
     let _ = (args.ublk_id, args.recover);
     Err("this `alua` was built without ublk: build it with --features ublk, or use --nbd"
         .to_owned())

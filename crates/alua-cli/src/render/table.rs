@@ -49,7 +49,10 @@ pub(crate) fn unit(out: &mut String, unit: &UnitView) {
     let _ = writeln!(out, "  {}", unit.size_bytes.map_or("size unknown".to_owned(), size));
     let _ = writeln!(out, "  {}", alua_line(unit));
     if let Some(server) = &unit.served_by {
-        let text = format!("served as {} by process {}", server.places.join(" and "), server.pid);
+        let text = match &server.places[..] {
+            [] => format!("process {} starts to serve it", server.pid),
+            places => format!("served as {} by process {}", places.join(" and "), server.pid),
+        };
         let _ = writeln!(out, "  {}", paint(GOOD, &text));
     }
     if unit.alua_off.is_some() {

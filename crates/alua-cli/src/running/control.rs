@@ -5,8 +5,8 @@ use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -68,6 +68,7 @@ pub(crate) fn socket_of(unit: &str) -> PathBuf {
 /// The socket of a running device, and the thread that answers there.
 pub(crate) struct Server {
     path: PathBuf,
+    facts: Arc<Mutex<Facts>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,6 +88,8 @@ impl Server {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         let stop = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&stop);
+        let facts = Arc::new(Mutex::new(facts));
+        let known = Arc::clone(&facts);
         let serve = move || {
             for stream in listener.incoming() {
                 if over.load(Ordering::SeqCst) {
@@ -94,12 +97,19 @@ impl Server {
                 }
                 // One at a time: each is over in a moment, or left after `PATIENCE`.
                 if let Ok(stream) = stream {
+                    let facts = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let _ = converse(&stream, &device, &facts);
                 }
             }
         };
         let thread = thread::Builder::new().name("control".to_owned()).spawn(serve)?;
-        Ok(Self { path: path.to_path_buf(), stop, thread: Some(thread) })
+        Ok(Self { path: path.to_path_buf(), facts, stop, thread: Some(thread) })
+    }
+
+    /// The device has started, and serves at these places; what it lacks there, in words.
+    pub(crate) fn serves(&self, places: Vec<String>, lacks: Vec<String>) {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        *facts = Facts { starting: false, places, lacks, ..facts.clone() };
     }
 }
 

@@ -13,4 +13,5 @@ pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod recorder;
 pub(crate) mod serving;
+pub(crate) mod starting;
 pub(crate) mod status;

@@ -34,6 +34,8 @@ impl Document {
 pub(crate) struct DeviceStatus {
     pub(crate) unit: String,
     pub(crate) source: String,
+    #[serde(default)]
+    pub(crate) starting: bool,
     pub(crate) places: Vec<String>,
     pub(crate) pid: u32,
     pub(crate) up_ms: u64,
@@ -182,6 +184,8 @@ pub(crate) struct Commands {
 pub(crate) struct Facts {
     pub(crate) unit: String,
     pub(crate) source: &'static str,
+    /// Not all places are there yet.
+    pub(crate) starting: bool,
     pub(crate) places: Vec<String>,
     pub(crate) policy: &'static str,
     pub(crate) settings: Settings,
@@ -204,6 +208,7 @@ impl DeviceStatus {
         Self {
             unit: facts.unit.clone(),
             source: facts.source.to_owned(),
+            starting: facts.starting,
             places: facts.places.clone(),
             pid: std::process::id(),
             up_ms: at.as_nanos() / 1_000_000,
@@ -257,13 +262,22 @@ impl DeviceStatus {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        let served = self.places.join(" and ");
+        let served = if self.places.is_empty() {
+            "not served yet".into()
+        } else {
+            self.places.join(" and ")
+        };
         let _ =
             writeln!(out, "{}  {}  {}", paint(STRONG, &self.unit), size(self.size_bytes), served);
         let _ =
             writeln!(out, "  {}; process {}, up for {}", self.policy, self.pid, span(self.up_ms));
         if let Some(settings) = &self.settings {
             settings.text(&mut out);
+        }
+        if self.starting {
+            let what = "it is starting: the kernel reads the new block device first, and that waits as \
+                        all requests do";
+            let _ = writeln!(out, "  {}", paint(WAIT, what));
         }
         for lacks in &self.lacks {
             let _ = writeln!(out, "  {}", paint(WAIT, lacks));

@@ -18,8 +18,6 @@ use crate::block::{BlockDevice, Geometry, GeometryError};
 
 /// The driver's control device.
 const CONTROL: &str = "/dev/ublk-control";
-/// How long the kernel may take to start a device.
-const START: Duration = Duration::from_secs(40);
 /// How often it is looked whether a device has ended.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -217,7 +215,9 @@ pub struct Device {
 }
 
 impl Device {
-    /// Adds a device and serves it.
+    /// Adds a device and serves it. The kernel reads it for its partitions before it has started it
+    /// (linux block/genhd.c, `device_add_disk`), so this takes as long as the device takes to answer.
+    /// That the reads fail is no error.
     ///
     /// # Errors
     ///
@@ -303,7 +303,7 @@ impl Device {
                 what: "start a thread",
                 why: error.to_string(),
             })?;
-        match started.recv_timeout(START) {
+        match started.recv() {
             Ok(id) => {
                 if recovered.is_none() {
                     without_scheduler(id);
@@ -314,10 +314,12 @@ impl Device {
                 }
                 Ok(Self { id, lacks, shared, thread })
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(UblkError::Timeout("start the device")),
-            Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(mpsc::RecvError) => match thread.join() {
                 Ok(Err(error)) => Err(error),
-                Ok(Ok(())) => Err(UblkError::Timeout("start the device")),
+                Ok(Ok(())) => Err(UblkError::Refused {
+                    what: "start the device",
+                    why: "it has ended at once".to_owned(),
+                }),
                 Err(_) => Err(UblkError::Refused {
                     what: "start the device",
                     why: "its thread panicked, see above".to_owned(),
