@@ -65,7 +65,10 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     // Before anything is served, so that no signal is missed.
     let stop = Stop::on_signals()?;
     let start = Instant::now();
-    let opened = open(global, args)?;
+    let Some(opened) = open(global, args, &stop)? else {
+        say(start, "asked to stop before a disk has answered: nothing was served");
+        return Ok(Exit::Good);
+    };
     let unit = opened.unit.clone();
     let serve = |why: String| Error::Serve { unit: unit.clone(), why };
     let events = opened.device.listen().ok();
@@ -308,10 +311,11 @@ fn config(args: &Up) -> Config {
     config
 }
 
-fn open(global: &Global, args: &Up) -> Result<Opened, Error> {
+/// `None` where it was asked to stop first.
+fn open(global: &Global, args: &Up, stop: &Stop) -> Result<Option<Opened>, Error> {
     match &global.array {
-        Some(name) => open_model(name, global, args),
-        None => open_linux(global, args),
+        Some(name) => open_model(name, global, args).map(Some),
+        None => open_linux(global, args, stop),
     }
 }
 
@@ -390,7 +394,7 @@ fn choose(
     Ok((name, if queries.len() > 1 { ports } else { Vec::new() }))
 }
 
-fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
+fn open_linux(global: &Global, args: &Up, stop: &Stop) -> Result<Option<Opened>, Error> {
     let mut world = World::open(&global.choice())?;
     world.give_up_after(DISCOVERY);
     let first = args.units.first().map(String::as_str).unwrap_or_default();
@@ -415,13 +419,17 @@ fn open_linux(global: &Global, args: &Up) -> Result<Opened, Error> {
         config: config(args),
         read_only: args.read_only,
         marks: PathBuf::from(MARKS),
+        stop: stop.flag(),
     };
     let facts = session.facts.clone();
     // Its device nodes are closed before the device opens its own.
     drop(session.driver);
-    let failed = |error: linux::ServeError| Error::Serve { unit: unit.clone(), why: chain(&error) };
-    let (device, watch) = linux::serve(&facts, serve).map_err(failed)?;
-    Ok(Opened { device, unit, source: "linux", watch: Some(watch) })
+    let (device, watch) = match linux::serve(&facts, serve) {
+        Ok(served) => served,
+        Err(linux::ServeError::Stopped) => return Ok(None),
+        Err(error) => return Err(Error::Serve { unit, why: chain(&error) }),
+    };
+    Ok(Some(Opened { device, unit, source: "linux", watch: Some(watch) }))
 }
 
 fn export_nbd(

@@ -67,6 +67,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// True from when it was asked for.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.asked)
+    }
+
     /// Waits until it is asked for.
     pub(crate) fn wait(&self) {
         while let Ok(News::Begun(_)) = self.from.recv() {}

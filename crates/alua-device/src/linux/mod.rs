@@ -9,6 +9,7 @@
 //! | `counters` | whether a command that the kernel refuses was never sent |
 //! | `iscsi`, `sockets` | what an iSCSI connection that failed has left to send |
 //! | `join`, `watch` | paths that come and go |
+//! | `patience` | how long a start waits for its disks |
 //! | `mark`, `behind` | what a server leaves to the next one, in a file and in this host |
 //! | `numa` | how far a path's adapter is |
 //!
@@ -36,7 +37,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use alua_host::discovery::{self, Unit};
 use alua_host::hctl::Hctl;
@@ -56,6 +58,7 @@ mod numa;
 #[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]
 mod ops;
 mod path;
+mod patience;
 mod ring;
 mod sockets;
 mod watch;
@@ -69,10 +72,8 @@ use behind::{Behind, Claims};
 use disk::read_number;
 use join::{Asked, Asks, Finder, Joiner};
 use mark::{Mark, MarkError};
+use patience::{Next, Patience};
 use ring::SharedRing;
-
-/// How long after the first disk another one may answer before the device is started without it.
-const LATE: Duration = Duration::from_secs(3);
 
 /// How a unit of this machine is served.
 #[derive(Clone, Debug)]
@@ -90,6 +91,8 @@ pub struct Serve {
     /// The folder for what the next server of the unit has to know if this one dies. It should be one
     /// that a reboot empties, and the same for every server.
     pub marks: PathBuf,
+    /// Set, it ends the wait for the disks. It is looked at until [`serve`] returns.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Why a unit is not served.
@@ -104,6 +107,9 @@ pub enum ServeError {
     /// A server of the unit lives, or one that was killed waits for the kernel to let it go.
     #[error("another server of the unit runs, or is being ended by the kernel")]
     Served,
+    /// It was asked to stop before a path could be used.
+    #[error("asked to stop before a path could be used")]
+    Stopped,
     /// io_uring cannot be used.
     #[error("io_uring cannot be used (Linux 5.11 or later; see kernel.io_uring_disabled): {0}")]
     Ring(io::Error),
@@ -122,7 +128,7 @@ pub enum ServeError {
 ///
 /// See [`ServeError`]. A path that cannot be used does not matter while another can.
 pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
-    let Serve { sys, dev, only, config, read_only, marks } = serve;
+    let Serve { sys, dev, only, config, read_only, marks, stop } = serve;
     // First, so that nothing that happens from now on is missed.
     let events = UeventSocket::open().inspect_err(|error| {
         tracing::warn!(%error, "paths that come and go are noticed late");
@@ -140,7 +146,11 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
     let mut device = None;
     let mut paths = BTreeMap::new();
     let mut last = None;
-    for (path, said) in ask_all(unit, &mut asks) {
+    let Some(answers) = ask_all(unit, &mut asks, &stop) else {
+        unmark(&joiner, inherits);
+        return Err(ServeError::Stopped);
+    };
+    for (path, said) in answers {
         let hctl = path.device.hctl;
         let joined = said.and_then(|asked| {
             let device = match &mut device {
@@ -175,12 +185,16 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
             Ok((device, watch.map_err(ServeError::Thread)?))
         }
         _ => {
-            // Nothing was sent: what the next one inherits is what this one did.
-            if let Some(mark) = joiner.mark.as_ref().filter(|_| !inherits) {
-                mark.clear();
-            }
+            unmark(&joiner, inherits);
             Err(last.map_or(ServeError::NoDisk, ServeError::NoPath))
         }
+    }
+}
+
+/// Nothing was sent: what the next one inherits is what this one did.
+fn unmark(joiner: &Joiner, inherits: bool) {
+    if let Some(mark) = joiner.mark.as_ref().filter(|_| !inherits) {
+        mark.clear();
     }
 }
 
@@ -213,34 +227,50 @@ fn marked(unit: &Unit, folder: &Path) -> Result<(Option<Arc<Mark>>, bool), Serve
 }
 
 /// Asks the disks of the unit all at once. What does not answer soon after another one did is left to
-/// the watch.
+/// the watch. `None` where it was asked to stop before one could be used.
 fn ask_all<'a>(
     unit: &'a Unit,
     asks: &mut Asks,
-) -> Vec<(&'a discovery::Path, Result<Asked, JoinError>)> {
+    stop: &AtomicBool,
+) -> Option<Vec<(&'a discovery::Path, Result<Asked, JoinError>)>> {
     let joiner = Arc::clone(&asks.joiner);
     let meant = |path: &&discovery::Path| joiner.finder.is_meant(path.device.hctl);
     let paths: Vec<&discovery::Path> = unit.paths.iter().filter(meant).collect();
     paths.iter().for_each(|path| asks.ask(path.device.hctl));
     let mut said = BTreeMap::new();
-    let mut until = None;
+    let mut patience = Patience::new(Instant::now());
     while !asks.is_idle() {
-        let now = Instant::now();
-        if until.is_some_and(|until| until <= now) {
-            break;
+        if stop.load(Ordering::SeqCst) {
+            return None;
         }
-        let limit = until.map_or(LATE, |until: Instant| until - now);
-        if let Some((hctl, answer)) = asks.next(limit) {
-            if answer.is_ok() {
-                until.get_or_insert_with(|| Instant::now() + LATE);
+        match patience.next(Instant::now()) {
+            Next::Enough => break,
+            Next::Say => {
+                let late = paths.iter().filter(|path| asks.has(path.device.hctl));
+                let names: Vec<String> = late.map(|path| name_of(path)).collect();
+                tracing::warn!("{}", patience::words(&names));
             }
-            said.insert(hctl, answer);
+            Next::Wait(limit) => {
+                if let Some((hctl, answer)) = asks.next(limit) {
+                    if answer.is_ok() {
+                        patience.answered(Instant::now());
+                    }
+                    said.insert(hctl, answer);
+                }
+            }
         }
     }
     let late = paths.iter().filter(|path| asks.has(path.device.hctl));
     late.for_each(|path| tracing::warn!(hctl = %path.device.hctl, "does not answer: no path yet"));
     let answer = |path: &'a discovery::Path| Some((path, said.remove(&path.device.hctl)?));
-    paths.into_iter().filter_map(answer).collect()
+    Some(paths.into_iter().filter_map(answer).collect())
+}
+
+/// How people know the disk: its device and its address.
+fn name_of(path: &discovery::Path) -> String {
+    let hctl = path.device.hctl;
+    let block = path.device.block.as_ref();
+    block.map_or_else(|| hctl.to_string(), |block| format!("{} ({hctl})", block.name))
 }
 
 /// What the block layer offers on a path, the device offers.
