@@ -51,6 +51,7 @@ mod inbox;
 pub mod inherited;
 pub mod linux;
 pub mod model;
+mod naming;
 pub mod path;
 mod shell;
 mod tell;
@@ -60,4 +61,5 @@ pub use device::{
     StartError, StopError, Told,
 };
 pub use inbox::{Back, InboxOnly, Quiet, Reactor};
+pub use naming::file_name;
 pub use tell::standing;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use alua_device::Device;
+use alua_device::{Device, file_name};
 use alua_multipath::Switch;
 use serde::{Deserialize, Serialize};
 
@@ -60,9 +60,7 @@ pub(crate) fn directory() -> PathBuf {
 
 /// Where the socket of a unit is.
 pub(crate) fn socket_of(unit: &str) -> PathBuf {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    let name: String = unit.chars().map(|c| if fits(c) { c } else { '_' }).collect();
-    directory().join(format!("{name}.sock"))
+    directory().join(file_name(unit) + ".sock")
 }
 
 /// The socket of a running device, and the thread that answers there.

@@ -27,6 +27,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::file_name;
+
 const SERVED: &str = "served";
 const OFFLINE: &str = "offline ";
 const DISK: &str = "disk ";
@@ -86,11 +88,9 @@ impl Mark {
     /// Marks the unit as served; whether an earlier server has not ended cleanly.
     pub(super) fn take(folder: &Path, unit: &str) -> Result<(Self, bool), MarkError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-        let name: String = unit.chars().map(|c| if fits(c) { c } else { '_' }).collect();
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(folder.join(format!("{name}.mark")))?;
+        let mut file = options.open(folder.join(file_name(unit) + ".mark"))?;
         lock(&file)?;
         let mut bytes = Vec::new();
         let read = file.read_to_end(&mut bytes);
