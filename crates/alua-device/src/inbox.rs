@@ -157,7 +157,8 @@ impl Back {
 }
 
 /// Whether anything of an earlier server is under way in this host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The less is known, the less it is: what holds of several is the least.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Quiet {
     /// Something is, or may be.
     No,

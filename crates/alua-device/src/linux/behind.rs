@@ -36,6 +36,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alua_host::hctl::Hctl;
+use alua_host::sysfs::SysfsError;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -130,6 +131,16 @@ struct Suspect {
     left: Option<Left>,
 }
 
+/// Whether a device is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Presence {
+    There,
+    /// It is being removed.
+    Going,
+    /// It was removed; another one may have its address, and its name.
+    Gone,
+}
+
 impl Suspect {
     /// `None` for one that has gone meanwhile.
     fn new(finder: &Finder, hctl: Hctl, label: String) -> Option<Self> {
@@ -138,40 +149,54 @@ impl Suspect {
         let directory = fs::canonicalize(address).ok()?;
         let block = inode_of_block(&directory, &label)?;
         let left = session.map(|session| Arc::new(session).left());
-        Some(Self { node: finder.node(&label), directory, block, left, label })
+        let node = finder.node(&label);
+        Some(Self { node, directory, block, left, label })
     }
 
+    /// One that the dead server had.
     fn of(finder: &Finder, disk: &Opened) -> Self {
-        let Opened { block, label, directory } = disk.clone();
-        Self { node: finder.node(&label), directory, block, left: None, label }
+        let Opened { block, label, directory, .. } = disk.clone();
+        let node = finder.node(&label);
+        Self { node, directory, block, left: None, label }
     }
 
-    /// Whether it was removed; another one may have its address, and its name.
-    fn is_gone(&self) -> bool {
+    /// All on which something may be left.
+    fn all(finder: &Finder, opened: &[Opened]) -> Result<Vec<Self>, SysfsError> {
+        let there = |(hctl, label)| Self::new(finder, hctl, label);
+        let mut all: Vec<Self> = finder.disks()?.into_iter().filter_map(there).collect();
+        for disk in opened {
+            if all.iter().all(|it| it.block != disk.block) {
+                all.push(Self::of(finder, disk));
+            }
+        }
+        Ok(all)
+    }
+
+    fn presence(&self) -> Presence {
         match inode_of_block(&self.directory, &self.label) {
-            Some(block) => block != self.block,
-            None => is_gone(&self.directory),
+            Some(block) if block == self.block => Presence::There,
+            Some(_) => Presence::Gone,
+            None if is_gone(&self.directory) => Presence::Gone,
+            None => Presence::Going,
         }
     }
 
     fn is_free(&self, claims: &Claims) -> bool {
         // It must be the same before and after the open.
         let free = claims.has(self.block) || is_free(&self.node, &self.directory);
-        self.is_gone() || (free && !self.is_going())
-    }
-
-    /// Whether it is being removed.
-    fn is_going(&self) -> bool {
-        inode_of_block(&self.directory, &self.label) != Some(self.block)
+        match self.presence() {
+            Presence::There => free,
+            Presence::Going => false,
+            Presence::Gone => true,
+        }
     }
 
     fn quiet(&self, claims: &Claims) -> Quiet {
-        let free = self.is_free(claims);
+        if !self.is_free(claims) {
+            self.left.as_ref().inspect(|left| left.hurry());
+            return Quiet::No;
+        }
         match &self.left {
-            _ if !free => {
-                self.left.as_ref().inspect(|left| left.hurry());
-                Quiet::No
-            }
             Some(left) if left.is_nothing() => Quiet::Yes,
             Some(left) if left.is_unknown() => Quiet::Unproven,
             Some(_) => Quiet::No,
@@ -184,30 +209,21 @@ fn search(finder: &Finder, claims: &Claims, opened: &[Opened], to: &Weak<Mutex<F
     let mut open: Option<Vec<Suspect>> = None;
     loop {
         match &mut open {
-            Some(open) => open.retain(|disk| disk.quiet(claims) != Quiet::Yes),
-            None => match finder.disks() {
-                Ok(all) => {
-                    let there = |(hctl, label)| Suspect::new(finder, hctl, label);
-                    let mut suspects: Vec<Suspect> = all.into_iter().filter_map(there).collect();
-                    for disk in opened {
-                        if suspects.iter().all(|it| it.block != disk.block) {
-                            suspects.push(Suspect::of(finder, disk));
-                        }
-                    }
-                    open = Some(suspects);
-                }
+            Some(_) => {}
+            none => match Suspect::all(finder, opened) {
+                Ok(all) => *none = Some(all),
                 Err(error) => tracing::debug!(%error, "the disks cannot be looked at"),
             },
         }
+        let mut quiet = if open.is_some() { Quiet::Yes } else { Quiet::No };
+        open.iter_mut().for_each(|open| {
+            open.retain(|disk| {
+                let of_disk = disk.quiet(claims);
+                quiet = quiet.min(of_disk);
+                of_disk != Quiet::Yes
+            });
+        });
         let Some(to) = to.upgrade() else { return };
-        let quiet = match &open {
-            None => Quiet::No,
-            Some(open) if open.is_empty() => Quiet::Yes,
-            Some(open) if open.iter().all(|disk| disk.quiet(claims) == Quiet::Unproven) => {
-                Quiet::Unproven
-            }
-            Some(_) => Quiet::No,
-        };
         let disks = open.iter().flatten().map(|disk| disk.label.clone()).collect();
         *to.lock().unwrap_or_else(PoisonError::into_inner) = Found { quiet, disks };
         if quiet == Quiet::Yes {
