@@ -20,8 +20,9 @@
 //! use: to be open somewhere else, or to be offline, may be just what the dead server has left them in.
 //!
 //! A disk that is just being removed cannot be found any more while it still has commands; the mark of the
-//! dead server names it ([`super::mark`]). Its directory goes when all of it has come back. What may be left of
-//! the iSCSI connection of one that had gone before is not looked for.
+//! dead server names it ([`super::mark`]). Its directory goes when all of it has come back. What the iSCSI
+//! connection of one that is gone, or goes elsewhere now, has left is found by the portals that the mark names
+//! ([`super::leftover`]).
 //!
 //! # A thread of its own
 //!
@@ -43,6 +44,7 @@ use rustix::io::Errno;
 use super::counters::inode_of_block;
 use super::iscsi::{Left, Session};
 use super::join::Finder;
+use super::leftover::{Leftover, Portal};
 use super::mark::Opened;
 use crate::inbox::Quiet;
 
@@ -129,6 +131,8 @@ struct Suspect {
     directory: PathBuf,
     block: u64,
     left: Option<Left>,
+    /// By what the dead server has told of it.
+    leftover: Option<Leftover>,
 }
 
 /// Whether a device is there.
@@ -150,14 +154,14 @@ impl Suspect {
         let block = inode_of_block(&directory, &label)?;
         let left = session.map(|session| Arc::new(session).left());
         let node = finder.node(&label);
-        Some(Self { node, directory, block, left, label })
+        Some(Self { node, directory, block, left, leftover: None, label })
     }
 
     /// One that the dead server had.
     fn of(finder: &Finder, disk: &Opened) -> Self {
         let Opened { block, label, directory, .. } = disk.clone();
         let node = finder.node(&label);
-        Self { node, directory, block, left: None, label }
+        Self { node, directory, block, left: None, leftover: None, label }
     }
 
     /// All on which something may be left.
@@ -165,8 +169,16 @@ impl Suspect {
         let there = |(hctl, label)| Self::new(finder, hctl, label);
         let mut all: Vec<Self> = finder.disks()?.into_iter().filter_map(there).collect();
         for disk in opened {
-            if all.iter().all(|it| it.block != disk.block) {
+            let at = all.iter().position(|it| it.block == disk.block).unwrap_or_else(|| {
                 all.push(Self::of(finder, disk));
+                all.len() - 1
+            });
+            if let Some(suspect) = all.get_mut(at) {
+                // Where the dead server did not know, the session that is still there tells enough.
+                let told = |portal: &Portal| suspect.left.is_none() || *portal != Portal::Unknown;
+                let portals = disk.portals.iter().copied().filter(told).collect();
+                let (sys, label) = (finder.sys().to_owned(), disk.label.clone());
+                suspect.leftover = Some(Leftover::new(sys, label, portals));
             }
         }
         Ok(all)
@@ -191,38 +203,38 @@ impl Suspect {
         }
     }
 
-    fn quiet(&self, claims: &Claims) -> Quiet {
+    fn quiet(&mut self, claims: &Claims) -> Quiet {
         if !self.is_free(claims) {
             self.left.as_ref().inspect(|left| left.hurry());
             return Quiet::No;
         }
-        match &self.left {
+        let by_session = match &self.left {
             Some(left) if left.is_nothing() => Quiet::Yes,
             Some(left) if left.is_unknown() => Quiet::Unproven,
             Some(_) => Quiet::No,
             None => Quiet::Yes,
-        }
+        };
+        by_session.min(self.leftover.as_mut().map_or(Quiet::Yes, Leftover::quiet))
     }
 }
 
 fn search(finder: &Finder, claims: &Claims, opened: &[Opened], to: &Weak<Mutex<Found>>) {
     let mut open: Option<Vec<Suspect>> = None;
     loop {
-        match &mut open {
-            Some(_) => {}
-            none => match Suspect::all(finder, opened) {
-                Ok(all) => *none = Some(all),
+        if open.is_none() {
+            match Suspect::all(finder, opened) {
+                Ok(all) => open = Some(all),
                 Err(error) => tracing::debug!(%error, "the disks cannot be looked at"),
-            },
+            }
         }
         let mut quiet = if open.is_some() { Quiet::Yes } else { Quiet::No };
-        open.iter_mut().for_each(|open| {
-            open.retain(|disk| {
+        if let Some(open) = &mut open {
+            open.retain_mut(|disk| {
                 let of_disk = disk.quiet(claims);
                 quiet = quiet.min(of_disk);
                 of_disk != Quiet::Yes
             });
-        });
+        }
         let Some(to) = to.upgrade() else { return };
         let disks = open.iter().flatten().map(|disk| disk.label.clone()).collect();
         *to.lock().unwrap_or_else(PoisonError::into_inner) = Found { quiet, disks };
@@ -261,6 +273,11 @@ pub(super) fn is_free(node: &Path, directory: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use alua_host::sysfs::Sysfs;
+
+    use super::super::sockets::tests::full;
     use super::*;
 
     #[test]
@@ -300,7 +317,7 @@ mod tests {
         let block = inode_of_block(&directory, "sdq").unwrap();
         let suspect = |block| {
             let (label, node, directory) = ("sdq".to_owned(), node.clone(), directory.clone());
-            Suspect { label, node, directory, block, left: None }
+            Suspect { label, node, directory, block, left: None, leftover: None }
         };
         let quiet = |block| suspect(block).quiet(&Claims::default());
         assert_eq!(quiet(block), Quiet::Yes);
@@ -312,5 +329,48 @@ mod tests {
         assert_eq!(quiet(block), Quiet::No, "it is being removed");
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(quiet(block), Quiet::Yes);
+    }
+
+    fn finder(folder: &Path) -> Finder {
+        Finder {
+            sysfs: Sysfs::at(folder, folder),
+            sys: folder.to_owned(),
+            name: None,
+            only: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// What the search comes to for a disk of a dead server that is gone.
+    fn searched(portals: &[Portal]) -> Quiet {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("bus/scsi/devices")).unwrap();
+        let gone = Opened {
+            block: 7,
+            label: "sdq".to_owned(),
+            directory: folder.path().join("1:0:0:0"),
+            portals: portals.to_vec(),
+        };
+        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone]);
+        let begin = Instant::now();
+        loop {
+            let quiet = behind.quiet();
+            if quiet != Quiet::No || begin.elapsed() > Duration::from_millis(500) {
+                return quiet;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    #[test]
+    fn of_a_disk_that_is_gone_nothing_must_be_left_in_a_socket() {
+        let (peer, _socket) = full("127.0.0.1:0");
+        let portal = Portal::At(peer.local_addr().unwrap());
+        assert_eq!(searched(&[portal]), Quiet::No);
+        assert_eq!(searched(&[]), Quiet::Yes, "an older mark does not tell where it went");
+        assert_eq!(searched(&[Portal::Unknown]), Quiet::Unproven);
+        let other =
+            SocketAddr::new("127.0.0.9".parse().unwrap(), peer.local_addr().unwrap().port());
+        assert_eq!(searched(&[Portal::At(other)]), Quiet::Yes);
     }
 }

@@ -178,7 +178,8 @@ impl Disk {
     /// As the next server has to know it.
     pub(super) fn opened(&self) -> Option<Opened> {
         let directory = fs::canonicalize(&self.directory).ok()?;
-        Some(Opened { block: self.block()?, label: self.label.clone(), directory })
+        let portals = self.session.iter().map(|session| session.portal()).collect();
+        Some(Opened { block: self.block()?, label: self.label.clone(), directory, portals })
     }
 
     /// Whether it has not been removed.
@@ -289,10 +290,12 @@ impl Disk {
         self.state_of_cut().number += 1;
     }
 
-    /// Takes note of where its iSCSI session goes. It asks the kernel.
+    /// Takes note of where its iSCSI session goes, for the next server too. It asks the kernel.
     pub(super) fn look(&self) {
-        if let Some(session) = &self.session {
-            session.look();
+        let Some(session) = &self.session else { return };
+        session.look();
+        if let (Some(mark), Some(opened)) = (&self.mark, self.opened()) {
+            mark.note_opened(opened);
         }
     }
 

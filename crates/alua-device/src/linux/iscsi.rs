@@ -48,6 +48,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::leftover::Portal;
 use super::sockets;
 
 /// So often in vain, and a connection is dead. By TCP's defaults they come after 0.2 s or more, then each
@@ -107,16 +108,19 @@ impl Session {
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        let text = fs::read_to_string(self.connection.join(name)).ok()?;
-        Some(text.trim().to_owned())
+        value(&self.connection, name)
     }
 
-    fn address(&self, address: &str, port: &str) -> Option<SocketAddr> {
-        let address = self.value(address)?;
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        // The scope of a link-local address is not of use here.
-        let address: IpAddr = address.split('%').next()?.parse().ok()?;
-        Some(SocketAddr::new(address, self.value(port)?.parse().ok()?))
+    fn address(&self, address_name: &str, port: &str) -> Option<SocketAddr> {
+        address(&self.connection, address_name, port)
+    }
+
+    /// Where it goes, as the next server has to know it.
+    pub(super) fn portal(&self) -> Portal {
+        match self.seen() {
+            Seen { portal: Some(portal), ours: true } => Portal::At(portal),
+            _ => Portal::Unknown,
+        }
     }
 
     fn seen(&self) -> Seen {
@@ -160,8 +164,7 @@ impl Session {
     }
 
     fn is_up(&self) -> bool {
-        let session = fs::read_to_string(self.session.join("state")).unwrap_or_default();
-        session.trim() == "LOGGED_IN" && self.value("state").is_some_and(|state| state == "up")
+        is_up(&self.session, &self.connection)
     }
 
     /// What may be left of it, as of now, when its path is cut.
@@ -178,6 +181,40 @@ impl Session {
             asked: Mutex::default(),
         }
     }
+}
+
+/// What a file of a directory in sysfs says.
+fn value(directory: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(directory.join(name)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+fn address(connection: &Path, address: &str, port: &str) -> Option<SocketAddr> {
+    let address = value(connection, address)?;
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    // The scope of a link-local address is not of use here.
+    let address: IpAddr = address.split('%').next()?.parse().ok()?;
+    Some(SocketAddr::new(address, value(connection, port)?.parse().ok()?))
+}
+
+fn is_up(session: &Path, connection: &Path) -> bool {
+    let is = |directory, name, state| value(directory, name).is_some_and(|it| it == state);
+    is(session, "state", "LOGGED_IN") && is(connection, "state", "up")
+}
+
+/// The own ports of all connections to `portal` that are up, where the kernel tells them.
+pub(super) fn ports_up(sys: &Path, portal: SocketAddr) -> Vec<u16> {
+    let Ok(entries) = fs::read_dir(sys.join("class/iscsi_connection")) else { return Vec::new() };
+    let port = |entry: fs::DirEntry| {
+        let (connection, name) = (entry.path(), entry.file_name());
+        let number = name.to_str()?.strip_prefix("connection")?.split(':').next()?.to_owned();
+        let session = sys.join("class/iscsi_session").join(format!("session{number}"));
+        // The port first: should it be made anew at this moment, its state says so.
+        let port = value(&connection, "local_port")?.parse().ok()?;
+        let there = address(&connection, "address", "port") == Some(portal);
+        (there && is_up(&session, &connection)).then_some(port)
+    };
+    entries.flatten().filter_map(port).collect()
 }
 
 /// What may be left of a session in sockets.

@@ -7,6 +7,8 @@
 //!   the other left on its way ([`crate::inherited`]).
 //! - The **disks** that it has opened, each by the inode number of its block device's directory, its name and
 //!   its directory in sysfs. One that is just being removed is found nowhere else ([`super::behind`]).
+//!   For one that is reached by iSCSI also the **portals** to which its connection has gone; what that has left in
+//!   a socket is found by nothing else when the disk is gone ([`super::leftover`]). Older servers leave none.
 //! - The disks that were set **offline** for a reset ([`super::disk::Disk::cut`]), each by the inode
 //!   number of its block device's directory: nobody else would set them running again.
 //!
@@ -27,11 +29,13 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::leftover::Portal;
 use crate::file_name;
 
 const SERVED: &str = "served";
 const OFFLINE: &str = "offline ";
 const DISK: &str = "disk ";
+const PORTAL: &str = "portal ";
 const END: &str = "end";
 
 /// See the [module](self).
@@ -46,6 +50,8 @@ pub(super) struct Opened {
     pub(super) label: String,
     /// Of the device itself in sysfs, without links.
     pub(super) directory: PathBuf,
+    /// Where its iSCSI connections have gone; none where it is reached otherwise.
+    pub(super) portals: Vec<Portal>,
 }
 
 impl Opened {
@@ -53,7 +59,39 @@ impl Opened {
         let mut words = line.strip_prefix(DISK)?.splitn(3, ' ');
         let block = words.next()?.parse().ok()?;
         let label = words.next()?.to_owned();
-        Some(Self { block, label, directory: PathBuf::from(words.next()?) })
+        let directory = PathBuf::from(words.next()?);
+        Some(Self { block, label, directory, portals: Vec::new() })
+    }
+
+    fn parse_all<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for line in lines {
+            all.extend(Self::parse(line));
+            let portal = line.strip_prefix(PORTAL).and_then(|rest| rest.split_once(' '));
+            let Some((block, portal)) = portal else { continue };
+            // It stands behind its disk.
+            let disk = all.iter_mut().rfind(|disk| disk.block.to_string() == block);
+            if let Some(disk) = disk {
+                disk.note(Portal::parse(portal));
+            }
+        }
+        all
+    }
+
+    fn note(&mut self, portal: Portal) {
+        if !self.portals.contains(&portal) {
+            self.portals.push(portal);
+        }
+    }
+
+    /// Whether it is the same disk.
+    fn is(&self, other: &Self) -> bool {
+        (self.block, &self.label, &self.directory) == (other.block, &other.label, &other.directory)
+    }
+
+    /// Whether it tells nothing that the other does not.
+    fn says_no_more_than(&self, other: &Self) -> bool {
+        self.is(other) && self.portals.iter().all(|portal| other.portals.contains(portal))
     }
 }
 
@@ -102,7 +140,7 @@ impl Mark {
             || !(text.is_empty() || text.lines().any(|line| line == END));
         let number = |line: &str| line.strip_prefix(OFFLINE)?.parse().ok();
         let left: Vec<u64> = lines().filter_map(number).collect();
-        let before = lines().filter(|_| unclean).filter_map(Opened::parse).collect();
+        let before = Opened::parse_all(lines().filter(|_| unclean));
         let mark = Self(Mutex::new(Text {
             file,
             served: true,
@@ -127,14 +165,23 @@ impl Mark {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A disk was opened.
+    /// A disk was opened, or its connection goes to another place now.
     pub(super) fn note_opened(&self, disk: Opened) {
-        if !self.text().opened.contains(&disk) {
-            self.with(|text| {
-                text.opened_before.retain(|it| *it != disk);
-                text.opened.push(disk);
-            });
+        if self.text().opened.iter().any(|known| disk.says_no_more_than(known)) {
+            return;
         }
+        self.with(|text| {
+            let Text { opened, opened_before, .. } = text;
+            // What was told of it before, by an earlier server too, is still so.
+            let before = opened_before.extract_if(.., |it| it.is(&disk));
+            let mut all: Vec<Opened> =
+                before.chain(opened.extract_if(.., |it| it.is(&disk))).collect();
+            all.push(disk);
+            opened.extend(all.into_iter().reduce(|mut known, more| {
+                more.portals.into_iter().for_each(|portal| known.note(portal));
+                known
+            }));
+        });
     }
 
     /// The disks of earlier servers, the last of which has not ended cleanly.
@@ -197,8 +244,11 @@ impl Text {
             text.push('\n');
         }
         for disk in self.opened_before.iter().chain(&self.opened) {
-            let Opened { block, label, directory } = disk;
+            let Opened { block, label, directory, portals } = disk;
             text.push_str(&format!("{DISK}{block} {label} {}\n", directory.display()));
+            for portal in portals {
+                text.push_str(&format!("{PORTAL}{block} {portal}\n"));
+            }
         }
         for block in &self.offline {
             text.push_str(&format!("{OFFLINE}{block}\n"));
@@ -261,6 +311,7 @@ mod tests {
             block,
             label: format!("sd{block}"),
             directory: PathBuf::from(format!("/sys/devices/a b/{block}:0:0:0")),
+            portals: Vec::new(),
         };
         let mark = take();
         for block in [7, 8, 7] {
@@ -279,6 +330,41 @@ mod tests {
         mark.clear();
         drop(mark);
         assert_eq!(take().opened_before(), []);
+    }
+
+    #[test]
+    fn the_portals_of_a_disk_are_known_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = || Mark::take(folder.path(), "unit").unwrap().0;
+        let disk = |block, portals: &[&str]| Opened {
+            block,
+            label: "sdq".to_owned(),
+            directory: PathBuf::from(format!("/sys/devices/{block}:0:0:0")),
+            portals: portals.iter().map(|text| Portal::parse(text)).collect(),
+        };
+        let (one, other) = ("10.0.0.1:3260", "[fd00::1]:3260");
+        let mark = take();
+        mark.note_opened(disk(7, &[one]));
+        mark.note_opened(disk(8, &[]));
+        mark.note_opened(disk(7, &["unknown"]));
+        mark.note_opened(disk(7, &[one]));
+        drop(mark);
+        let mark = take();
+        let known = disk(7, &[one, "unknown"]);
+        assert_eq!(mark.opened_before(), [disk(8, &[]), known]);
+        // One that goes elsewhere now: the next one looks at both.
+        mark.note_opened(disk(7, &[other]));
+        assert_eq!(mark.opened_before(), [disk(8, &[])]);
+        drop(mark);
+        let both = disk(7, &[one, "unknown", other]);
+        assert_eq!(take().opened_before(), [disk(8, &[]), both]);
+        // A mark of before there were portals, and one with what is none.
+        let file = folder.path().join("unit.mark");
+        for (lines, portals) in [("", &[][..]), ("portal 7 x\nportal 9 y\nportal 7\n", &["x"])] {
+            fs::write(&file, format!("served\ndisk 7 sdq /sys/devices/7:0:0:0\n{lines}end\n"))
+                .unwrap();
+            assert_eq!(take().opened_before(), [disk(7, portals)], "{lines}");
+        }
     }
 
     #[test]

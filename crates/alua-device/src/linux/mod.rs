@@ -10,7 +10,7 @@
 //! | `iscsi`, `sockets` | what an iSCSI connection that failed has left to send |
 //! | `join`, `watch` | paths that come and go |
 //! | `patience` | how long a start waits for its disks |
-//! | `mark`, `behind` | what a server leaves to the next one, in a file and in this host |
+//! | `mark`, `behind`, `leftover` | what a server leaves to the next one: in a file, in this host, in its sockets |
 //! | `numa` | how far a path's adapter is |
 //!
 //! # What is done to a disk
@@ -53,6 +53,7 @@ mod counters;
 mod disk;
 mod iscsi;
 mod join;
+mod leftover;
 mod mark;
 mod numa;
 #[expect(unsafe_code, reason = "io_uring's memory, and an ioctl")]

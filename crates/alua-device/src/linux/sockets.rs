@@ -35,6 +35,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// Whether it is the same socket, whatever it has to send now.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        // The identifier has the kernel's cookie, which no other socket gets.
+        self.family == other.family && self.id == other.id
+    }
+
     /// Its own port.
     pub(super) const fn local_port(&self) -> u16 {
         self.id.source_port
@@ -162,14 +168,14 @@ fn open() -> io::Result<OwnedFd> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     /// A peer that takes nothing, and a socket full of bytes for it.
-    fn full(address: &str) -> (TcpListener, TcpStream) {
+    pub(crate) fn full(address: &str) -> (TcpListener, TcpStream) {
         let peer = TcpListener::bind(address).unwrap();
         let mut socket = TcpStream::connect(peer.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
