@@ -95,7 +95,9 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let mut late = Late::Nothing;
     if args.ublk {
         let begin = args.clone();
-        match stop.start(&opened.device, move || export_ublk(&begin, device)) {
+        // To take a device over waits for no request of it. It keeps them where it is not.
+        let waits_for = (!args.recover).then_some(&opened.device);
+        match stop.start(waits_for, move || export_ublk(&begin, device)) {
             Ok(Start::Serves(export)) => exports.push(export),
             Ok(Start::Stopped(export)) => {
                 exports.push(export);
@@ -103,6 +105,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
             }
             Ok(Start::Unfinished) if args.recover => late = Late::Left,
             Ok(Start::Unfinished) => late = Late::Unfinished,
+            Ok(Start::Unbegun) => late = Late::Unbegun,
             Err(why) => {
                 drop(control);
                 let also = end(exports, opened, LIMIT).err();
@@ -126,7 +129,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     say(start, late.told());
     drop(control);
     let ended = match late {
-        Late::Nothing | Late::Started => end(exports, opened, LIMIT),
+        Late::Nothing | Late::Started | Late::Unbegun => end(exports, opened, LIMIT),
         Late::Unfinished => end_unfinished(exports, opened, &stop),
         Late::Left => end_exports(exports).map_err(|wrong| wrong.join("; ")),
     };
@@ -167,6 +170,8 @@ enum Late {
     Started,
     /// The kernel is still in it.
     Unfinished,
+    /// It had not begun.
+    Unbegun,
     /// The device of an earlier server was not taken over. It keeps its requests for the next one.
     Left,
 }
@@ -179,6 +184,7 @@ impl Late {
                 "asked to stop before the block device was ready: what the kernel reads of it fails, \
                  and it is removed"
             }
+            Self::Unbegun => "asked to stop before the block device was made",
             Self::Left => {
                 "asked to stop before the block device was taken over: it is left as it is, for the \
                  next `alua up --recover`"

@@ -43,6 +43,8 @@ pub(crate) enum Start {
     Stopped(Box<dyn Exported>),
     /// It is to stop, and has not started yet: [`Stop::begun`] waits for that.
     Unfinished,
+    /// It was to stop before its start began.
+    Unbegun,
 }
 
 impl Stop {
@@ -77,16 +79,20 @@ impl Stop {
         while let Ok(News::Begun(_)) = self.from.recv() {}
     }
 
-    /// Starts an export of `device` by `begin`, which may wait for requests.
+    /// Starts an export by `begin`. Where that waits for requests of `waits_for`, those that this holds fail
+    /// when it is to stop; one that waits for none is left at once then.
     ///
     /// # Errors
     ///
     /// It has not started: why, in words.
     pub(crate) fn start(
         &self,
-        device: &Device,
+        waits_for: Option<&Device>,
         begin: impl FnOnce() -> Begun + Send + 'static,
     ) -> Result<Start, String> {
+        if self.asked.load(Ordering::SeqCst) {
+            return Ok(Start::Unbegun);
+        }
         let to = self.to.clone();
         let run = move || {
             let _ = to.send(News::Begun(begin()));
@@ -96,6 +102,7 @@ impl Stop {
         if let Ok(News::Begun(begun)) = self.from.recv() {
             return Ok(Start::Serves(begun?));
         }
+        let Some(device) = waits_for else { return Ok(Start::Unfinished) };
         device.give_up_held();
         match self.begun(PATIENCE) {
             Some(begun) => Ok(Start::Stopped(begun?)),
@@ -177,12 +184,13 @@ mod tests {
     #[test]
     fn an_export_that_starts_serves() {
         let device = device(|_| {});
-        let Start::Serves(export) = Stop::new().start(&device, reads(&device)).unwrap() else {
+        let Start::Serves(export) = Stop::new().start(Some(&device), reads(&device)).unwrap()
+        else {
             panic!("it does not serve");
         };
         assert!(export.place().starts_with("Ok"), "{}", export.place());
         let stop = Stop::new();
-        let why = stop.start(&device, || Err("no driver".to_owned())).err().unwrap();
+        let why = stop.start(Some(&device), || Err("no driver".to_owned())).err().unwrap();
         assert_eq!(why, "no driver");
     }
 
@@ -210,7 +218,7 @@ mod tests {
             assert!(text.contains("not served yet") && text.contains("it is starting"), "{text}");
             Ok(Box::new(Reads(Ok(Vec::new()))) as Box<dyn Exported>)
         };
-        let Start::Serves(export) = Stop::new().start(&device, begin).unwrap() else {
+        let Start::Serves(export) = Stop::new().start(Some(&device), begin).unwrap() else {
             panic!("it does not serve");
         };
         control.serves(vec![export.place()], vec!["recovery".to_owned()]);
@@ -227,7 +235,7 @@ mod tests {
         let _held = submit(&device, again);
         let stop = Stop::new();
         stop.to.send(News::Asked).unwrap();
-        let Start::Stopped(export) = stop.start(&device, reads(&device)).unwrap() else {
+        let Start::Stopped(export) = stop.start(Some(&device), reads(&device)).unwrap() else {
             panic!("it has not started, or it serves");
         };
         assert_eq!(export.place(), "Err(ShuttingDown)");
@@ -243,10 +251,35 @@ mod tests {
         }
         let stop = Stop::new();
         stop.to.send(News::Asked).unwrap();
-        let started = stop.start(&device, reads(&device)).unwrap();
+        let started = stop.start(Some(&device), reads(&device)).unwrap();
         assert!(matches!(started, Start::Unfinished));
         assert_eq!(device.stop(Duration::ZERO).unwrap_err().requests, 1);
         let export = stop.begun(Duration::from_secs(10)).unwrap().unwrap();
         assert_eq!(export.place(), "Err(ShuttingDown)");
+    }
+
+    #[test]
+    fn one_that_waits_for_no_request_is_left_at_once_and_its_requests_do_not_fail() {
+        let device = device(|_| {});
+        let stop = Stop::new();
+        stop.to.send(News::Asked).unwrap();
+        let (go, gone) = channel::<()>();
+        let read = reads(&device);
+        let begin = move || {
+            let _ = gone.recv();
+            read()
+        };
+        assert!(matches!(stop.start(None, begin).unwrap(), Start::Unfinished));
+        go.send(()).unwrap();
+        let export = stop.begun(Duration::from_secs(10)).unwrap().unwrap();
+        assert!(export.place().starts_with("Ok"), "{}", export.place());
+    }
+
+    #[test]
+    fn what_is_to_stop_already_does_not_start() {
+        let stop = Stop::new();
+        stop.flag().store(true, Ordering::SeqCst);
+        let started = stop.start(None, || panic!("it begins")).unwrap();
+        assert!(matches!(started, Start::Unbegun));
     }
 }
