@@ -54,7 +54,8 @@ pub(crate) struct Inherited<P> {
     phase: Phase,
     number: u32,
     quiet: Quiet,
-    /// Since when it has not been [`Quiet::No`]; it stays so, for nobody sends any more.
+    /// Since when it has not been [`Quiet::No`]. What was not known can turn out to be there: then the
+    /// wait begins anew.
     since: Option<Time>,
     wait_ms: u32,
     retry_ms: u32,
@@ -107,13 +108,12 @@ impl<P: Copy + PartialEq> Inherited<P> {
         if self.quiet != Quiet::Yes {
             self.quiet = quiet();
         }
-        if self.quiet != Quiet::No {
-            self.since.get_or_insert(now);
-        }
-        let Some(since) = self.since else {
+        if self.quiet == Quiet::No {
+            self.since = None;
             self.phase = Phase::Due(now.after(LOOK_MS));
             return None;
-        };
+        }
+        let since = *self.since.get_or_insert(now);
         if since.after(self.wait_ms) <= now {
             self.phase = Phase::Over;
             return None;
@@ -249,6 +249,23 @@ mod tests {
         assert!(other.poll(&['a'], quiet, at(1_000)).is_some(), "it is known after all");
         assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(60_000)), None);
         assert!(machine.lets_pass(), "the bounded wait is over");
+    }
+
+    /// What an earlier server has left is seen late where it could not be looked at before.
+    #[test]
+    fn the_bounded_wait_begins_anew_when_something_is_found_after_all() {
+        let mut machine = machine(true);
+        machine.begin(at(0));
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(0)), None);
+        assert_eq!(machine.poll(&['a'], busy, at(30_000)), None);
+        assert_eq!(machine.poll(&['a'], busy, at(60_000)), None);
+        assert!(!machine.lets_pass(), "it is known that something is there");
+        assert_eq!(machine.deadline(), Some(at(60_010)));
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(70_000)), None);
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(129_999)), None);
+        assert!(!machine.lets_pass());
+        assert_eq!(machine.poll(&['a'], || Quiet::Unproven, at(130_000)), None);
+        assert!(machine.lets_pass());
     }
 
     #[test]
