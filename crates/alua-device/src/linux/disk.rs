@@ -299,6 +299,18 @@ impl Disk {
         }
     }
 
+    /// Whether it is reached by an iSCSI connection that can go elsewhere.
+    pub(super) const fn can_move(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// The same as [`look`](Self::look), where its connection is another one than before. Else it asks sysfs only.
+    pub(super) fn look_if_moved(&self) {
+        if self.session.as_ref().is_some_and(|session| session.has_moved()) {
+            self.look();
+        }
+    }
+
     /// Undoes [`cut`](Self::cut), before the path is tried again; not while a cut is held, or the
     /// kernel has something that was sent before it and might be repeated. It can wait for the target:
     /// since Linux 5.14 the kernel rescans a disk that is set running.

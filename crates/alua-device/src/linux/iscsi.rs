@@ -65,6 +65,8 @@ const HURRY: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     portal: Option<SocketAddr>,
+    /// Its own port, where the kernel told it.
+    own_port: Option<u16>,
     /// Its socket is one of those that we can see.
     ours: bool,
 }
@@ -99,7 +101,7 @@ impl Session {
             label: label.to_owned(),
             session: sys.join("class/iscsi_session").join(name),
             connection: sys.join("class/iscsi_connection").join(format!("connection{number}:0")),
-            seen: Mutex::new(Seen { portal: None, ours: true }),
+            seen: Mutex::new(Seen { portal: None, own_port: None, ours: true }),
             told: AtomicBool::new(false),
         };
         // Now, while there is no hurry: the first question of all loads a module of the kernel.
@@ -118,7 +120,7 @@ impl Session {
     /// Where it goes, as the next server has to know it.
     pub(super) fn portal(&self) -> Portal {
         match self.seen() {
-            Seen { portal: Some(portal), ours: true } => Portal::At(portal),
+            Seen { portal: Some(portal), ours: true, .. } => Portal::At(portal),
             _ => Portal::Unknown,
         }
     }
@@ -147,8 +149,15 @@ impl Session {
             // It is being made anew at this moment.
             return;
         }
-        let seen = Seen { portal: Some(portal), ours };
+        let seen = Seen { portal: Some(portal), own_port: port, ours };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Whether its connection is another one than at the last look. It asks sysfs only.
+    pub(super) fn has_moved(&self) -> bool {
+        let portal = self.address("address", "port");
+        let Seen { portal: known, own_port, .. } = self.seen();
+        portal.is_some() && (known, own_port) != (portal, self.own_port())
     }
 
     /// Says once that nothing can be known.
@@ -170,7 +179,7 @@ impl Session {
     /// What may be left of it, as of now, when its path is cut.
     pub(super) fn left(self: &Arc<Self>) -> Left {
         self.look();
-        let Seen { portal, ours } = self.seen();
+        let Seen { portal, ours, .. } = self.seen();
         Left {
             portal: portal.or_else(|| self.address("persistent_address", "persistent_port")),
             ours,
@@ -358,6 +367,29 @@ mod tests {
             fs::write(connection.join("state"), "failed\n").unwrap();
             fs::remove_file(connection.join("address")).unwrap();
         }
+    }
+
+    #[test]
+    fn a_connection_that_is_made_anew_is_noticed_before_the_next_probe() {
+        let rig = rig();
+        let session = &rig.session;
+        assert!(!session.has_moved());
+        let own = TcpStream::connect(rig.socket.peer_addr().unwrap()).unwrap();
+        rig.tell_port(own.local_addr().unwrap().port());
+        assert!(session.has_moved());
+        session.look();
+        assert!(!session.has_moved());
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = rig.sys.path().join("class/iscsi_connection/connection7:0");
+        let portal = other.local_addr().unwrap();
+        fs::write(connection.join("port"), format!("{}\n", portal.port())).unwrap();
+        assert!(session.has_moved());
+        let own = TcpStream::connect(portal).unwrap();
+        rig.tell_port(own.local_addr().unwrap().port());
+        session.look();
+        assert_eq!((session.has_moved(), session.portal()), (false, Portal::At(portal)));
+        rig.fail();
+        assert!(!session.has_moved(), "the kernel tells its address no more");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What waits, on threads of its own: SCSI commands through `SG_IO`, resets, sysfs, deallocation.
 
 use std::io;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,6 +26,9 @@ const ASK_MS: u32 = 5_000;
 /// and how often it is looked whether it has.
 const HANDLER: Duration = Duration::from_millis(30);
 const HANDLER_LOOK: Duration = Duration::from_millis(1);
+
+/// Where its iSCSI connection goes is looked at so often, also between probes.
+const MOVED: Duration = Duration::from_secs(2);
 
 /// Something that waits.
 pub(super) enum Job {
@@ -94,9 +97,13 @@ impl Worker {
         let (quick, jobs) = channel();
         let mut hand = Hand { disk: Arc::clone(disk), device, asks: Arc::clone(&asks) };
         let name = format!("{} scsi", disk.label);
-        thread::Builder::new()
-            .name(name)
-            .spawn(move || jobs.iter().for_each(|job| hand.run(job)))?;
+        let every = disk.can_move().then_some(MOVED);
+        thread::Builder::new().name(name).spawn(move || {
+            for_each(&jobs, every, |job| match job {
+                Some(job) => hand.run(job),
+                None => hand.disk.look_if_moved(),
+            });
+        })?;
         let (slow, jobs) = channel();
         let (disk, own) = (Arc::clone(disk), Arc::clone(disk));
         let ask = quick.clone();
@@ -157,6 +164,24 @@ fn settle(told: Told, asks: &Mutex<Vec<Asked>>, disk: &Disk, failed: Failed) -> 
             let asked = Asked { failed, word, refused };
             asks.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
             true
+        }
+    }
+}
+
+/// Hands on each job until nobody can give one any more, and `None` when that time has passed again; a job may
+/// keep it for longer.
+fn for_each<T>(jobs: &Receiver<T>, every: Option<Duration>, mut run: impl FnMut(Option<T>)) {
+    let Some(every) = every else { return jobs.iter().for_each(|job| run(Some(job))) };
+    let mut last = Instant::now();
+    loop {
+        match jobs.recv_timeout(every.saturating_sub(last.elapsed())) {
+            Ok(job) => run(Some(job)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if last.elapsed() >= every {
+            run(None);
+            last = Instant::now();
         }
     }
 }
@@ -333,6 +358,32 @@ mod tests {
     use super::super::disk::tests::{open, tree};
     use super::*;
     use crate::inbox::Message;
+
+    #[test]
+    fn where_a_connection_goes_is_looked_at_however_busy_the_thread_is() {
+        let every = Duration::from_millis(20);
+        for busy in [false, true] {
+            let (to, from) = channel();
+            let begin = Instant::now();
+            let (mut looks, mut jobs) = (0, 0);
+            let mut to = Some(to);
+            to.iter().for_each(|to| to.send(()).unwrap());
+            for_each(&from, Some(every), |job| {
+                looks += u32::from(job.is_none());
+                jobs += u32::from(job.is_some());
+                to.iter().filter(|_| busy && job.is_some()).for_each(|to| to.send(()).unwrap());
+                if looks == 3 || begin.elapsed() > every * 100 {
+                    to = None;
+                }
+            });
+            assert!(looks >= 3 && begin.elapsed() >= every * 3, "{busy}");
+            assert!(jobs >= 1 && busy == (jobs > 1));
+        }
+        let (to, from) = channel();
+        to.send(()).unwrap();
+        drop(to);
+        for_each(&from, None, |job| assert!(job.is_some()));
+    }
 
     /// The reset that came meanwhile has proved nothing about it.
     #[test]
