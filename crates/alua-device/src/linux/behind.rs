@@ -26,13 +26,14 @@
 //!
 //! # A thread of its own
 //!
-//! An open waits while the error handler of the disk's host is at work.
+//! An open waits while the error handler of the disk's host is at work. The search ends when nothing is left,
+//! or when nobody has asked for a while: requests go on after the bounded wait though something may be left.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,14 +43,21 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::counters::inode_of_block;
-use super::iscsi::{Left, Session};
+use super::iscsi::{Left, Look, Session};
 use super::join::Finder;
 use super::leftover::{Leftover, Portal};
 use super::mark::Opened;
 use crate::inbox::Quiet;
 
-/// How often the disks are looked at.
+/// How often the disks are looked at in the first moment,
 const LOOK: Duration = Duration::from_millis(10);
+const FIRST: Duration = Duration::from_secs(1);
+/// after that,
+const LOOK_LATER: Duration = Duration::from_millis(100);
+/// and where nothing is known to be there: the end of the bounded wait is then what counts.
+const LOOK_RARELY: Duration = Duration::from_secs(1);
+/// Where nobody has asked for so long, nobody wants to know any more.
+const LAPSE: Duration = Duration::from_secs(10);
 /// After so long it is said what is waited for, and then so often.
 const SAY: Duration = Duration::from_secs(2);
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -71,14 +79,9 @@ impl Claims {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Behind {
-    finder: Finder,
-    claims: Claims,
-    /// The disks of the dead server.
-    opened: Vec<Opened>,
-    /// What the search has found. It goes on as long as somebody wants to know.
-    found: Option<Arc<Mutex<Found>>>,
-    /// When it is said next what is waited for.
-    say: Instant,
+    found: Arc<Mutex<Found>>,
+    /// When it is said next what is waited for; it is not before the first question.
+    say: Option<Instant>,
 }
 
 /// What a search has found so far.
@@ -87,36 +90,44 @@ struct Found {
     quiet: Quiet,
     /// The disks that are waited for.
     disks: Vec<String>,
+    sockets: Vec<String>,
+    /// When somebody wanted to know last.
+    asked: Instant,
+    /// The search, where no thread is at it.
+    idle: Option<Search>,
 }
 
 impl Behind {
+    /// `opened` are the disks of the dead server.
     pub(super) fn new(finder: Finder, claims: Claims, opened: Vec<Opened>) -> Self {
-        Self { finder, claims, opened, found: None, say: Instant::now() }
+        let found = Found {
+            quiet: Quiet::No,
+            disks: Vec::new(),
+            sockets: Vec::new(),
+            asked: Instant::now(),
+            idle: Some(Search { finder, claims, opened, open: None, begun: None }),
+        };
+        Self { found: Arc::new(Mutex::new(found)), say: None }
     }
 
     /// Whether anything is left; the first question begins the search.
     pub(super) fn quiet(&mut self) -> Quiet {
         let now = Instant::now();
-        let Some(found) = &self.found else {
-            self.say = now + SAY;
-            let found = Arc::new(Mutex::new(Found { quiet: Quiet::No, disks: Vec::new() }));
-            let (finder, claims, to) =
-                (self.finder.clone(), self.claims.clone(), Arc::downgrade(&found));
-            let opened = self.opened.clone();
-            let search = move || search(&finder, &claims, &opened, &to);
+        let mut found = locked(&self.found);
+        found.asked = now;
+        let say = *self.say.get_or_insert(now + SAY);
+        if found.idle.is_some() {
+            let to = Arc::downgrade(&self.found);
             // Where there is no thread to be had, it is tried again.
-            if thread::Builder::new().name("behind".to_owned()).spawn(search).is_ok() {
-                self.found = Some(found);
-            }
-            return Quiet::No;
-        };
-        let found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.quiet != Quiet::Yes && self.say <= now {
-            self.say = now + SAY_AGAIN;
+            let _ = thread::Builder::new().name("behind".to_owned()).spawn(move || search(&to));
+        }
+        if found.quiet != Quiet::Yes && say <= now {
+            self.say = Some(now + SAY_AGAIN);
             tracing::warn!(
                 disks = found.disks.join(" "),
+                sockets = found.sockets.join(", "),
                 "requests wait: an earlier server may have writes under way there, or another program \
-                 holds these disks, or what their iSCSI connection has left cannot be known"
+                 holds these disks or sockets, or what their iSCSI connection has left cannot be known"
             );
         }
         found.quiet
@@ -124,6 +135,7 @@ impl Behind {
 }
 
 /// A disk on which something may be left.
+#[derive(Debug)]
 struct Suspect {
     label: String,
     node: PathBuf,
@@ -174,8 +186,10 @@ impl Suspect {
                 all.len() - 1
             });
             if let Some(suspect) = all.get_mut(at) {
-                // Where the dead server did not know, the session that is still there tells enough.
-                let told = |portal: &Portal| suspect.left.is_none() || *portal != Portal::Unknown;
+                // Where the dead server did not know, the session that is still there tells enough, unless a
+                // login may have led it elsewhere before.
+                let enough = suspect.left.as_ref().is_some_and(Left::goes_where_it_began);
+                let told = |portal: &Portal| !enough || *portal != Portal::Unknown;
                 let portals = disk.portals.iter().copied().filter(told).collect();
                 let (sys, label) = (finder.sys().to_owned(), disk.label.clone());
                 suspect.leftover = Some(Leftover::new(sys, label, portals));
@@ -194,8 +208,12 @@ impl Suspect {
     }
 
     fn is_free(&self, claims: &Claims) -> bool {
-        // It must be the same before and after the open.
-        let free = claims.has(self.block) || is_free(&self.node, &self.directory);
+        // Its node is that of another disk where it is gone. That must be so before and after the open.
+        let free = match self.presence() {
+            Presence::There => claims.has(self.block) || is_free(&self.node, &self.directory),
+            Presence::Going => return false,
+            Presence::Gone => return true,
+        };
         match self.presence() {
             Presence::There => free,
             Presence::Going => false,
@@ -203,47 +221,107 @@ impl Suspect {
         }
     }
 
-    fn quiet(&mut self, claims: &Claims) -> Quiet {
-        if !self.is_free(claims) {
-            self.left.as_ref().inspect(|left| left.hurry());
+    /// What is known before the sockets are looked at: whether it is free, and then whether the connection of its
+    /// session is up.
+    fn before(&self, claims: &Claims) -> Option<bool> {
+        self.is_free(claims).then(|| self.left.as_ref().is_some_and(Left::is_up))
+    }
+
+    /// By what is known of it from before the look.
+    fn quiet(&mut self, before: Option<bool>, look: &mut Look) -> Quiet {
+        let Some(up) = before else {
+            self.left.as_ref().inspect(|left| left.hurry_in(look));
             return Quiet::No;
-        }
+        };
         let by_session = match &self.left {
-            Some(left) if left.is_nothing() => Quiet::Yes,
+            Some(left) if left.is_nothing_in(up, look) => Quiet::Yes,
             Some(left) if left.is_unknown() => Quiet::Unproven,
             Some(_) => Quiet::No,
             None => Quiet::Yes,
         };
-        by_session.min(self.leftover.as_mut().map_or(Quiet::Yes, Leftover::quiet))
+        let now = Instant::now();
+        let leftover = self.leftover.as_mut();
+        by_session.min(leftover.map_or(Quiet::Yes, |leftover| leftover.quiet(look, now)))
     }
 }
 
-fn search(finder: &Finder, claims: &Claims, opened: &[Opened], to: &Weak<Mutex<Found>>) {
-    let mut open: Option<Vec<Suspect>> = None;
-    loop {
-        if open.is_none() {
-            match Suspect::all(finder, opened) {
-                Ok(all) => open = Some(all),
+/// The search itself.
+#[derive(Debug)]
+struct Search {
+    finder: Finder,
+    claims: Claims,
+    opened: Vec<Opened>,
+    /// What is still to be looked at; nothing before the first look.
+    open: Option<Vec<Suspect>>,
+    begun: Option<Instant>,
+}
+
+impl Search {
+    /// Looks once. What it finds, and the sockets that are waited for.
+    fn look(&mut self) -> (Quiet, Vec<String>) {
+        if self.open.is_none() {
+            match Suspect::all(&self.finder, &self.opened) {
+                Ok(all) => self.open = Some(all),
                 Err(error) => tracing::debug!(%error, "the disks cannot be looked at"),
             }
         }
-        let mut quiet = if open.is_some() { Quiet::Yes } else { Quiet::No };
-        if let Some(open) = &mut open {
-            open.retain_mut(|disk| {
-                let of_disk = disk.quiet(claims);
-                quiet = quiet.min(of_disk);
-                of_disk != Quiet::Yes
-            });
-        }
+        let Some(open) = &mut self.open else { return (Quiet::No, Vec::new()) };
+        let mut quiet = Quiet::Yes;
+        // All of them before the first socket: what is found in one look counts for all.
+        let mut before: Vec<_> = open.iter().map(|disk| disk.before(&self.claims)).collect();
+        let mut before = before.drain(..);
+        let mut look = Look::default();
+        open.retain_mut(|disk| {
+            let of_disk = disk.quiet(before.next().flatten(), &mut look);
+            quiet = quiet.min(of_disk);
+            of_disk != Quiet::Yes
+        });
+        (quiet, look.waits())
+    }
+
+    /// Whether another look would find the same.
+    fn is_over(&self) -> bool {
+        self.open.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
+/// How long after a look the next one is, where it found that so long after the first one.
+fn pause(quiet: Quiet, since_first: Duration) -> Duration {
+    match quiet {
+        _ if since_first < FIRST => LOOK,
+        Quiet::Unproven => LOOK_RARELY,
+        Quiet::No | Quiet::Yes => LOOK_LATER,
+    }
+}
+
+/// Searches until nothing is left, or nobody wants to know.
+fn search(to: &Weak<Mutex<Found>>) {
+    let idle = to.upgrade().and_then(|to| locked(&to).idle.take());
+    let Some(mut search) = idle else { return };
+    let begun = *search.begun.get_or_insert_with(Instant::now);
+    loop {
+        let (quiet, sockets) = search.look();
         let Some(to) = to.upgrade() else { return };
-        let disks = open.iter().flatten().map(|disk| disk.label.clone()).collect();
-        *to.lock().unwrap_or_else(PoisonError::into_inner) = Found { quiet, disks };
-        if quiet == Quiet::Yes {
-            return;
+        {
+            let mut found = locked(&to);
+            let disks = search.open.iter().flatten().map(|disk| disk.label.clone()).collect();
+            (found.quiet, found.disks, found.sockets) = (quiet, disks, sockets);
+            if search.is_over() {
+                return;
+            }
+            if found.asked.elapsed() > LAPSE {
+                // It goes on from there should somebody ask after all.
+                found.idle = Some(search);
+                return;
+            }
         }
         drop(to);
-        thread::sleep(LOOK);
+        thread::sleep(pause(quiet, begun.elapsed()));
     }
+}
+
+fn locked(found: &Mutex<Found>) -> MutexGuard<'_, Found> {
+    found.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A device's directory goes at the end of its removal, after its driver has let it go (linux
@@ -276,6 +354,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use alua_host::sysfs::Sysfs;
+    use rustix::fs::inotify;
 
     use super::super::sockets::tests::full;
     use super::*;
@@ -319,7 +398,11 @@ mod tests {
             let (label, node, directory) = ("sdq".to_owned(), node.clone(), directory.clone());
             Suspect { label, node, directory, block, left: None, leftover: None }
         };
-        let quiet = |block| suspect(block).quiet(&Claims::default());
+        let quiet = |block| {
+            let mut suspect = suspect(block);
+            let before = suspect.before(&Claims::default());
+            suspect.quiet(before, &mut Look::default())
+        };
         assert_eq!(quiet(block), Quiet::Yes);
         fs::remove_file(&node).unwrap();
         assert_eq!(quiet(block), Quiet::No, "it cannot be opened");
@@ -372,5 +455,111 @@ mod tests {
         let other =
             SocketAddr::new("127.0.0.9".parse().unwrap(), peer.local_addr().unwrap().port());
         assert_eq!(searched(&[Portal::At(other)]), Quiet::Yes);
+    }
+
+    /// A login may have led it elsewhere, where the dead server did not see it.
+    #[test]
+    fn what_was_not_known_counts_unless_the_session_goes_where_it_began() {
+        let folder = tempfile::tempdir().unwrap();
+        let sys = folder.path();
+        let directory = sys.join("devices/platform/host2/session7/target2:0:0/2:0:0:1");
+        fs::create_dir_all(directory.join("block/sdq")).unwrap();
+        fs::write(directory.join("type"), "0\n").unwrap();
+        fs::create_dir_all(sys.join("bus/scsi/devices")).unwrap();
+        std::os::unix::fs::symlink(&directory, sys.join("bus/scsi/devices/2:0:0:1")).unwrap();
+        let idle = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let portal = idle.local_addr().unwrap();
+        let connection = sys.join("class/iscsi_connection/connection7:0");
+        fs::create_dir_all(&connection).unwrap();
+        let write = |name: &str, text: String| fs::write(connection.join(name), text).unwrap();
+        for (address, port) in [("address", "port"), ("persistent_address", "persistent_port")] {
+            write(address, format!("{}\n", portal.ip()));
+            write(port, format!("{}\n", portal.port()));
+        }
+        let mut finder = finder(sys);
+        finder.found = vec!["2:0:0:1".parse().unwrap()];
+        let opened = Opened {
+            block: inode_of_block(&directory, "sdq").unwrap(),
+            label: "sdq".to_owned(),
+            directory: directory.clone(),
+            portals: vec![Portal::Unknown],
+        };
+        let quiet = || {
+            let mut all = Suspect::all(&finder, std::slice::from_ref(&opened)).unwrap();
+            let [suspect] = &mut all[..] else { panic!("{all:?}") };
+            suspect.quiet(Some(true), &mut Look::default())
+        };
+        assert_eq!(quiet(), Quiet::Yes);
+        write("persistent_address", "10.0.0.1\n".to_owned());
+        assert_eq!(quiet(), Quiet::Unproven);
+    }
+
+    #[test]
+    fn what_lasts_is_looked_at_less_often() {
+        for (quiet, after, expected) in [
+            (Quiet::No, 0, 10),
+            (Quiet::Unproven, 999, 10),
+            (Quiet::No, 1_000, 100),
+            (Quiet::No, 3_600_000, 100),
+            (Quiet::Unproven, 1_000, 1_000),
+        ] {
+            let found = pause(quiet, Duration::from_millis(after));
+            assert_eq!(found, Duration::from_millis(expected), "{quiet:?} {after}");
+        }
+    }
+
+    /// The bounded wait may be over long before the search is.
+    #[test]
+    fn who_asks_no_more_is_searched_for_no_more_and_may_ask_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("bus/scsi/devices")).unwrap();
+        let gone = Opened {
+            block: 7,
+            label: "sdq".to_owned(),
+            directory: folder.path().join("1:0:0:0"),
+            portals: vec![Portal::Unknown],
+        };
+        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone]);
+        let rests = |behind: &Behind| locked(&behind.found).idle.is_some();
+        let begin = Instant::now();
+        let until = |done: &mut dyn FnMut() -> bool| {
+            while !done() {
+                assert!(begin.elapsed() < Duration::from_secs(20));
+                thread::sleep(LOOK);
+            }
+        };
+        until(&mut || behind.quiet() == Quiet::Unproven);
+        assert!(!rests(&behind), "a thread is at it");
+        locked(&behind.found).asked -= LAPSE + LOOK;
+        until(&mut || rests(&behind));
+        assert_eq!(behind.quiet(), Quiet::Unproven, "as it was");
+        until(&mut || !rests(&behind));
+        let found = Arc::downgrade(&behind.found);
+        drop(behind);
+        until(&mut || found.strong_count() == 0);
+    }
+
+    /// An open for us alone is an offence to others.
+    #[test]
+    fn a_disk_that_has_but_the_name_of_one_that_is_gone_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (node, directory) = (folder.path().join("sdq"), folder.path().join("1:0:0:0"));
+        fs::write(&node, []).unwrap();
+        fs::create_dir_all(directory.join("block/sdq")).unwrap();
+        let block = inode_of_block(&directory, "sdq").unwrap();
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, &node, inotify::WatchFlags::OPEN).unwrap();
+        let opened = || rustix::io::read(&watch, &mut [0; 256]).is_ok();
+        let free = |block| {
+            let (label, node, directory) = ("sdq".to_owned(), node.clone(), directory.clone());
+            let suspect = Suspect { label, node, directory, block, left: None, leftover: None };
+            suspect.is_free(&Claims::default())
+        };
+        assert!(free(block) && opened());
+        assert!(free(block + 1) && !opened(), "another one has its name");
+        fs::remove_dir(directory.join("block/sdq")).unwrap();
+        assert!(!free(block) && !opened(), "it is being removed");
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(free(block) && !opened());
     }
 }

@@ -40,6 +40,7 @@
 //! What the host has sent and the network has not delivered is not covered: see
 //! `docs/simulation.md`, *What is assumed*.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -167,7 +168,8 @@ impl Session {
                 path = self.label,
                 %error,
                 "what its iSCSI connection has left to send cannot be known or dropped: writes that \
-                 are lost with it wait for the fence wait"
+                 are lost with it wait for the fence wait; it takes CAP_NET_ADMIN, the network \
+                 namespace of the initiator, and a kernel with INET_DIAG_DESTROY"
             );
         }
     }
@@ -211,19 +213,62 @@ fn is_up(session: &Path, connection: &Path) -> bool {
     is(session, "state", "LOGGED_IN") && is(connection, "state", "up")
 }
 
-/// The own ports of all connections to `portal` that are up, where the kernel tells them.
-pub(super) fn ports_up(sys: &Path, portal: SocketAddr) -> Vec<u16> {
+/// A connection that sysfs lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Listed {
+    portal: SocketAddr,
+    own_port: u16,
+    pub(super) is_up: bool,
+}
+
+/// All connections of which the kernel tells both ends; it does so while they have a socket.
+fn listed(sys: &Path) -> Vec<Listed> {
     let Ok(entries) = fs::read_dir(sys.join("class/iscsi_connection")) else { return Vec::new() };
-    let port = |entry: fs::DirEntry| {
+    let of = |entry: fs::DirEntry| {
         let (connection, name) = (entry.path(), entry.file_name());
         let number = name.to_str()?.strip_prefix("connection")?.split(':').next()?.to_owned();
         let session = sys.join("class/iscsi_session").join(format!("session{number}"));
         // The port first: should it be made anew at this moment, its state says so.
-        let port = value(&connection, "local_port")?.parse().ok()?;
-        let there = address(&connection, "address", "port") == Some(portal);
-        (there && is_up(&session, &connection)).then_some(port)
+        let own_port = value(&connection, "local_port")?.parse().ok()?;
+        let portal = address(&connection, "address", "port")?;
+        Some(Listed { portal, own_port, is_up: is_up(&session, &connection) })
     };
-    entries.flatten().filter_map(port).collect()
+    entries.flatten().filter_map(of).collect()
+}
+
+/// What one look at many disks has found: the kernel is asked once for what several of them share.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    sending: BTreeMap<SocketAddr, Result<Vec<sockets::Socket>, Arc<io::Error>>>,
+    listed: Option<Vec<Listed>>,
+    /// The sockets that are waited for.
+    waits: BTreeSet<String>,
+}
+
+impl Look {
+    /// See [`sockets::sending_to`]. What was found first is found again.
+    pub(super) fn sending_to(&mut self, portal: SocketAddr) -> io::Result<Vec<sockets::Socket>> {
+        let look = || sockets::sending_to(portal).map_err(Arc::new);
+        let found = self.sending.entry(portal).or_insert_with(look);
+        found.clone().map_err(|error| io::Error::new(error.kind(), error))
+    }
+
+    /// The connection of which the socket to `portal` with that own port is.
+    pub(super) fn listed(&mut self, sys: &Path, portal: SocketAddr, own: u16) -> Option<Listed> {
+        let all = self.listed.get_or_insert_with(|| listed(sys));
+        let mut of = all.iter().filter(|it| (it.portal, it.own_port) == (portal, own));
+        // Of two the one that tells less.
+        of.clone().find(|it| !it.is_up).or_else(|| of.next()).copied()
+    }
+
+    /// The socket is waited for.
+    pub(super) fn waits_for(&mut self, socket: &sockets::Socket) {
+        self.waits.insert(socket.to_string());
+    }
+
+    pub(super) fn waits(self) -> Vec<String> {
+        self.waits.into_iter().collect()
+    }
 }
 
 /// What may be left of a session in sockets.
@@ -244,19 +289,37 @@ pub(super) struct Left {
 impl Left {
     /// Whether no socket has anything of the session to send any more. Ends those that were closed.
     pub(super) fn is_nothing(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        match *looked {
-            Some((_, true)) => return true,
-            Some((at, false)) if at.elapsed() < LOOK => return false,
-            _ => {}
+        let known = self.known();
+        known.unwrap_or_else(|| self.is_nothing_in(self.is_up(), &mut Look::default()))
+    }
+
+    /// By the last look, where another one would be too early.
+    fn known(&self) -> Option<bool> {
+        match *self.looked.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((at, false)) if at.elapsed() >= LOOK => None,
+            looked => looked.map(|(_, nothing)| nothing),
         }
-        let look = self.look();
-        self.unknown.store(look.is_err(), Ordering::Relaxed);
-        let nothing = look.unwrap_or_else(|error| {
+    }
+
+    /// Whether its connection is up. Who looks for it together with others asks that before the sockets are
+    /// looked at: of one that is up later the socket may be another one.
+    pub(super) fn is_up(&self) -> bool {
+        self.session.is_up()
+    }
+
+    /// The same, by what a look at several finds.
+    pub(super) fn is_nothing_in(&self, up: bool, look: &mut Look) -> bool {
+        if let Some(known) = self.known() {
+            return known;
+        }
+        let found = self.look(up, look);
+        self.unknown.store(found.is_err(), Ordering::Relaxed);
+        let nothing = found.unwrap_or_else(|error| {
             self.session.tell(&error);
             false
         });
-        *looked = Some((Instant::now(), nothing));
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), nothing));
         nothing
     }
 
@@ -267,6 +330,11 @@ impl Left {
 
     /// While commands are awaited: ends the connection where it is dead.
     pub(super) fn hurry(&self) {
+        self.hurry_in(&mut Look::default());
+    }
+
+    /// The same, by what a look at several finds.
+    pub(super) fn hurry_in(&self, look: &mut Look) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(portal), Some(own_port)) = (self.portal, self.own_port) else { return };
         if asked.0.is_some_and(|at| at.elapsed() < HURRY) {
@@ -277,7 +345,7 @@ impl Left {
             socket.local_port() == own_port && socket.retransmits >= RETRANSMITS
         };
         // Where it cannot be done the initiator does it later.
-        let socket = sockets::sending_to(portal).unwrap_or_default().into_iter().find(dead);
+        let socket = look.sending_to(portal).unwrap_or_default().into_iter().find(dead);
         let Some(socket) = socket else {
             asked.1 = None;
             return;
@@ -291,24 +359,31 @@ impl Left {
         }
     }
 
-    fn look(&self) -> io::Result<bool> {
+    /// Whether it goes where its session was made to go, and not where a login has led it.
+    pub(super) fn goes_where_it_began(&self) -> bool {
+        let session = &self.session;
+        let first = session.address("persistent_address", "persistent_port");
+        first.is_some() && first == session.address("address", "port")
+    }
+
+    fn look(&self, up: bool, look: &mut Look) -> io::Result<bool> {
         let unknown = || io::Error::other("the address of its portal is not known");
         let portal = self.portal.ok_or_else(unknown)?;
         if !self.ours {
             return Err(io::Error::other("its socket is not in this network namespace"));
         }
-        let up = self.session.is_up();
         let mut nothing = true;
-        for socket in sockets::sending_to(portal)? {
+        for socket in look.sending_to(portal)? {
             let own = self.own_port.is_none_or(|port| port == socket.local_port());
             if !socket.owned {
-                sockets::destroy(&socket)?;
+                sockets::destroy(&socket).inspect_err(|_| look.waits_for(&socket))?;
                 tracing::info!(
                     path = self.session.label,
                     bytes = socket.bytes,
                     "dropped what its closed iSCSI connection had left to send"
                 );
             } else if own && !up {
+                look.waits_for(&socket);
                 nothing = false;
             }
         }
@@ -390,6 +465,24 @@ mod tests {
         assert_eq!((session.has_moved(), session.portal()), (false, Portal::At(portal)));
         rig.fail();
         assert!(!session.has_moved(), "the kernel tells its address no more");
+    }
+
+    #[test]
+    fn a_connection_goes_where_it_began_or_where_a_login_has_led_it() {
+        let rig = rig();
+        let portal = rig.socket.peer_addr().unwrap();
+        let left = rig.session.left();
+        assert!(!left.goes_where_it_began(), "the kernel does not tell where it began");
+        let connection = rig.sys.path().join("class/iscsi_connection/connection7:0");
+        let write = |name: &str, text: String| fs::write(connection.join(name), text).unwrap();
+        write("persistent_address", format!("{}\n", portal.ip()));
+        write("persistent_port", format!("{}\n", portal.port()));
+        assert!(left.goes_where_it_began());
+        write("persistent_port", format!("{}\n", portal.port() ^ 1));
+        assert!(!left.goes_where_it_began());
+        write("persistent_port", format!("{}\n", portal.port()));
+        rig.fail();
+        assert!(!left.goes_where_it_began(), "nor does it tell where it goes");
     }
 
     #[test]

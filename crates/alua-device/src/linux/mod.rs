@@ -92,7 +92,7 @@ pub struct Serve {
     /// The folder for what the next server of the unit has to know if this one dies. It should be one
     /// that a reboot empties, and the same for every server.
     pub marks: PathBuf,
-    /// Set, it ends the wait for the disks. It is looked at until [`serve`] returns.
+    /// Set, it ends the wait for the disks. It is looked at only during that wait.
     pub stop: Arc<AtomicBool>,
 }
 

@@ -1,6 +1,7 @@
 //! TCP sockets of this host that still have something to send, by the kernel's `sock_diag`
 //! (sock_diag(7)). It shows those of the own network namespace.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -44,6 +45,16 @@ impl Socket {
     /// Its own port.
     pub(super) const fn local_port(&self) -> u16 {
         self.id.source_port
+    }
+}
+
+/// As people find it again, with `ss -tnp` for one.
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remote = SocketAddr::new(self.id.destination_address, self.id.destination_port);
+        let held = if self.owned { "held" } else { "closed" };
+        let (port, bytes) = (self.local_port(), self.bytes);
+        write!(f, "{remote} from port {port} ({bytes} bytes, {held})")
     }
 }
 
@@ -191,10 +202,14 @@ pub(super) mod tests {
             let found = sending_to(remote).unwrap();
             let [open] = &found[..] else { panic!("{found:?}") };
             assert!(open.owned && open.bytes > 0 && open.local_port() == own.port(), "{open:?}");
+            let text =
+                |held, bytes| format!("{remote} from port {} ({bytes} bytes, {held})", own.port());
+            assert_eq!(open.to_string(), text("held", open.bytes));
             drop(socket);
             let found = sending_to(remote).unwrap();
             let [closed] = &found[..] else { panic!("{found:?}") };
             assert!(!closed.owned && closed.bytes > 0, "{closed:?}");
+            assert_eq!(closed.to_string(), text("closed", closed.bytes));
             match destroy(closed) {
                 // Before Linux 6.11 it may stay, without its bytes.
                 Ok(()) => destroy(closed).unwrap(),
