@@ -22,7 +22,7 @@
 //! A disk that is just being removed cannot be found any more while it still has commands; the mark of the
 //! dead server names it ([`super::mark`]). Its directory goes when all of it has come back. What the iSCSI
 //! connection of one that is gone, or goes elsewhere now, has left is found by the portals that the mark names
-//! ([`super::leftover`]).
+//! ([`super::leftover`]). Where the mark itself cannot be read in whole nothing is proven.
 //!
 //! # A thread of its own
 //!
@@ -98,14 +98,15 @@ struct Found {
 }
 
 impl Behind {
-    /// `opened` are the disks of the dead server.
-    pub(super) fn new(finder: Finder, claims: Claims, opened: Vec<Opened>) -> Self {
+    /// `opened` are the disks of the dead server. Where it has left more than can be read, `doubt`, nothing is
+    /// proven.
+    pub(super) fn new(finder: Finder, claims: Claims, opened: Vec<Opened>, doubt: bool) -> Self {
         let found = Found {
             quiet: Quiet::No,
             disks: Vec::new(),
             sockets: Vec::new(),
             asked: Instant::now(),
-            idle: Some(Search { finder, claims, opened, open: None, begun: None }),
+            idle: Some(Search { finder, claims, opened, doubt, open: None, begun: None }),
         };
         Self { found: Arc::new(Mutex::new(found)), say: None }
     }
@@ -251,6 +252,7 @@ struct Search {
     finder: Finder,
     claims: Claims,
     opened: Vec<Opened>,
+    doubt: bool,
     /// What is still to be looked at; nothing before the first look.
     open: Option<Vec<Suspect>>,
     begun: Option<Instant>,
@@ -266,7 +268,7 @@ impl Search {
             }
         }
         let Some(open) = &mut self.open else { return (Quiet::No, Vec::new()) };
-        let mut quiet = Quiet::Yes;
+        let mut quiet = if self.doubt { Quiet::Unproven } else { Quiet::Yes };
         // All of them before the first socket: what is found in one look counts for all.
         let mut before: Vec<_> = open.iter().map(|disk| disk.before(&self.claims)).collect();
         let mut before = before.drain(..);
@@ -425,7 +427,7 @@ mod tests {
     }
 
     /// What the search comes to for a disk of a dead server that is gone.
-    fn searched(portals: &[Portal]) -> Quiet {
+    fn searched(portals: &[Portal], doubt: bool) -> Quiet {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("bus/scsi/devices")).unwrap();
         let gone = Opened {
@@ -434,7 +436,7 @@ mod tests {
             directory: folder.path().join("1:0:0:0"),
             portals: portals.to_vec(),
         };
-        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone]);
+        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone], doubt);
         let begin = Instant::now();
         loop {
             let quiet = behind.quiet();
@@ -449,12 +451,15 @@ mod tests {
     fn of_a_disk_that_is_gone_nothing_must_be_left_in_a_socket() {
         let (peer, _socket) = full("127.0.0.1:0");
         let portal = Portal::At(peer.local_addr().unwrap());
-        assert_eq!(searched(&[portal]), Quiet::No);
-        assert_eq!(searched(&[]), Quiet::Yes, "an older mark does not tell where it went");
-        assert_eq!(searched(&[Portal::Unknown]), Quiet::Unproven);
+        assert_eq!(searched(&[portal], false), Quiet::No);
+        assert_eq!(searched(&[], false), Quiet::Yes, "an older mark does not tell where it went");
+        assert_eq!(searched(&[Portal::Unknown], false), Quiet::Unproven);
         let other =
             SocketAddr::new("127.0.0.9".parse().unwrap(), peer.local_addr().unwrap().port());
-        assert_eq!(searched(&[Portal::At(other)]), Quiet::Yes);
+        assert_eq!(searched(&[Portal::At(other)], false), Quiet::Yes);
+        // What is not known may be anything.
+        assert_eq!(searched(&[], true), Quiet::Unproven);
+        assert_eq!(searched(&[portal], true), Quiet::No);
     }
 
     /// A login may have led it elsewhere, where the dead server did not see it.
@@ -519,7 +524,7 @@ mod tests {
             directory: folder.path().join("1:0:0:0"),
             portals: vec![Portal::Unknown],
         };
-        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone]);
+        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone], false);
         let rests = |behind: &Behind| locked(&behind.found).idle.is_some();
         let begin = Instant::now();
         let until = |done: &mut dyn FnMut() -> bool| {

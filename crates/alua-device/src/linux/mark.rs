@@ -8,19 +8,29 @@
 //! - The **disks** that it has opened, each by the inode number of its block device's directory, its name and
 //!   its directory in sysfs. One that is just being removed is found nowhere else ([`super::behind`]).
 //!   For one that is reached by iSCSI also the **portals** to which its connection has gone; what that has left in
-//!   a socket is found by nothing else when the disk is gone ([`super::leftover`]). Older servers leave none.
+//!   a socket is found by nothing else when the disk is gone ([`super::leftover`]).
+//! - The **network namespace** of the server, whose sockets it saw. In another one, portals say nothing: they
+//!   count as not known. Older servers leave neither it nor portals: of them, that of a disk whose directory is
+//!   a session's is not known. A newer one leaves no portal for such a disk where its adapter has no socket of
+//!   the host.
 //! - The disks that were set **offline** for a reset ([`super::disk::Disk::cut`]), each by the inode
 //!   number of its block device's directory: nobody else would set them running again.
 //!
 //! # How
 //!
 //! The server holds a lock (flock(2)) on the file while it lives, and the kernel gives it up when it
-//! dies. The text is written anew in one piece each time and has a last line, so that a death in the
-//! middle is seen. The file stays: if it was removed, a lock could be held on one that nobody finds.
+//! dies. The file stays: if it was removed, a lock could be held on one that nobody finds. So the text is
+//! written anew in its place, over an older one. A signal can end that between two pages, and what is there then
+//! may look like a text with an end: the first line has the length of the text and a sum of it. Older servers
+//! write none; of theirs only a missing last line is seen.
+//!
+//! What was not written in whole, or has a line that is not understood, is of a server that has died. What can
+//! be read of it counts, and that there was more counts too: nothing is proven for the unit then
+//! ([`Mark::is_in_doubt`]), nor for those who come later until one has ended cleanly.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -32,7 +42,11 @@ use rustix::io::Errno;
 use super::leftover::Portal;
 use crate::file_name;
 
+const SUM: &str = "sum ";
 const SERVED: &str = "served";
+/// Something was not understood, by this server or by one before it.
+const DOUBT: &str = "doubt";
+const NAMESPACE: &str = "net ";
 const OFFLINE: &str = "offline ";
 const DISK: &str = "disk ";
 const PORTAL: &str = "portal ";
@@ -63,19 +77,12 @@ impl Opened {
         Some(Self { block, label, directory, portals: Vec::new() })
     }
 
-    fn parse_all<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for line in lines {
-            all.extend(Self::parse(line));
-            let portal = line.strip_prefix(PORTAL).and_then(|rest| rest.split_once(' '));
-            let Some((block, portal)) = portal else { continue };
-            // It stands behind its disk.
-            let disk = all.iter_mut().rfind(|disk| disk.block.to_string() == block);
-            if let Some(disk) = disk {
-                disk.note(Portal::parse(portal));
-            }
-        }
-        all
+    /// Whether it is reached by iSCSI, by its place in sysfs.
+    fn is_of_session(&self) -> bool {
+        let names = self.directory.components().filter_map(|part| part.as_os_str().to_str());
+        names
+            .filter_map(|name| name.strip_prefix("session"))
+            .any(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     fn note(&mut self, portal: Portal) {
@@ -95,10 +102,102 @@ impl Opened {
     }
 }
 
+/// What an earlier server has left.
+#[derive(PartialEq, Eq, Default, Debug)]
+struct Before {
+    /// It has not ended cleanly.
+    unclean: bool,
+    doubt: bool,
+    opened: Vec<Opened>,
+    offline: Vec<u64>,
+}
+
+impl Before {
+    /// Of what stands in the file, for a server in that network namespace.
+    fn parse(bytes: &[u8], namespace: Option<&str>) -> Self {
+        let (text, whole) = checked(bytes);
+        let text = String::from_utf8_lossy(text);
+        let mut before = Self::default();
+        let (mut served, mut odd, mut theirs) = (false, false, None);
+        // What is not whole may have the end of an older text anywhere.
+        for line in text.lines().filter(|line| whole || *line != END) {
+            match line {
+                END => break,
+                SERVED => served = true,
+                DOUBT => odd = true,
+                _ => match (line.strip_prefix(NAMESPACE), line.strip_prefix(OFFLINE)) {
+                    (Some(namespace), _) => theirs = Some(namespace),
+                    (_, Some(block)) => match block.parse() {
+                        Ok(block) => before.offline.push(block),
+                        Err(_) => odd = true,
+                    },
+                    _ => odd |= before.disk_line(line).is_none(),
+                },
+            }
+        }
+        // One without its end was being written when the server died.
+        let cut = !whole || !(text.is_empty() || text.lines().any(|line| line == END));
+        before.unclean = served || cut;
+        before.doubt = before.unclean && (odd || cut);
+        // The portals of what is not whole may be of an older server.
+        let same = whole && theirs.is_some() && theirs == namespace;
+        for disk in &mut before.opened {
+            let untold = theirs.is_none() && disk.is_of_session();
+            if !same && (untold || !disk.portals.is_empty()) {
+                disk.portals = vec![Portal::Unknown];
+            }
+        }
+        if !before.unclean {
+            before.opened.clear();
+        }
+        before
+    }
+
+    /// Of a disk, or of a portal, which stands behind its disk.
+    fn disk_line(&mut self, line: &str) -> Option<()> {
+        if let Some(rest) = line.strip_prefix(PORTAL) {
+            let (block, portal) = rest.split_once(' ')?;
+            let of = |disk: &&mut Opened| disk.block.to_string() == block;
+            self.opened.iter_mut().rfind(of)?.note(Portal::parse(portal));
+        } else {
+            self.opened.push(Opened::parse(line)?);
+        }
+        Some(())
+    }
+}
+
+/// The text behind its sum, and whether it is the one that was summed. Older servers have summed none.
+fn checked(bytes: &[u8]) -> (&[u8], bool) {
+    let Some(rest) = bytes.strip_prefix(SUM.as_bytes()) else { return (bytes, true) };
+    let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let (head, text) = rest.split_at(end);
+    let text = text.get(1..).unwrap_or_default();
+    let length = || str::from_utf8(head).ok()?.split_once(' ')?.1.parse().ok();
+    match length().and_then(|length| text.get(..length)) {
+        // Behind it there may be the rest of a longer one.
+        Some(whole) if head == summary(whole).as_bytes() => (whole, true),
+        _ => (text, false),
+    }
+}
+
+/// A sum of the text (64-bit FNV-1a) and its length.
+fn summary(text: &[u8]) -> String {
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    format!("{:016x} {}", text.iter().fold(0xcbf2_9ce4_8422_2325, step), text.len())
+}
+
+/// The network namespace of this process; the kernel gives the number of one that is there to no other one.
+fn own_namespace() -> Option<String> {
+    let namespace = fs::metadata("/proc/self/ns/net").ok()?;
+    Some(format!("{}:{}", namespace.dev(), namespace.ino()))
+}
+
 #[derive(Debug)]
 struct Text {
     file: File,
     served: bool,
+    doubt: bool,
+    namespace: Option<String>,
     opened: Vec<Opened>,
     /// By an earlier server that has not ended cleanly, and by those before it.
     opened_before: Vec<Opened>,
@@ -125,6 +224,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Mark {
     /// Marks the unit as served; whether an earlier server has not ended cleanly.
     pub(super) fn take(folder: &Path, unit: &str) -> Result<(Self, bool), MarkError> {
+        Self::take_in(folder, unit, own_namespace())
+    }
+
+    fn take_in(
+        folder: &Path,
+        unit: &str,
+        namespace: Option<String>,
+    ) -> Result<(Self, bool), MarkError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -132,22 +239,26 @@ impl Mark {
         lock(&file)?;
         let mut bytes = Vec::new();
         let read = file.read_to_end(&mut bytes);
-        let text = String::from_utf8_lossy(&bytes);
-        let lines = || text.lines().take_while(|line| *line != END);
-        // One without its end was being written when the server died.
-        let unclean = read.is_err()
-            || lines().any(|line| line == SERVED)
-            || !(text.is_empty() || text.lines().any(|line| line == END));
-        let number = |line: &str| line.strip_prefix(OFFLINE)?.parse().ok();
-        let left: Vec<u64> = lines().filter_map(number).collect();
-        let before = Opened::parse_all(lines().filter(|_| unclean));
+        let mut before = Before::parse(&bytes, namespace.as_deref());
+        if read.is_err() {
+            (before.unclean, before.doubt) = (true, true);
+        }
+        let Before { unclean, doubt, opened, offline } = before;
+        if doubt {
+            tracing::warn!(
+                "what an earlier server of the unit has written down is damaged, or of a newer version: \
+                 requests wait for the fence wait"
+            );
+        }
         let mark = Self(Mutex::new(Text {
             file,
             served: true,
+            doubt,
+            namespace,
             opened: Vec::new(),
-            opened_before: before,
-            offline: left.clone(),
-            left,
+            opened_before: opened,
+            left: offline.clone(),
+            offline,
         }));
         mark.with(|_| {});
         Ok((mark, unclean))
@@ -189,6 +300,11 @@ impl Mark {
         self.text().opened_before.clone()
     }
 
+    /// Whether an earlier server has left more than can be read.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.text().doubt
+    }
+
     /// A disk is about to be set offline.
     pub(super) fn note_offline(&self, block: u64) {
         if !self.text().offline.contains(&block) {
@@ -213,6 +329,7 @@ impl Mark {
     pub(super) fn clear(&self) {
         self.with(|text| {
             text.served = false;
+            text.doubt = false;
             text.opened.clear();
             text.opened_before.clear();
         });
@@ -243,6 +360,13 @@ impl Text {
             text.push_str(SERVED);
             text.push('\n');
         }
+        if self.doubt {
+            text.push_str(DOUBT);
+            text.push('\n');
+        }
+        if let Some(namespace) = &self.namespace {
+            text.push_str(&format!("{NAMESPACE}{namespace}\n"));
+        }
         for disk in self.opened_before.iter().chain(&self.opened) {
             let Opened { block, label, directory, portals } = disk;
             text.push_str(&format!("{DISK}{block} {label} {}\n", directory.display()));
@@ -255,6 +379,7 @@ impl Text {
         }
         text.push_str(END);
         text.push('\n');
+        let text = format!("{SUM}{}\n{text}", summary(text.as_bytes()));
         self.file.write_all_at(text.as_bytes(), 0)?;
         self.file.set_len(text.len() as u64)
     }
@@ -358,32 +483,170 @@ mod tests {
         drop(mark);
         let both = disk(7, &[one, "unknown", other]);
         assert_eq!(take().opened_before(), [disk(8, &[]), both]);
-        // A mark of before there were portals, and one with what is none.
-        let file = folder.path().join("unit.mark");
-        for (lines, portals) in [("", &[][..]), ("portal 7 x\nportal 9 y\nportal 7\n", &["x"])] {
-            fs::write(&file, format!("served\ndisk 7 sdq /sys/devices/7:0:0:0\n{lines}end\n"))
-                .unwrap();
-            assert_eq!(take().opened_before(), [disk(7, portals)], "{lines}");
+    }
+
+    fn portals(before: &Before) -> Vec<&[Portal]> {
+        before.opened.iter().map(|disk| &disk.portals[..]).collect()
+    }
+
+    #[test]
+    fn the_portals_of_another_network_namespace_are_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let take = |namespace: Option<&str>| {
+            Mark::take_in(folder.path(), "unit", namespace.map(str::to_owned)).unwrap().0
+        };
+        let at = Portal::parse("10.0.0.1:3260");
+        let disk = |block, portals: &[Portal]| Opened {
+            block,
+            label: "sdq".to_owned(),
+            directory: PathBuf::from("/sys/devices/host2/session1/target2:0:0/2:0:0:0"),
+            portals: portals.to_vec(),
+        };
+        for (ours, theirs, same) in [
+            (Some("4:1"), Some("4:1"), true),
+            (Some("4:2"), Some("4:1"), false),
+            (None, Some("4:1"), false),
+            (None, None, false),
+        ] {
+            let mark = take(theirs);
+            mark.note_opened(disk(7, &[at]));
+            drop(mark);
+            let expected = disk(7, &[if same { at } else { Portal::Unknown }]);
+            let mark = take(ours);
+            assert_eq!(mark.opened_before(), std::slice::from_ref(&expected));
+            // It is not known to those who come after this one either.
+            drop(mark);
+            let mark = take(theirs);
+            assert_eq!(mark.opened_before(), [expected]);
+            mark.clear();
         }
+        // Who tells its namespace knows of portals: a disk without one has no socket of the host.
+        let mark = take(Some("4:1"));
+        mark.note_opened(disk(7, &[]));
+        drop(mark);
+        assert_eq!(take(Some("4:2")).opened_before(), [disk(7, &[])]);
+        assert!(own_namespace().is_some());
+    }
+
+    #[test]
+    fn what_an_older_server_does_not_tell_is_not_known() {
+        for (directory, expected) in [
+            ("/sys/devices/platform/host2/session12/target2:0:0/2:0:0:0", &[Portal::Unknown][..]),
+            ("/sys/devices/pci0/host1/rport-1:0-2/target1:0:0/1:0:0:0", &[]),
+            ("/sys/devices/session/sessions/sessionx/1:0:0:0", &[]),
+        ] {
+            let text = format!("served\ndisk 7 sdq {directory}\nend\n");
+            let before = Before::parse(text.as_bytes(), Some("4:1"));
+            assert_eq!(portals(&before), [expected], "{directory}");
+            assert!(before.unclean && !before.doubt);
+        }
+        let text = b"served\ndisk 7 sdq /sys/devices/7:0:0:0\nportal 7 10.0.0.1:3260\nend\n";
+        assert_eq!(portals(&Before::parse(text, None)), [&[Portal::Unknown][..]]);
+    }
+
+    /// A server of a newer version may have written it.
+    #[test]
+    fn a_line_that_is_not_understood_leaves_the_unit_in_doubt_until_a_clean_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unit.mark");
+        let take = || Mark::take(folder.path(), "unit").unwrap();
+        let disk = "disk 7 sdq /sys/devices/7:0:0:0\n";
+        for (lines, odd) in [
+            ("", false),
+            ("offline 9\nnet 4:1\nportal 7 10.0.0.1:3260\nportal 7 x\n", false),
+            ("portal 9 10.0.0.1:3260\n", true),
+            ("portal 7\n", true),
+            ("disk x sdr /sys/devices/8:0:0:0\n", true),
+            ("disk 8 sdr\n", true),
+            ("disk 8\n", true),
+            ("offline x\n", true),
+            ("dis\n", true),
+            ("\n", true),
+            ("served \n", true),
+            ("doubt\n", true),
+        ] {
+            fs::write(&file, format!("served\n{disk}{lines}end\n")).unwrap();
+            for _ in 0..2 {
+                let (mark, unclean) = take();
+                assert_eq!((unclean, mark.is_in_doubt()), (true, odd), "{lines:?}");
+                assert_eq!(mark.opened_before().len(), 1, "{lines:?}");
+            }
+            take().0.clear();
+            let (mark, unclean) = take();
+            assert_eq!((unclean, mark.is_in_doubt()), (false, false), "{lines:?}");
+            mark.clear();
+            drop(mark);
+            // Of one that has ended cleanly nothing is left.
+            fs::write(&file, format!("{lines}end\n")).unwrap();
+            let (mark, unclean) = take();
+            assert_eq!((unclean, mark.is_in_doubt()), (false, false), "{lines:?}");
+        }
+    }
+
+    /// A text is written over the one before, and a signal can end that anywhere.
+    #[test]
+    fn a_death_in_the_middle_of_a_text_is_seen_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unit.mark");
+        let namespace = || Some("4:1".to_owned());
+        let mut texts = Vec::new();
+        let mark = Mark::take_in(folder.path(), "unit", namespace()).unwrap().0;
+        for block in [7, 8, 9] {
+            texts.push(fs::read(&file).unwrap());
+            mark.note_opened(Opened {
+                block,
+                label: format!("sd{block}"),
+                directory: PathBuf::from(format!("/sys/devices/{block}:0:0:0")),
+                portals: vec![Portal::parse("10.0.0.1:3260")],
+            });
+            mark.note_offline(block);
+        }
+        texts.push(fs::read(&file).unwrap());
+        // One of the same length.
+        mark.forget_offline(7);
+        mark.note_offline(6);
+        texts.push(fs::read(&file).unwrap());
+        mark.clear();
+        texts.push(fs::read(&file).unwrap());
+        let parse = |bytes: &[u8]| Before::parse(bytes, Some("4:1"));
+        for (old, new) in texts.iter().flat_map(|old| texts.iter().map(move |new| (old, new))) {
+            assert!(!parse(old).doubt && !parse(new).doubt);
+            for written in 0..=new.len() {
+                let rest = old.get(written..).unwrap_or_default();
+                let mixed = [new.get(..written).unwrap(), rest].concat();
+                let read = parse(&mixed);
+                let is_one = read == parse(old) || read == parse(new);
+                assert!(is_one || (read.unclean && read.doubt), "{written} {read:?}");
+            }
+        }
+        // Whatever stands there, it is read.
+        for text in
+            ["sum ", "sum \n", "sum 0\nserved\nend\n", "sum 0 -1\n", "sum 0 99999999999\nend\n"]
+        {
+            let read = parse(text.as_bytes());
+            assert!(read.unclean && read.doubt, "{text:?}");
+        }
+        assert_eq!(parse(&[&b"sum "[..], &[0xff; 40]].concat()).opened, []);
     }
 
     #[test]
     fn a_text_without_its_end_is_of_one_who_died() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("unit.mark");
-        for (text, expected, left) in [
-            ("", false, false),
-            ("end\n", false, false),
-            ("end\noffline 5\n", false, false),
-            ("served\n", true, false),
-            ("offline 5\nend\nx", false, true),
-            ("offl", true, false),
-            ("offline 5\n", true, true),
-            ("\u{1}\u{2}\n", true, false),
+        for (text, expected, doubt, left) in [
+            ("", false, false, false),
+            ("end\n", false, false, false),
+            ("end\noffline 5\n", false, false, false),
+            ("served\n", true, true, false),
+            ("offline 5\nend\nx", false, false, true),
+            ("offl", true, true, false),
+            ("offline 5\n", true, true, true),
+            ("\u{1}\u{2}\n", true, true, false),
         ] {
             fs::write(&file, text).unwrap();
             let (mark, unclean) = Mark::take(folder.path(), "unit").unwrap();
-            assert_eq!((unclean, mark.is_left_offline(5)), (expected, left), "{text:?}");
+            let found = (unclean, mark.is_in_doubt(), mark.is_left_offline(5));
+            assert_eq!(found, (expected, doubt, left), "{text:?}");
         }
     }
 }

@@ -139,7 +139,8 @@ pub fn serve(unit: &Unit, serve: Serve) -> Result<(Device, Watch), ServeError> {
     let finder = Finder { sysfs: Sysfs::at(&sys, dev), sys, name: unit.name, only, found };
     let claims = Claims::default();
     let opened = mark.as_ref().map(|mark| mark.opened_before()).unwrap_or_default();
-    let behind = Behind::new(finder.clone(), claims.clone(), opened);
+    let doubt = mark.as_ref().is_some_and(|mark| mark.is_in_doubt());
+    let behind = Behind::new(finder.clone(), claims.clone(), opened, doubt);
     let ring = SharedRing::new(behind, mark.clone()).map_err(ServeError::Ring)?;
     let joiner = Joiner { finder, read_only, ring: ring.clone(), claims, mark };
     let mut asks = Asks::new(joiner).map_err(ServeError::Thread)?;
