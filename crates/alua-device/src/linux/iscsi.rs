@@ -16,7 +16,8 @@
 //! - One that was closed is ended (`SOCK_DESTROY`), and its bytes with it. They belong to a connection
 //!   that is over, and the initiator tells nobody more of them.
 //! - One that is held is waited for: the daemon is about to close it. Only the session's own, where the
-//!   kernel told its port when the path was cut.
+//!   kernel told its port when the path was cut. Where it did not, all that are not those of a connection that
+//!   is up; one that sysfs does not list may be of another program, and after [`HELD`] nothing can be told.
 //! - Not so where the connection is up. Then the commands have come back because the target answered,
 //!   or the session was made anew, which has ended the nexus and its tasks before (RFC 7143, 6.3.5).
 //!   The kernel says that it is not before it gives a command back (linux
@@ -46,7 +47,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::leftover::Portal;
@@ -62,6 +63,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Nor is a connection whose commands are awaited.
 const HURRY: Duration = Duration::from_millis(100);
 
+/// A held socket of which sysfs lists no connection is waited for so long ([`super::leftover`] has the reason).
+pub(super) const HELD: Duration = Duration::from_secs(10);
+
 /// What was known of a connection last.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -76,6 +80,7 @@ struct Seen {
 #[derive(Debug)]
 pub(super) struct Session {
     label: String,
+    sys: PathBuf,
     /// Both in sysfs; of the session's first connection, for Linux makes no other.
     session: PathBuf,
     connection: PathBuf,
@@ -100,6 +105,7 @@ impl Session {
         }
         let session = Self {
             label: label.to_owned(),
+            sys: sys.to_owned(),
             session: sys.join("class/iscsi_session").join(name),
             connection: sys.join("class/iscsi_connection").join(format!("connection{number}:0")),
             seen: Mutex::new(Seen { portal: None, own_port: None, ours: true }),
@@ -189,6 +195,7 @@ impl Session {
             session: Arc::clone(self),
             looked: Mutex::default(),
             unknown: AtomicBool::new(false),
+            first: OnceLock::new(),
             asked: Mutex::default(),
         }
     }
@@ -282,6 +289,8 @@ pub(super) struct Left {
     /// When it was looked at last, and whether there was nothing.
     looked: Mutex<Option<(Instant, bool)>>,
     unknown: AtomicBool,
+    /// When the sockets were looked at first.
+    first: OnceLock<Instant>,
     /// When the connection was looked at last, and since when it has been dead.
     asked: Mutex<(Option<Instant>, Option<Instant>)>,
 }
@@ -372,7 +381,8 @@ impl Left {
         if !self.ours {
             return Err(io::Error::other("its socket is not in this network namespace"));
         }
-        let mut nothing = true;
+        let first = *self.first.get_or_init(Instant::now);
+        let (mut nothing, mut foreign) = (true, false);
         for socket in look.sending_to(portal)? {
             let own = self.own_port.is_none_or(|port| port == socket.local_port());
             if !socket.owned {
@@ -383,9 +393,18 @@ impl Left {
                     "dropped what its closed iSCSI connection had left to send"
                 );
             } else if own && !up {
+                let listed = look.listed(&self.session.sys, portal, socket.local_port());
+                match listed.filter(|_| self.own_port.is_none()) {
+                    // Another session's.
+                    Some(other) if other.is_up => continue,
+                    None if self.own_port.is_none() && first.elapsed() >= HELD => foreign = true,
+                    _ => nothing = false,
+                }
                 look.waits_for(&socket);
-                nothing = false;
             }
+        }
+        if nothing && foreign {
+            return Err(io::Error::other("another program holds a socket to its portal"));
         }
         Ok(nothing)
     }
@@ -521,6 +540,39 @@ mod tests {
         let left = rig.session.left();
         rig.fail();
         assert!(left.is_nothing());
+    }
+
+    /// Where the kernel did not tell its port, it may be any that is not of a connection that is up.
+    #[test]
+    fn the_socket_of_another_program_is_not_waited_for_without_end() {
+        let rig = rig();
+        rig.fail();
+        let quiet = |waited| {
+            let left = rig.session.left();
+            left.first.set(Instant::now() - waited).unwrap();
+            (left.is_nothing(), left.is_unknown())
+        };
+        assert_eq!(quiet(Duration::ZERO), (false, false));
+        assert_eq!(quiet(HELD), (false, true));
+        // It is that of another session.
+        let portal = rig.socket.peer_addr().unwrap();
+        let class = rig.sys.path().join("class");
+        let connection = class.join("iscsi_connection/connection8:0");
+        fs::create_dir_all(&connection).unwrap();
+        fs::create_dir_all(class.join("iscsi_session/session8")).unwrap();
+        fs::write(class.join("iscsi_session/session8/state"), "LOGGED_IN\n").unwrap();
+        let own_port = rig.socket.local_addr().unwrap().port().to_string();
+        for (name, text) in [
+            ("address", portal.ip().to_string()),
+            ("port", portal.port().to_string()),
+            ("local_port", own_port),
+        ] {
+            fs::write(connection.join(name), text + "\n").unwrap();
+        }
+        for (state, expected) in [("failed", (false, false)), ("up", (true, false))] {
+            fs::write(connection.join("state"), format!("{state}\n")).unwrap();
+            assert_eq!(quiet(HELD), expected, "{state}");
+        }
     }
 
     #[test]

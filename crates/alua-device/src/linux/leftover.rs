@@ -48,7 +48,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::iscsi::Look;
+use super::iscsi::{HELD, Look};
 use super::sockets::{Socket, destroy};
 use crate::inbox::Quiet;
 
@@ -77,9 +77,6 @@ impl fmt::Display for Portal {
         }
     }
 }
-
-/// A held socket of which sysfs lists no connection is waited for so long.
-const HELD: Duration = Duration::from_secs(10);
 
 /// See the [module](self).
 #[derive(Debug)]
