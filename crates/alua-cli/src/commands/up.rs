@@ -35,6 +35,8 @@ use crate::target::{Scope, World, model};
 
 /// How long everything that is in flight may take when the device goes down.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The same where nothing that matters is in flight any more, or nobody can complete it.
+const BRIEF: Duration = Duration::from_secs(10);
 /// How long the last lines of the log may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -66,7 +68,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let stop = Stop::on_signals()?;
     let start = Instant::now();
     let Some(opened) = open(global, args, &stop)? else {
-        say(start, "asked to stop before a disk has answered: nothing was served");
+        say(start, "asked to stop before all of its disks had answered: nothing was served");
         return Ok(Exit::Good);
     };
     let unit = opened.unit.clone();
@@ -93,7 +95,10 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let control = control::Server::start(&socket, opened.device.clone(), facts)
         .map_err(|source| Error::File { path: socket, source })?;
     let mut late = Late::Nothing;
+    let mut stopped = false;
     if args.ublk {
+        let waits = "the block device starts: what the kernel reads of it waits as all requests do";
+        tell_manager(&[NotifyState::Status(waits)]);
         let begin = args.clone();
         // To take a device over waits for no request of it. It keeps them where it is not.
         let waits_for = (!args.recover).then_some(&opened.device);
@@ -101,20 +106,21 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
             Ok(Start::Serves(export)) => exports.push(export),
             Ok(Start::Stopped(export)) => {
                 exports.push(export);
-                late = Late::Started;
+                late = if args.recover { Late::Nothing } else { Late::Started };
+                stopped = true;
             }
             Ok(Start::Unfinished) if args.recover => late = Late::Left,
             Ok(Start::Unfinished) => late = Late::Unfinished,
             Ok(Start::Unbegun) => late = Late::Unbegun,
             Err(why) => {
                 drop(control);
-                let also = end(exports, opened, LIMIT).err();
+                let also = end(exports, opened).err();
                 let all: Vec<String> = std::iter::once(why).chain(also).collect();
                 return Err(serve(all.join("; ")));
             }
         }
     }
-    if late == Late::Nothing {
+    if late == Late::Nothing && !stopped {
         let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
         let lacks = exports.iter().filter_map(|export| export.lacks()).map(str::to_owned);
         control.serves(places.clone(), lacks.collect());
@@ -129,9 +135,9 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     say(start, late.told());
     drop(control);
     let ended = match late {
-        Late::Nothing | Late::Started | Late::Unbegun => end(exports, opened, LIMIT),
+        Late::Nothing | Late::Started | Late::Unbegun => end(exports, opened),
         Late::Unfinished => end_unfinished(exports, opened, &stop),
-        Late::Left => end_exports(exports).map_err(|wrong| wrong.join("; ")),
+        Late::Left => end_exports(exports, BRIEF).map_err(|wrong| wrong.join("; ")),
     };
     if late == Late::Left {
         // What is not ended would be waited for: the device runs until this process is gone.
@@ -213,13 +219,12 @@ fn tell_manager(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
 }
 
-/// Ends the exports first, the paths last: nothing in flight loses its way back. What the device has in
-/// flight then fails after `limit`.
-fn end(exports: Vec<Box<dyn Exported>>, opened: Opened, limit: Duration) -> Result<Totals, String> {
+/// Ends the exports first, the paths last: nothing in flight loses its way back.
+fn end(exports: Vec<Box<dyn Exported>>, opened: Opened) -> Result<Totals, String> {
     opened.device.give_up_held();
-    let ended = end_exports(exports);
+    let ended = end_exports(exports, LIMIT);
     drop(opened.watch);
-    let stopped = opened.device.stop(limit).map_err(|error| error.to_string());
+    let stopped = opened.device.stop(LIMIT).map_err(|error| error.to_string());
     match (ended, stopped) {
         (Ok(totals), Ok(())) => Ok(totals),
         (Err(wrong), Ok(())) => Err(wrong.join("; ")),
@@ -232,30 +237,41 @@ fn end(exports: Vec<Box<dyn Exported>>, opened: Opened, limit: Duration) -> Resu
 }
 
 /// As [`end`], where an export has not started yet. Once those that serve have ended, only the kernel's
-/// reads of the new block device are left; nobody needs them.
+/// reads of the new block device are left; nobody needs them, and that they fail is no error.
 fn end_unfinished(
     exports: Vec<Box<dyn Exported>>,
     opened: Opened,
     stop: &Stop,
 ) -> Result<Totals, String> {
-    let ended = end(exports, opened, Duration::ZERO);
-    let begun = match stop.begun(LIMIT) {
-        Some(Ok(export)) => end_exports(vec![export]).map_err(|wrong| wrong.join("; ")),
-        Some(Err(why)) => Err(why),
-        None => Err("the kernel has not finished the start of the block device in time".to_owned()),
+    opened.device.give_up_held();
+    let ended = end_exports(exports, LIMIT);
+    drop(opened.watch);
+    let stopped = opened.device.stop(Duration::ZERO);
+    let begun = match stop.begun(BRIEF) {
+        Some(Ok(export)) => end_exports(vec![export], LIMIT),
+        Some(Err(why)) => Err(vec![why]),
+        None => Err(vec![
+            "the kernel has not finished the start of the block device in time: see `ls /dev/ublkc*`, \
+             and delete what is left of it with ublk's own tool"
+                .to_owned(),
+        ]),
     };
     match (ended, begun) {
         (Ok(all), Ok(more)) => Ok(sum(all, more)),
-        (Err(one), Err(other)) => Err(format!("{one}; {other}")),
-        (Err(why), _) | (_, Err(why)) => Err(why),
+        (ended, begun) => {
+            let mut wrong =
+                [ended.err(), begun.err()].into_iter().flatten().flatten().collect::<Vec<_>>();
+            wrong.extend(stopped.err().map(|error| error.to_string()));
+            Err(wrong.join("; "))
+        }
     }
 }
 
-fn end_exports(exports: Vec<Box<dyn Exported>>) -> Result<Totals, Vec<String>> {
+fn end_exports(exports: Vec<Box<dyn Exported>>, limit: Duration) -> Result<Totals, Vec<String>> {
     let mut all = Totals::default();
     let mut wrong = Vec::new();
     for export in exports {
-        match export.shut_down(LIMIT) {
+        match export.shut_down(limit) {
             Ok(totals) => all = sum(all, totals),
             Err(error) => wrong.push(chain(&error)),
         }

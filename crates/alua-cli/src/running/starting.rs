@@ -6,6 +6,7 @@
 //! goes on without partitions, and what was started is shut down as always.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -80,7 +81,7 @@ impl Stop {
     }
 
     /// Starts an export by `begin`. Where that waits for requests of `waits_for`, those that this holds fail
-    /// when it is to stop; one that waits for none is left at once then.
+    /// when it is to stop; one that waits for none has two seconds.
     ///
     /// # Errors
     ///
@@ -95,15 +96,19 @@ impl Stop {
         }
         let to = self.to.clone();
         let run = move || {
-            let _ = to.send(News::Begun(begin()));
+            // Whoever waits for it must hear of its end, however it ends.
+            let begun = catch_unwind(AssertUnwindSafe(begin));
+            let begun = begun.unwrap_or_else(|_| Err("it panicked, see above".to_owned()));
+            let _ = to.send(News::Begun(begun));
         };
         let spawned = thread::Builder::new().name("start".to_owned()).spawn(run);
         spawned.map_err(|error| format!("a thread cannot be started: {error}"))?;
         if let Ok(News::Begun(begun)) = self.from.recv() {
             return Ok(Start::Serves(begun?));
         }
-        let Some(device) = waits_for else { return Ok(Start::Unfinished) };
-        device.give_up_held();
+        if let Some(device) = waits_for {
+            device.give_up_held();
+        }
         match self.begun(PATIENCE) {
             Some(begun) => Ok(Start::Stopped(begun?)),
             None => Ok(Start::Unfinished),
@@ -259,7 +264,22 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_for_no_request_is_left_at_once_and_its_requests_do_not_fail() {
+    fn one_that_panics_has_not_started() {
+        let stop = Stop::new();
+        let why = stop.start(None, || panic!("on purpose")).err().unwrap();
+        assert_eq!(why, "it panicked, see above");
+    }
+
+    #[test]
+    fn one_that_has_started_just_as_it_was_to_stop_is_known_to_have() {
+        let device = device(|_| {});
+        let stop = Stop::new();
+        stop.to.send(News::Asked).unwrap();
+        assert!(matches!(stop.start(None, reads(&device)).unwrap(), Start::Stopped(_)));
+    }
+
+    #[test]
+    fn one_that_waits_for_no_request_is_left_and_its_requests_do_not_fail() {
         let device = device(|_| {});
         let stop = Stop::new();
         stop.to.send(News::Asked).unwrap();

@@ -275,8 +275,8 @@ impl DeviceStatus {
             settings.text(&mut out);
         }
         if self.starting {
-            let what = "it is starting: the kernel reads the new block device first, and that waits as \
-                        all requests do";
+            let what = "it is starting: what the kernel reads of a new block device waits as all requests \
+                        do";
             let _ = writeln!(out, "  {}", paint(WAIT, what));
         }
         for lacks in &self.lacks {

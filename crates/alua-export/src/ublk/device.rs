@@ -304,7 +304,9 @@ impl Device {
                 why: error.to_string(),
             })?;
         match started.recv() {
-            Ok(id) => {
+            // Its thread is left in the kernel, for this process to end.
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(id)) => {
                 if recovered.is_none() {
                     without_scheduler(id);
                 }
@@ -422,7 +424,11 @@ struct Plan {
 }
 
 /// The device's thread: from adding or recovering to removing.
-fn run(plan: Plan, shared: &Arc<Shared>, started: &mpsc::Sender<u32>) -> Result<(), UblkError> {
+fn run(
+    plan: Plan,
+    shared: &Arc<Shared>,
+    started: &mpsc::Sender<Result<u32, UblkError>>,
+) -> Result<(), UblkError> {
     let builder = UblkCtrlBuilder::default()
         .name("alua")
         .id(plan.id)
@@ -438,7 +444,7 @@ fn run(plan: Plan, shared: &Arc<Shared>, started: &mpsc::Sender<u32>) -> Result<
         return Err(UblkError::LongRequests { longest, maximum: geometry.maximum });
     }
     let for_queues = Arc::clone(shared);
-    let sender = started.clone();
+    let (sender, failed) = (started.clone(), started.clone());
     control
         .run_target(
             move |device: &mut UblkDev| {
@@ -448,11 +454,14 @@ fn run(plan: Plan, shared: &Arc<Shared>, started: &mpsc::Sender<u32>) -> Result<
             move |number, device: &UblkDev| {
                 if let Err(error) = queue::serve(&for_queues, number, device) {
                     tracing::error!(error, number, "a ublk queue ended");
+                    // Before the start the kernel waits for it, and would for ever.
+                    let why = error;
+                    let _ = failed.send(Err(UblkError::Refused { what: "serve a queue", why }));
                 }
             },
             move |control: &UblkCtrl| {
                 // Whoever waited for it may have given up.
-                let _ = sender.send(control.dev_info().dev_id);
+                let _ = sender.send(Ok(control.dev_info().dev_id));
             },
         )
         .map_err(|error| refused("serve the device", error))?;
