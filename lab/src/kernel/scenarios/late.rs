@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::super::asker::Asker;
+use super::super::model::ModelPath;
 use super::super::{Run, until};
 use super::access::{agree, seen, settle, touch};
 use super::activation::all_told;
@@ -88,12 +89,10 @@ pub(super) fn commands(run: &mut Run) -> Result<()> {
                 carrier.is_some()
             });
             thread::sleep(Duration::from_millis(40 * u64::try_from(round)?));
-            let place = model
-                .paths
-                .iter()
-                .position(|path| Some(&path.hctl) == carrier.as_ref().map(|it| &it.hctl));
-            let place =
-                (place.unwrap_or(0) + if round < 2 { 0 } else { round }) % model.paths.len();
+            let carries =
+                |path: &ModelPath| carrier.as_ref().is_some_and(|it| it.hctl == path.hctl);
+            let own = model.paths.iter().position(carries).unwrap_or(0);
+            let place = (own + if round < 2 { 0 } else { round }) % model.paths.len();
             let path = model.paths[place].hctl.clone();
             if model.carrier(code).is_none() {
                 missed.push(format!("{command} {round}"));
