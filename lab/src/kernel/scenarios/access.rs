@@ -271,7 +271,7 @@ pub(super) fn sense_transition(run: &mut Run) -> Result<()> {
     let read = disk::read_block(&disk::node(path)?, READ);
     let shown = until(Duration::from_millis(900), || disk::access(path) == "transitioning");
     run.check(
-        "X17",
+        "E13, X17",
         "sysfs shows the transition that a sense code told of",
         shown.is_some(),
         disk::access(path),
