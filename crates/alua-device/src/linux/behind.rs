@@ -426,17 +426,22 @@ mod tests {
         }
     }
 
-    /// What the search comes to for a disk of a dead server that is gone.
-    fn searched(portals: &[Portal], doubt: bool) -> Quiet {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("bus/scsi/devices")).unwrap();
+    /// For a disk of a dead server that is gone.
+    fn behind_one_gone(folder: &Path, portals: &[Portal], doubt: bool) -> Behind {
+        fs::create_dir_all(folder.join("bus/scsi/devices")).unwrap();
         let gone = Opened {
             block: 7,
             label: "sdq".to_owned(),
-            directory: folder.path().join("1:0:0:0"),
+            directory: folder.join("1:0:0:0"),
             portals: portals.to_vec(),
         };
-        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone], doubt);
+        Behind::new(finder(folder), Claims::default(), vec![gone], doubt)
+    }
+
+    /// What the search comes to there.
+    fn searched(portals: &[Portal], doubt: bool) -> Quiet {
+        let folder = tempfile::tempdir().unwrap();
+        let mut behind = behind_one_gone(folder.path(), portals, doubt);
         let begin = Instant::now();
         loop {
             let quiet = behind.quiet();
@@ -517,14 +522,7 @@ mod tests {
     #[test]
     fn who_asks_no_more_is_searched_for_no_more_and_may_ask_again() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("bus/scsi/devices")).unwrap();
-        let gone = Opened {
-            block: 7,
-            label: "sdq".to_owned(),
-            directory: folder.path().join("1:0:0:0"),
-            portals: vec![Portal::Unknown],
-        };
-        let mut behind = Behind::new(finder(folder.path()), Claims::default(), vec![gone], false);
+        let mut behind = behind_one_gone(folder.path(), &[Portal::Unknown], false);
         let rests = |behind: &Behind| locked(&behind.found).idle.is_some();
         let begin = Instant::now();
         let until = |done: &mut dyn FnMut() -> bool| {
