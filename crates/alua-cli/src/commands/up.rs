@@ -94,8 +94,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     let socket = args.control.control.clone().unwrap_or_else(|| socket_of(&opened.unit));
     let control = control::Server::start(&socket, opened.device.clone(), facts)
         .map_err(|source| Error::File { path: socket, source })?;
-    let mut late = Late::Nothing;
-    let mut stopped = false;
+    let mut late = None;
     if args.ublk {
         let waits = "the block device starts: what the kernel reads of it waits as all requests do";
         tell_manager(&[NotifyState::Status(waits)]);
@@ -106,12 +105,11 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
             Ok(Start::Serves(export)) => exports.push(export),
             Ok(Start::Stopped(export)) => {
                 exports.push(export);
-                late = if args.recover { Late::Nothing } else { Late::Started };
-                stopped = true;
+                late = Some(if args.recover { Late::TakenOver } else { Late::Started });
             }
-            Ok(Start::Unfinished) if args.recover => late = Late::Left,
-            Ok(Start::Unfinished) => late = Late::Unfinished,
-            Ok(Start::Unbegun) => late = Late::Unbegun,
+            Ok(Start::Unfinished) if args.recover => late = Some(Late::Left),
+            Ok(Start::Unfinished) => late = Some(Late::Unfinished),
+            Ok(Start::Unbegun) => late = Some(Late::Unbegun),
             Err(why) => {
                 drop(control);
                 let also = end(exports, opened).err();
@@ -120,7 +118,7 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
             }
         }
     }
-    if late == Late::Nothing && !stopped {
+    if late.is_none() {
         let places: Vec<String> = exports.iter().map(|export| export.place()).collect();
         let lacks = exports.iter().filter_map(|export| export.lacks()).map(str::to_owned);
         control.serves(places.clone(), lacks.collect());
@@ -132,14 +130,14 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
         stop.wait();
     }
     tell_manager(&[NotifyState::Stopping]);
-    say(start, late.told());
+    say(start, late.map_or(IN_FLIGHT, Late::told));
     drop(control);
     let ended = match late {
-        Late::Nothing | Late::Started | Late::Unbegun => end(exports, opened),
-        Late::Unfinished => end_unfinished(exports, opened, &stop),
-        Late::Left => end_exports(exports, BRIEF).map_err(|wrong| wrong.join("; ")),
+        None | Some(Late::Started | Late::TakenOver | Late::Unbegun) => end(exports, opened),
+        Some(Late::Unfinished) => end_unfinished(exports, opened, &stop),
+        Some(Late::Left) => concluded(end_exports(exports, BRIEF), None),
     };
-    if late == Late::Left {
+    if late == Some(Late::Left) {
         // What is not ended would be waited for: the device runs until this process is gone.
         tell_totals(ended.map_err(serve)?, global.json)?;
         return Ok(Exit::Good);
@@ -167,13 +165,16 @@ pub(crate) fn run(global: &Global, args: &Up) -> Result<Exit, Error> {
     Ok(if defects == 0 { Exit::Good } else { Exit::Other })
 }
 
-/// How far the start of the ublk device was when the wish to stop came.
+/// What is said of a device that serves.
+const IN_FLIGHT: &str = "asked to stop: what is in flight is completed";
+
+/// How far the start of the ublk device was, where the wish to stop came before it served.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Late {
-    /// It served, or there was none to start.
-    Nothing,
     /// It started all the same, with what it waited for failed.
     Started,
+    /// It was taken over all the same.
+    TakenOver,
     /// The kernel is still in it.
     Unfinished,
     /// It had not begun.
@@ -185,7 +186,7 @@ enum Late {
 impl Late {
     const fn told(self) -> &'static str {
         match self {
-            Self::Nothing => "asked to stop: what is in flight is completed",
+            Self::TakenOver => IN_FLIGHT,
             Self::Started | Self::Unfinished => {
                 "asked to stop before the block device was ready: what the kernel reads of it fails, \
                  and it is removed"
@@ -224,14 +225,16 @@ fn end(exports: Vec<Box<dyn Exported>>, opened: Opened) -> Result<Totals, String
     opened.device.give_up_held();
     let ended = end_exports(exports, LIMIT);
     drop(opened.watch);
-    let stopped = opened.device.stop(LIMIT).map_err(|error| error.to_string());
-    match (ended, stopped) {
-        (Ok(totals), Ok(())) => Ok(totals),
-        (Err(wrong), Ok(())) => Err(wrong.join("; ")),
-        (ended, Err(error)) => {
-            let mut wrong = ended.err().unwrap_or_default();
-            wrong.push(error);
-            Err(wrong.join("; "))
+    let stopped = opened.device.stop(LIMIT);
+    concluded(ended, stopped.err().map(|error| error.to_string()))
+}
+
+/// What exports came to, or all that went wrong, in one sentence.
+fn concluded(ended: Result<Totals, Vec<String>>, also: Option<String>) -> Result<Totals, String> {
+    match (ended, also) {
+        (Ok(totals), None) => Ok(totals),
+        (ended, also) => {
+            Err(ended.err().into_iter().flatten().chain(also).collect::<Vec<_>>().join("; "))
         }
     }
 }
