@@ -16,6 +16,11 @@ const SOON: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(20);
 const TURNS: Duration = Duration::from_secs(100);
 
+/// Whether a block can be read through a path.
+fn passes(hctl: &str) -> bool {
+    disk::node(hctl).and_then(|node| disk::read_block(&node, READ)).is_ok()
+}
+
 /// Page 83h as the kernel read it.
 fn page_83(hctl: &str) -> Result<Vec<u8>> {
     Ok(std::fs::read(Path::new("/sys/bus/scsi/devices").join(hctl).join("vpd_pg83"))?)
@@ -48,19 +53,14 @@ pub(super) fn pages(run: &mut Run) -> Result<()> {
             }
             // The kernel has it, or none at all.
             let reached = page_83(&path).map_or(true, |page| page != good);
-            let others = model.paths[1..].iter().all(|other| {
-                disk::node(&other.hctl).and_then(|node| disk::read_block(&node, READ)).is_ok()
-            });
+            let others = model.paths[1..].iter().all(|other| passes(&other.hctl));
             // It may be refused, but not without an end.
             let own = disk::read_block(&disk::node(&path)?, READ);
             let hangs = own.is_err_and(|error| error.to_string().contains("did not end"));
             model.apply("do = \"disarm\"\nfault = \"garbled\"")?;
             rescan(&path)?;
-            let mended = until(SOON, || agree(&model)).is_some()
-                && until(SOON, || {
-                    disk::node(&path).and_then(|node| disk::read_block(&node, READ)).is_ok()
-                })
-                .is_some();
+            let mended =
+                until(SOON, || agree(&model)).is_some() && until(SOON, || passes(&path)).is_some();
             if !reached || !others || hangs || !mended {
                 let seen = seen(&model);
                 wrong.push(format!("{what}: {reached}, {others}, {hangs}, {mended}, {seen}"));
@@ -170,10 +170,7 @@ pub(super) fn sense(run: &mut Run) -> Result<()> {
     touch(&model)?;
     let time = until(SOON, || agree(&model));
     run.check("S7-12", "then sysfs shows the truth", time.is_some(), seen(&model));
-    let passes = model
-        .paths
-        .iter()
-        .all(|path| disk::node(&path.hctl).and_then(|node| disk::read_block(&node, READ)).is_ok());
-    run.check("S7-12", "and every path passes I/O", passes, passes);
+    let all = model.paths.iter().all(|path| passes(&path.hctl));
+    run.check("S7-12", "and every path passes I/O", all, all);
     model.take_down()
 }

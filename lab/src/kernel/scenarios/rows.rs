@@ -14,12 +14,17 @@ use crate::sysfs::rescan;
 const SOON: Duration = Duration::from_secs(8);
 const READ: Duration = Duration::from_secs(30);
 
-/// A fault that answers so many of a command on the first path with a sense code, not armed.
+/// A fault that answers so many of a command with a sense code, not armed.
 fn fault(sense: &str, command: &str, count: u32) -> String {
     format!(
-        "[[fault]]\nname = \"{sense}\"\narmed = false\nport = 1\ncommand = \"{command}\"\n\
+        "[[fault]]\nname = \"{sense}\"\narmed = false\ncommand = \"{command}\"\n\
          count = {count}\naction = \"check\"\nsense = \"{sense}\"\n"
     )
+}
+
+/// The same on the first path only.
+fn fault_on_first(sense: &str, command: &str, count: u32) -> String {
+    fault(sense, command, count) + "port = 1\n"
 }
 
 fn arm(model: &Model, sense: &str) -> Result<()> {
@@ -28,7 +33,7 @@ fn arm(model: &Model, sense: &str) -> Result<()> {
 
 pub(super) fn without_group(run: &mut Run) -> Result<()> {
     const CODES: [&str; 5] = ["2/04/0a", "6/04/0a", "6/29/00", "6/2a/06", "6/2a/07"];
-    let faults: String = CODES.iter().map(|sense| fault(sense, "read-10", 1)).collect();
+    let faults: String = CODES.iter().map(|sense| fault_on_first(sense, "read-10", 1)).collect();
     let model = two_controllers("group_designator = false", &faults)?;
     for path in model.of(0) {
         until(SOON, || disk::size(&path.hctl) > 0);
@@ -51,7 +56,7 @@ pub(super) fn without_group(run: &mut Run) -> Result<()> {
 pub(super) fn used_up(run: &mut Run) -> Result<()> {
     const SENSE: &str = "2/04/0a";
     const TIMES: u32 = 8;
-    let model = two_controllers("", &fault(SENSE, "read-10", TIMES))?;
+    let model = two_controllers("", &fault_on_first(SENSE, "read-10", TIMES))?;
     settle(&model)?;
     arm(&model, SENSE)?;
     let start = Instant::now();
@@ -92,11 +97,7 @@ enum Trigger {
 pub(super) fn own_commands(run: &mut Run) -> Result<()> {
     const TIMES: u32 = 8;
     for (sense, command, counted, trigger) in OWN {
-        let fault = format!(
-            "[[fault]]\nname = \"{sense}\"\narmed = false\ncommand = \"{command}\"\n\
-             count = {TIMES}\naction = \"check\"\nsense = \"{sense}\"\n"
-        );
-        let model = two_controllers("", &fault)?;
+        let model = two_controllers("", &fault(sense, command, TIMES))?;
         settle(&model)?;
         model.reset_counters();
         arm(&model, sense)?;
