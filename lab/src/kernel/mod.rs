@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use handler::{Handler, Log, prepare};
 
 /// Something that must hold.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Check {
     /// The behaviour's identifier, or none.
     pub row: String,
@@ -35,7 +35,7 @@ pub struct Check {
 }
 
 /// A number that was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// What was measured, with its unit.
     pub what: String,
@@ -44,7 +44,7 @@ pub struct Figure {
 }
 
 /// What a scenario came to with one handler.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
     /// The scenario's name.
     pub scenario: String,
@@ -62,6 +62,12 @@ pub struct Record {
     /// that was not kept.
     #[serde(default)]
     pub source: Option<String>,
+    /// The commit that it ran at, with a `+` where the tree had changes; none where that was not kept.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// When it was kept, in seconds since 1970; 0 where that was not.
+    #[serde(default)]
+    pub at: u64,
 }
 
 /// A scenario that runs.

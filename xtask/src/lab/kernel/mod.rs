@@ -4,6 +4,7 @@
 pub(crate) mod debug;
 mod module;
 mod page;
+mod records;
 mod side_by_side;
 mod tree;
 

@@ -6,7 +6,8 @@ use alua_lab::kernel::{Check, Record, scenarios};
 use anyhow::{Context, Result};
 
 use super::module;
-use super::side_by_side::{Column, Handler};
+use super::records::Column;
+use super::side_by_side::Handler;
 use crate::run;
 
 const FILE: &str = "docs/kernel-side-by-side.md";
@@ -28,7 +29,9 @@ fn text(columns: &[Column], source: &str) -> String {
          (QEMU, TCG, 2 CPUs),\nagainst the model array behind `target_core_user`. `yes`: it held; \
          `NO`: it did not; `-`: the scenario did not\nrun, or did not come so far. Ours was loaded with `reprobe_secs=3`, \
          so that no scenario waits for the 30 s of\nthe default: what ours finds by looking again it \
-         finds up to ten times later without it.\n\n",
+         finds up to ten times later without it.\n\n\
+         The records are in `kernel-side-by-side.jsonl`, each with the commit that it ran at; those of before \
+         November 28,\n2026 do not say.\n\n",
     );
     let of = |counted| -> Vec<&Column> {
         columns.iter().filter(|column| column.counted == counted).collect()
@@ -186,7 +189,8 @@ fn figures_of(page: &mut String, columns: &[&Column], scenario: &str) {
 mod tests {
     use alua_lab::kernel::{Check, Figure, Record};
 
-    use super::super::side_by_side::{Column, Handler};
+    use super::super::records::Column;
+    use super::super::side_by_side::Handler;
     use super::text;
 
     fn column(handler: Handler, counted: bool, value: f64) -> Column {

@@ -1,5 +1,5 @@
 //! Running the scenarios of the device handler: with ours, and with the stock one beside it, on each
-//! kernel; and the page that shows both.
+//! kernel.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,6 +18,7 @@ use super::super::recipe::install;
 use super::super::scenarios::keep as keep_files;
 use super::module::{self, Modules};
 use super::page;
+use super::records::{self, Column};
 use super::tree::{BuildTree, Release};
 use crate::run;
 
@@ -54,7 +55,8 @@ pub(crate) struct Args {
     /// scenario
     #[arg(long, value_name = "FOLDER")]
     trace: Option<PathBuf>,
-    /// Write docs/kernel-side-by-side.md from what the runs have left in the cache
+    /// Write docs/kernel-side-by-side.md, and the records beside it that it is made from: the newest of
+    /// each scenario, from there and from the runs of this machine
     #[arg(long)]
     page: bool,
     /// The stock handler as `cargo xtask test` runs it: the scenarios that tell the two apart, and an
@@ -85,18 +87,6 @@ impl Handler {
     }
 }
 
-/// All records of one handler on one kernel.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Column {
-    pub(super) release: String,
-    pub(super) kernel: String,
-    pub(super) handler: Handler,
-    /// Its times are numbers of instructions.
-    #[serde(default)]
-    pub(super) counted: bool,
-    pub(super) records: Vec<Record>,
-}
-
 /// `cargo xtask lab kernel`.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.list {
@@ -107,7 +97,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     if args.page {
-        return page::write(&read_columns()?);
+        let columns = records::all()?;
+        records::write(&columns)?;
+        return page::write(&columns);
     }
     if args.control {
         return run_control();
@@ -127,7 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     run_column(&ground, handler, todo(&args.scenarios)?, args.trace.as_deref())?;
                 column.counted = args.counted;
                 failures.extend(failures_of(&column));
-                keep(&column)?;
+                records::keep(&column)?;
             }
         }
     }
@@ -150,7 +142,7 @@ pub(crate) fn run_all() -> Result<()> {
             .collect();
         let column = run_column(&Ground::of(release)?, Handler::Ours, names, None)?;
         failures.extend(failures_of(&column));
-        keep(&column)?;
+        records::keep(&column)?;
     }
     conclude(&failures)
 }
@@ -162,7 +154,7 @@ pub(crate) fn run_control() -> Result<()> {
     let names = scenarios::ALL.iter().map(|scenario| scenario.name);
     let names = names.filter(|name| wanted.contains(name)).map(str::to_owned).collect();
     let column = run_column(&Ground::of(Release::Trixie)?, Handler::Stock, names, None)?;
-    keep(&column)?;
+    records::keep(&column)?;
     let mut surprises = Vec::new();
     for record in &column.records {
         let place = format!("{} stock {}", column.release, record.scenario);
@@ -308,8 +300,12 @@ fn run_column(
         records.extend(done);
     }
     println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
-    if handler == Handler::Ours {
-        records.iter_mut().for_each(|record| record.source = Some(ground.modules.source.clone()));
+    let (commit, at) = (records::commit(), records::now());
+    for record in &mut records {
+        (record.commit, record.at) = (commit.clone(), at);
+        if handler == Handler::Ours {
+            record.source = Some(ground.modules.source.clone());
+        }
     }
     let (release, kernel) = (ground.release.clone(), ground.version.clone());
     Ok(Column { release, kernel, handler, counted: false, records })
@@ -324,52 +320,6 @@ fn died(scenario: &str, boot: &Boot) -> Record {
         error: Some(format!("{what}; its console ended with:\n{}", boot.last_lines())),
         ..Record::default()
     }
-}
-
-/// Where the records of a column are kept.
-fn file_of(column: &Column) -> Result<PathBuf> {
-    Ok(cache()?.join(file_name(&column.release, column.handler, column.counted)))
-}
-
-fn file_name(release: &str, handler: Handler, counted: bool) -> String {
-    let counted = if counted { "-counted" } else { "" };
-    format!("kernel-{release}-{}{counted}.json", handler.name())
-}
-
-/// Keeps the records: those of scenarios that did not run this time stay from before.
-fn keep(column: &Column) -> Result<()> {
-    let file = file_of(column)?;
-    let old = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let mut all = column.clone();
-    if let Some(Column { records, kernel, .. }) = old
-        && kernel == column.kernel
-    {
-        let ran: BTreeSet<String> =
-            column.records.iter().map(|record| record.scenario.clone()).collect();
-        all.records.extend(records.into_iter().filter(|record| !ran.contains(&record.scenario)));
-    }
-    let place = |name: &str| scenarios::ALL.iter().position(|scenario| scenario.name == name);
-    all.records.sort_by_key(|record| place(&record.scenario));
-    fs::write(&file, serde_json::to_string_pretty(&all)?)
-        .with_context(|| file.display().to_string())
-}
-
-fn read_columns() -> Result<Vec<Column>> {
-    let mut columns = Vec::new();
-    for counted in [false, true] {
-        for release in Release::ALL {
-            for handler in Handler::ALL {
-                let file = cache()?.join(file_name(release.name(), handler, counted));
-                let Ok(text) = fs::read_to_string(&file) else { continue };
-                let column = serde_json::from_str(&text);
-                columns.push(column.with_context(|| file.display().to_string())?);
-            }
-        }
-    }
-    if columns.is_empty() {
-        bail!("nothing has run yet: `cargo xtask lab kernel`");
-    }
-    Ok(columns)
 }
 
 /// The folder that the guest sees as `/host`.
