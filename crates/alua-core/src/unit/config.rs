@@ -25,6 +25,11 @@ pub struct Config {
     /// another group meanwhile. Where I/O waits on its path whatever the others do, as below a device
     /// handler, a look before the first poll costs a report and brings nothing.
     pub transition_look_ms: u32,
+    /// Whether a look at a transition asks through the paths that are in it, and ends with the first that
+    /// still is. Default off: a report through a live path tells of all groups. For where I/O waits on its
+    /// path until the transition is over, as below a device handler: then only its end matters, TEST UNIT
+    /// READY tells that, and no report is spent on "not yet".
+    pub look_inside: bool,
     /// How often a unit is looked at whose transition outlived its limit or whose last refresh
     /// failed. Default 30 s.
     pub reprobe_ms: u32,
@@ -96,6 +101,7 @@ impl Default for Config {
             transition_poll_ms: 2_000,
             transition_poll_first_ms: 2_000,
             transition_look_ms: 5,
+            look_inside: false,
             reprobe_ms: 30_000,
             start_delay_ms: 5,
             spacing_min_ms: 20,

@@ -102,6 +102,7 @@ impl Life {
             report_bytes: random.pick(&[16, 1024]),
             optimize: random.below(2) == 0,
             confirm_old_news: random.below(4) > 0,
+            look_inside: random.below(2) == 0,
             ..Config::default()
         };
         let tpgs = random.pick(&[Tpgs::Implicit, Tpgs::Explicit, Tpgs::Both]);

@@ -483,6 +483,64 @@ fn e01_the_first_look_at_a_transition_can_wait_for_the_first_poll() {
     assert_eq!(host.now, begin.after(2_000));
 }
 
+/// A unit of two groups whose transitions are looked at from inside, with the first group in one.
+fn looked_at_inside(pages: &[u16]) -> (Host, Vec<PathId>) {
+    let config = Config {
+        look_inside: true,
+        transition_look_ms: 500,
+        transition_poll_first_ms: 500,
+        ..Config::default()
+    };
+    let (mut host, paths) = Host::known(Tpgs::Both, config, pages, &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    host.sent.clear();
+    (host, paths)
+}
+
+#[test]
+fn b27_a_transition_that_is_looked_at_inside_costs_one_report_at_its_end() {
+    for pages in [&[1, 2][..], &[1, 1, 2, 2]] {
+        let (mut host, paths) = looked_at_inside(pages);
+        for _ in 0..4 {
+            let look = host.next_at_deadline();
+            assert_eq!(kind(&look), "TUR");
+            assert_eq!(host.unit.path(look.path).unwrap().group(), Some(1));
+            host.answer(&look, &IN_TRANSITION);
+        }
+        assert_eq!(host.sent.len(), 4, "one command for each look");
+        let look = host.next_at_deadline();
+        host.answer(&look, &GOOD);
+        let command = host.expect_next();
+        assert_eq!((kind(&command), command.path), ("RTPG", look.path));
+        host.answer(&command, &report(&[(1, AN), (2, AO)]));
+        assert_eq!(host.path_state(paths[0]), Some(AN));
+        assert_eq!(host.unit.poll_deadline(), None);
+    }
+}
+
+#[test]
+fn b27_a_look_inside_goes_elsewhere_where_no_path_in_transition_answers() {
+    let (mut host, _) = looked_at_inside(&[1, 1, 2]);
+    for _ in 0..2 {
+        let look = host.next_at_deadline();
+        assert_eq!(kind(&look), "TUR");
+        host.answer(&look, &Answer::Failed);
+    }
+    let command = host.expect_next();
+    assert_eq!(kind(&command), "RTPG");
+    assert_eq!(host.unit.path(command.path).unwrap().group(), Some(2));
+}
+
+#[test]
+fn b27_whoever_asks_for_states_in_a_transition_gets_a_report_from_outside() {
+    let (mut host, _) = looked_at_inside(&[1, 2]);
+    host.unit.refresh(host.now);
+    let command = host.expect_next();
+    assert_eq!(kind(&command), "RTPG");
+    assert_eq!(host.unit.path(command.path).unwrap().group(), Some(2));
+}
+
 #[test]
 fn e01_an_attention_ends_the_wait_for_the_first_look_at_a_transition() {
     let config = Config { transition_look_ms: 2_000, ..Config::default() };

@@ -23,7 +23,8 @@
 //!    identity is in doubt are not asked.
 //! 3. A path in transition is asked by TEST UNIT READY first: many arrays refuse reports in
 //!    transition. "Still in transition" ends the pass; the next one follows after a pause
-//!    (`transition_poll_first_ms`, `transition_poll_ms`) and asks another path.
+//!    (`transition_poll_first_ms`, `transition_poll_ms`) and asks another path. With `look_inside` a
+//!    pass that only looks for the end of a transition asks such a path before all others.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -91,6 +92,8 @@ struct Trigger {
     may_be_old: bool,
     /// No spacing.
     urgent: bool,
+    /// Only the end of a transition is looked for.
+    for_end: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +106,8 @@ struct Pass {
     growths: u8,
     resends: u8,
     in_transition: bool,
+    /// Asks the paths in transition first, and no other where one still is ([`Config::look_inside`]).
+    inside: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
     /// What the last command asked; the same again repeats it.
@@ -278,13 +283,15 @@ impl Refresh {
 }
 
 impl Trigger {
-    const POLL: Self = Self { via: None, group: None, may_be_old: false, urgent: false };
+    const POLL: Self =
+        Self { via: None, group: None, may_be_old: false, urgent: false, for_end: true };
 
     fn merge(&mut self, other: Self) {
         // One witness speaks for one group.
         self.may_be_old &= other.may_be_old && self.group == other.group;
         self.via = other.via.or(self.via);
         self.urgent |= other.urgent;
+        self.for_end &= other.for_end;
     }
 }
 impl Parts<'_> {
@@ -316,6 +323,7 @@ impl Parts<'_> {
                 _ => false,
             },
             urgent: matches!(reason, Reason::Asked | Reason::Activation | Reason::Activated(_)),
+            for_end: reason == Reason::Transition,
         };
         let refresh = &mut self.state.refresh;
         if refresh.is_wanted() {

@@ -54,6 +54,7 @@ impl Parts<'_> {
             growths: 0,
             resends: 0,
             in_transition: false,
+            inside: self.looks_inside(trigger),
             all_refuse: true,
             asked: None,
             last_error: RefreshError::NoPath,
@@ -67,25 +68,30 @@ impl Parts<'_> {
         let told = trigger.via.filter(|_| trigger.may_be_old && holds);
         match told.and_then(|told| self.witness_of(told)) {
             Some(witness) => Some(Step::CheckNews(witness)),
-            None => self.next_step(trigger.via),
+            None => self.next_step(trigger.via, self.looks_inside(trigger)),
         }
     }
 
-    /// The step on the best path that was not tried, `via` before all others.
-    pub(super) fn next_step(&self, via: Option<PathId>) -> Option<Step> {
+    const fn looks_inside(&self, trigger: Trigger) -> bool {
+        trigger.for_end && self.state.config.look_inside
+    }
+
+    /// The step on the best path that was not tried, `via` before all others, and then those in
+    /// transition where the pass looks inside.
+    fn next_step(&self, via: Option<PathId>, inside: bool) -> Option<Step> {
         let told = via.filter(|&id| self.path(id).is_some_and(|path| self.may_ask(path)));
         let best = || {
             self.named_paths()
                 .filter(|(_, path)| self.may_ask(path))
                 .min_by_key(|(id, path)| {
-                    (self.rank(path), self.is_beside_left(path), self.turn(*id, path))
+                    let outside = inside && (path.has_failed() || !self.is_in_transition(path));
+                    (outside, self.rank(path), self.is_beside_left(path), self.turn(*id, path))
                 })
                 .map(|(id, _)| id)
         };
         let id = told.or_else(best)?;
-        let state = self.path(id).and_then(|path| self.known(path).0.state);
-        let ready_first =
-            state == Some(AccessState::Transitioning) || self.state.refresh.unsupported.is_some();
+        let in_transition = self.path(id).is_some_and(|path| self.is_in_transition(path));
+        let ready_first = in_transition || self.state.refresh.unsupported.is_some();
         Some(if ready_first { Step::TestReady(id) } else { Step::Report(id) })
     }
 
@@ -105,13 +111,17 @@ impl Parts<'_> {
     /// The order among paths in transition: each pass begins with another, so that one that never
     /// leaves it does not stand before those that did.
     fn turn(&self, id: PathId, path: &Path) -> usize {
-        if self.known(path).0.state != Some(AccessState::Transitioning) {
+        if !self.is_in_transition(path) {
             return 0;
         }
         let places = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
         let first = self.state.refresh.pass.checked_rem(places).unwrap_or(0);
         let first = usize::try_from(first).unwrap_or(0);
         id.index().checked_sub(first).unwrap_or(id.index().saturating_add(self.paths.len()))
+    }
+
+    fn is_in_transition(&self, path: &Path) -> bool {
+        self.known(path).0.state == Some(AccessState::Transitioning)
     }
 
     /// How well a path suits a report; less is better.
@@ -151,11 +161,13 @@ impl Parts<'_> {
         }
         let Some(pass) = self.state.refresh.pass_mut() else { return };
         (pass.resends, pass.attentions, pass.growths) = (0, 0, 0);
-        let (in_transition, error) = (pass.in_transition, pass.last_error);
+        let (in_transition, inside) = (pass.in_transition, pass.inside);
+        let error = pass.last_error;
         let all_refuse = pass.all_refuse;
         // The path that told may have told of the transition: the best of the others then.
         let via = pass.via.filter(|_| !in_transition);
-        match self.next_step(via) {
+        match self.next_step(via, inside) {
+            Some(_) if in_transition && inside => self.end_pass(PassEnd::InTransition, now),
             Some(Step::TestReady(_))
                 if in_transition && self.state.refresh.unsupported.is_none() =>
             {
