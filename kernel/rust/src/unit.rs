@@ -116,6 +116,8 @@ fn hash(name: &UnitName) -> u32 {
     name.as_bytes().iter().fold(seed, step)
 }
 
+/// Time between two looks at a transition.
+const TRANSITION_POLL_MS: u32 = 500;
 /// The longest pause between two reports that attentions ask for.
 const SPACING_MAX_MS: u32 = 500;
 /// Time limit of each command, that of the C handler (`ALUA_FAILOVER_TIMEOUT`): some targets answer
@@ -140,8 +142,11 @@ fn config(from: &AluaConfig) -> Config {
     let default = Config::default();
     Config {
         transition_at_least_ms: from.transition_at_least_ms,
-        // The midlayer repeats what met a transition on the path that met it.
-        transition_look_ms: default.transition_poll_ms,
+        // The midlayer repeats what met a transition on the path that met it, once a second. Half of that
+        // is no burden beside it, and I/O goes on sooner.
+        transition_look_ms: TRANSITION_POLL_MS,
+        transition_poll_first_ms: TRANSITION_POLL_MS,
+        look_inside: true,
         // A target that told of many things while it was set up must not be believed late when it
         // tells of a switch.
         spacing_max_ms: SPACING_MAX_MS,
