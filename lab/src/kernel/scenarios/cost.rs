@@ -16,8 +16,16 @@ use crate::sysfs::{read, write};
 
 const SOON: Duration = Duration::from_secs(10);
 const TRACING: &str = "/sys/kernel/tracing";
-/// What sends a command and waits for it: the midlayer's time, not the handler's.
-const SEND: [&str; 2] = ["scsi_execute_cmd", "__scsi_execute"];
+/// What sends a command and waits for it: the midlayer's time, not the handler's. The stock handler calls
+/// one function for it, ours the four that this one consists of.
+const SEND: [&str; 6] = [
+    "scsi_execute_cmd",
+    "__scsi_execute",
+    "scsi_alloc_request",
+    "blk_rq_map_kern",
+    "blk_execute_rq",
+    "blk_mq_free_request",
+];
 const PREP: &str = "alua_prep_fn";
 
 fn set(name: &str, value: &str) -> Result<()> {
@@ -106,12 +114,13 @@ impl Spent {
                 continue;
             }
             let Some(time) = time.strip_suffix("us") else { continue };
-            let mut nanos = (time.trim().parse::<f64>()? * 1_000.0).round() as u64;
+            let whole = (time.trim().parse::<f64>()? * 1_000.0).round() as u64;
+            let mut own = whole;
             let name = match call.strip_prefix('}') {
                 Some(rest) => {
                     // One that began before the trace did is of no use.
                     let Some(within) = stack.pop() else { continue };
-                    nanos = nanos.saturating_sub(within);
+                    own = whole.saturating_sub(within);
                     rest.trim_start_matches(" /*").trim()
                 }
                 None => call,
@@ -119,12 +128,12 @@ impl Spent {
             let name = name.split(['(', ' ']).next().unwrap_or(name).to_owned();
             if SEND.contains(&name.as_str()) {
                 if let Some(within) = stack.last_mut() {
-                    *within += nanos;
+                    *within += whole;
                 }
                 continue;
             }
             *spent.calls.entry(name.clone()).or_default() += 1;
-            *spent.nanos.entry(name).or_default() += nanos;
+            *spent.nanos.entry(name).or_default() += own;
         }
         Ok(spent)
     }
@@ -246,6 +255,7 @@ mod tests {
             \x20 0)  kworker-7    =>   fio-9 \n\
             \x20 0)    fio-9      |   0.250 us    |  alua_prep_fn [scsi_dh_alua]();\n\
             \x20 0)  kworker-7    |   1.500 us    |    alua_check_sense();\n\
+            \x20 0)  kworker-7    |   0.500 us    |    blk_rq_map_kern();\n\
             \x20 0)  kworker-7    |   7.000 us    |    } /* scsi_execute_cmd */\n\
             \x20 0)  kworker-7    |  10.125 us    |  } /* alua_rtpg_work [scsi_dh_alua] */\n";
         let spent = Spent::read(text).unwrap();
