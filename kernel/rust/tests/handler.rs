@@ -89,6 +89,28 @@ fn reg_12_the_end_of_a_transition_has_requests_sent_again() {
 }
 
 #[test]
+fn b27_a_transition_is_looked_at_twice_a_second_where_it_was_met_and_reported_once() {
+    let (mut glue, first, _) = two_paths();
+    glue.sense(first, 2, 0x04, 0x0a);
+    let (begin, before) = (glue.now, glue.unit_view());
+    while glue.now - begin < 30_000 {
+        let last = glue.now;
+        assert!(glue.next_deadline(500), "it is looked at");
+        assert_eq!(glue.now - last, 500);
+        let slots: Vec<u8> = glue.running.keys().copied().collect();
+        assert_eq!(slots.len(), 1, "by one command");
+        let look = glue.running[&slots[0]];
+        assert_eq!((look.cdb[0], look.path), (0, first), "TEST UNIT READY");
+        glue.complete(look.slot, CHECK, &sense(2, 0x04, 0x0a), &[]);
+    }
+    assert_eq!(glue.unit_view().rtpg, before.rtpg, "no report says \"not yet\"");
+    assert!(glue.next_deadline(500));
+    glue.run(well(&[(1, 0x01), (2, 0x00)]));
+    assert_eq!(glue.unit_view().rtpg, before.rtpg + 1);
+    assert_eq!(glue.ports[&first].access_state, 0x01);
+}
+
+#[test]
 fn e10_a_path_that_says_standby_is_refused_and_looked_at_again() {
     let (mut glue, first, _) = two_paths();
     let before = glue.unit_view().rtpg;
