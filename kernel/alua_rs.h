@@ -100,10 +100,7 @@ struct alua_cause {
 #define ALUA_GATE_HOLD 1
 #define ALUA_GATE_REFUSE 2
 
-/*
- * hold_most_ms: from the first of several events that hold the gate of a path, one after another;
- * hold_failfast_ms: the same for requests with REQ_FAILFAST_TRANSPORT.
- */
+/* hold_most_ms: from the first of several events that hold the gate of a path, one after another. */
 struct alua_event {
 	u8 kind;
 	u8 from;
@@ -116,7 +113,7 @@ struct alua_event {
 	u16 path;
 	u16 group;
 	u16 hold_most_ms;
-	u16 hold_failfast_ms;
+	u16 reserved2;
 	u32 activation;
 	s32 result;
 	struct alua_cause cause;

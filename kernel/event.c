@@ -202,13 +202,10 @@ void alua_event(struct alua_unit *unit, const struct alua_event *event)
 	case ALUA_EV_GATE:
 		if (!path)
 			break;
-		if (event->gate == ALUA_GATE_HOLD && path->gate != ALUA_GATE_HOLD) {
+		if (event->gate == ALUA_GATE_HOLD && path->gate != ALUA_GATE_HOLD)
 			WRITE_ONCE(path->held_until,
 				   jiffies + msecs_to_jiffies(event->hold_most_ms));
-			WRITE_ONCE(path->failfast_until,
-				   jiffies + msecs_to_jiffies(event->hold_failfast_ms));
-		}
-		/* alua_prep_fn() reads all three without the lock. */
+		/* alua_prep_fn() reads both without the lock. */
 		smp_store_release(&path->gate, event->gate);
 		break;
 	case ALUA_EV_IDENTITY:

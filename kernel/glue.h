@@ -67,8 +67,7 @@ struct alua_path {
 	struct alua_unit *unit;
 	u16 place;
 	u8 gate;			/* ALUA_GATE_*: written under unit->lock, read by prep_fn */
-	unsigned long held_until;	/* in jiffies; written before the gate says ALUA_GATE_HOLD, */
-	unsigned long failfast_until;	/* and so is this, for requests that are to fail quickly */
+	unsigned long held_until;	/* in jiffies; written before the gate says ALUA_GATE_HOLD */
 	unsigned long put_back;		/* when a command was, on our word, in jiffies; 0: never */
 	struct rcu_head rcu;
 };

@@ -210,10 +210,8 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
  */
 static bool alua_may_wait(const struct alua_path *path, struct request *req)
 {
-	unsigned long until = req->cmd_flags & REQ_FAILFAST_TRANSPORT ?
-		READ_ONCE(path->failfast_until) : READ_ONCE(path->held_until);
-
-	return !READ_ONCE(req->q->mq_freeze_depth) && time_before(jiffies, until) &&
+	return !READ_ONCE(req->q->mq_freeze_depth) &&
+	       time_before(jiffies, READ_ONCE(path->held_until)) &&
 	       !alua_command_wants_room(path->unit, path->sdev);
 }
 

@@ -110,8 +110,8 @@ pub struct AluaEvent {
     /// How long the gate may hold I/O, in milliseconds, from the first of several such events in a row; 0
     /// where it does not hold any.
     pub hold_most_ms: u16,
-    /// The same for requests with `REQ_FAILFAST_TRANSPORT`.
-    pub hold_failfast_ms: u16,
+    /// Not used.
+    pub reserved2: u16,
     /// The activation, in events about one.
     pub activation: u32,
     /// How it ended, one of `SCSI_DH_*`.
@@ -169,7 +169,7 @@ pub const ALUA_EV_CAPACITY: u8 = 8;
 
 /// I/O passes.
 pub const ALUA_GATE_PASS: u8 = 0;
-/// I/O waits, for `hold_most_ms` or `hold_failfast_ms` at most; from then on it is refused as what may work later.
+/// I/O waits, for `hold_most_ms` at most; from then on it is refused as what may work later.
 pub const ALUA_GATE_HOLD: u8 = 1;
 /// I/O is refused.
 pub const ALUA_GATE_REFUSE: u8 = 2;

@@ -15,7 +15,6 @@
 use core::fmt;
 
 use alua_core::access::{AccessState, Tpgs};
-use alua_core::gate::Gate;
 use alua_core::identity::{Identity, UnitName};
 use alua_core::sense::{self, Recheck};
 use alua_core::spc::designator::DeviceIdentification;
@@ -117,7 +116,7 @@ fn hash(name: &UnitName) -> u32 {
     name.as_bytes().iter().fold(seed, step)
 }
 
-/// Time between two looks at a transition that is younger than half a minute; then it grows.
+/// Time between two looks at a transition.
 const TRANSITION_POLL_MS: u32 = 500;
 /// The longest pause between two reports that attentions ask for.
 const SPACING_MAX_MS: u32 = 500;
@@ -137,11 +136,6 @@ const PATIENCE_MS: u32 = 2_000;
 /// [`PATIENCE_MS`] twice. Of the gate and not of a request: dm's request-based multipath gives a new one with
 /// each try, which is never old.
 const HOLD_MOST_MS: u16 = 5_000;
-
-/// The same for a request whose sender has asked for a quick failure, as dm does to take another path, while
-/// I/O passes on another path of the unit: longer than a busy controller takes to say who it is, and no
-/// stall worth the name. A path that dm gives up for it comes back with the next look of its daemon.
-const HOLD_FAILFAST_MS: u16 = 500;
 
 /// The core's choices for a device handler.
 fn config(from: &AluaConfig) -> Config {
@@ -297,7 +291,7 @@ impl Unit {
     pub fn poll_event(&mut self) -> Option<AluaEvent> {
         loop {
             let event = self.core.poll_event()?;
-            if let Some(event) = event_for_c(&event, &self.core) {
+            if let Some(event) = event_for_c(&event) {
                 return Some(event);
             }
         }
@@ -355,13 +349,7 @@ fn ends_transition(from: Option<AccessState>, to: Option<AccessState>) -> bool {
     from == transitioning && to != transitioning
 }
 
-/// How long a path that holds its requests may hold those that are to fail quickly.
-fn hold_failfast_ms(path: PathId, core: &Core) -> u16 {
-    let passes = |(other, _): (PathId, &Path)| other != path && core.gate(other) == Gate::Pass;
-    if core.paths().any(passes) { HOLD_FAILFAST_MS } else { HOLD_MOST_MS }
-}
-
-fn event_for_c(event: &Event, core: &Core) -> Option<AluaEvent> {
+fn event_for_c(event: &Event) -> Option<AluaEvent> {
     let path_event =
         |kind, path| AluaEvent { kind, path: map::number(path), ..AluaEvent::default() };
     Some(match *event {
@@ -385,11 +373,8 @@ fn event_for_c(event: &Event, core: &Core) -> Option<AluaEvent> {
         },
         Event::Gate { path, gate } => {
             let gate = map::gate(gate);
-            let (hold_most_ms, hold_failfast_ms) = match gate {
-                ALUA_GATE_HOLD => (HOLD_MOST_MS, hold_failfast_ms(path, core)),
-                _ => (0, 0),
-            };
-            AluaEvent { gate, hold_most_ms, hold_failfast_ms, ..path_event(ALUA_EV_GATE, path) }
+            let hold_most_ms = if gate == ALUA_GATE_HOLD { HOLD_MOST_MS } else { 0 };
+            AluaEvent { gate, hold_most_ms, ..path_event(ALUA_EV_GATE, path) }
         }
         Event::IdentityChanged { path } => path_event(ALUA_EV_IDENTITY, path),
         Event::CapacityChanged { path } => path_event(ALUA_EV_CAPACITY, path),

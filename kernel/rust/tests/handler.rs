@@ -218,36 +218,6 @@ fn s7_7_another_unit_behind_a_path_is_refused_and_moves_with_a_rescan() {
     assert!(glue.is(&page(Some(1), 5, Some(3))));
 }
 
-/// How long each event lets the path hold what is to fail quickly.
-fn failfast(glue: &Glue, path: u16) -> Vec<u16> {
-    let holds = glue.events.iter().filter(|event| {
-        event.kind == ALUA_EV_GATE && event.path == path && event.gate == ALUA_GATE_HOLD
-    });
-    holds.map(|event| event.hold_failfast_ms).collect()
-}
-
-#[test]
-fn s7_7_c09_what_may_fail_quickly_is_held_long_only_where_no_other_path_passes() {
-    let (mut glue, first, second) = two_paths();
-    // The second is live, and then the first alone.
-    for (other, limit) in [(0, 500), (2, 5_000)] {
-        glue.sense(second, 6, 0x2a, 0x06);
-        glue.run(|command| match command.cdb[0] {
-            0xa3 => (0, vec![], report(&[(1, 0), (2, other)])),
-            _ => (0, vec![], vec![]),
-        });
-        glue.events.clear();
-        glue.sense(first, 6, 0x3f, 0x0e);
-        assert_eq!(failfast(&glue, first), [limit], "group 2 is {other:x}h");
-        glue.now += 10_000;
-        glue.run(|command| match command.cdb[0] {
-            0x12 => (0, vec![], page(Some(1), 1, Some(1))),
-            _ => (0, vec![], report(&[(1, 0), (2, other)])),
-        });
-        assert_eq!(glue.ports[&first].gate, ALUA_GATE_PASS);
-    }
-}
-
 #[test]
 fn a13_a_unit_without_a_name_is_never_joined() {
     let nameless = page(None, 1, Some(1));
