@@ -142,8 +142,8 @@ fn config(from: &AluaConfig) -> Config {
     let default = Config::default();
     Config {
         transition_at_least_ms: from.transition_at_least_ms,
-        // The midlayer repeats what met a transition on the path that met it, once a second. Half of that
-        // is no burden beside it, and I/O goes on sooner.
+        // The midlayer repeats what met a transition on the path that met it, once a second. A look twice
+        // a second is no burden beside it, and I/O goes on sooner.
         transition_look_ms: TRANSITION_POLL_MS,
         transition_poll_first_ms: TRANSITION_POLL_MS,
         look_inside: true,

@@ -90,7 +90,11 @@ fn reg_12_the_end_of_a_transition_has_requests_sent_again() {
 
 #[test]
 fn b27_a_transition_is_looked_at_twice_a_second_where_it_was_met_and_reported_once() {
-    let (mut glue, first, _) = two_paths();
+    let (mut glue, first, second) = two_paths();
+    glue.sense(second, 6, 0x2a, 0x06);
+    glue.run(well(&[(1, 0x80), (2, 0x01)]));
+    assert_eq!(glue.ports[&second].gate, ALUA_GATE_PASS);
+    glue.now += 60_000;
     glue.sense(first, 2, 0x04, 0x0a);
     let (begin, before) = (glue.now, glue.unit_view());
     while glue.now - begin < 30_000 {

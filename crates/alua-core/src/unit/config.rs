@@ -25,10 +25,12 @@ pub struct Config {
     /// another group meanwhile. Where I/O waits on its path whatever the others do, as below a device
     /// handler, a look before the first poll costs a report and brings nothing.
     pub transition_look_ms: u32,
-    /// Whether a look at a transition asks through the paths that are in it, and ends with the first that
-    /// still is. Default off: a report through a live path tells of all groups. For where I/O waits on its
-    /// path until the transition is over, as below a device handler: then only its end matters, TEST UNIT
-    /// READY tells that, and no report is spent on "not yet".
+    /// Whether a look at a transition asks for its end only, by TEST UNIT READY through one path of each
+    /// group that is in it, and spends no report on "not yet". For where I/O waits on its path until the
+    /// transition is over, as below a device handler. Where there is more to learn, because a path is
+    /// neither live nor in transition, is not trusted, is silent, or failed in transition, a look reads a
+    /// report as ever, and the next follows after [`transition_poll_ms`](Self::transition_poll_ms). Default
+    /// off.
     pub look_inside: bool,
     /// How often a unit is looked at whose transition outlived its limit or whose last refresh
     /// failed. Default 30 s.

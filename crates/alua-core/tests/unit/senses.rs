@@ -533,6 +533,78 @@ fn b27_a_look_inside_goes_elsewhere_where_no_path_in_transition_answers() {
 }
 
 #[test]
+fn b27_a_look_inside_asks_one_path_of_each_group_in_transition() {
+    let (mut host, paths) = looked_at_inside(&[1, 1, 2, 2]);
+    host.meet(paths[2], NOT_READY, 0x04, 0x0a);
+    let mut asked = [0, 0];
+    for _ in 0..4 {
+        let mut look = host.next_at_deadline();
+        for _ in 0..2 {
+            assert_eq!(kind(&look), "TUR");
+            asked[usize::from(paths[2..].contains(&look.path))] += 1;
+            host.answer(&look, &IN_TRANSITION);
+            look = host.next().unwrap_or(look);
+        }
+        assert_eq!(host.next(), None);
+    }
+    assert_eq!(asked, [4, 4]);
+}
+
+#[test]
+fn b27_where_another_group_may_come_alive_a_look_at_a_transition_reads_a_report_every_two_seconds()
+{
+    let (mut host, _) = looked_at_inside(&[1, 2]);
+    // The second group goes to standby meanwhile, as a report shows.
+    host.unit.refresh(host.now);
+    let command = host.expect_next();
+    host.answer(&command, &report(&[(1, TRANS), (2, SBY)]));
+    for _ in 0..3 {
+        let last = host.now;
+        let look = host.next_at_deadline();
+        assert_eq!((kind(&look), host.now.since(last)), ("RTPG", 2_000));
+        assert_eq!(host.unit.path(look.path).unwrap().group(), Some(2));
+        host.answer(&look, &report(&[(1, TRANS), (2, SBY)]));
+    }
+}
+
+#[test]
+fn b27_a_report_that_is_owed_is_not_given_up_for_looks_inside() {
+    let (mut host, paths) = looked_at_inside(&[1, 2]);
+    host.unit.refresh(host.now);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[1]));
+    host.answer(&command, &Answer::Failed);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("TUR", paths[0]));
+    host.answer(&command, &IN_TRANSITION);
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let command = host.next_at_deadline();
+        kinds.push((kind(&command), command.path));
+        host.answer(&command, &IN_TRANSITION);
+    }
+    assert!(kinds.contains(&("RTPG", paths[1])), "{kinds:?}");
+}
+
+#[test]
+fn b27_a_silent_path_in_transition_is_left_for_a_path_outside() {
+    let config = Config {
+        look_inside: true,
+        transition_poll_first_ms: 500,
+        patience_ms: Some(2_000),
+        ..Config::default()
+    };
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 1, 1, 2], &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    let silent = host.next_at_deadline();
+    assert_eq!(kind(&silent), "TUR");
+    let begin = host.now;
+    let next = host.next_at_deadline();
+    assert_eq!((kind(&next), next.path, host.now.since(begin)), ("RTPG", paths[3], 2_000));
+}
+
+#[test]
 fn b27_whoever_asks_for_states_in_a_transition_gets_a_report_from_outside() {
     let (mut host, _) = looked_at_inside(&[1, 2]);
     host.unit.refresh(host.now);

@@ -86,6 +86,9 @@ impl Parts<'_> {
 
     fn judge_ready(&mut self, path: PathId, status: Status, sense: Option<&Sense>, now: Time) {
         if sense.is_some_and(is_transition) {
+            if self.state.refresh.looks_inside() {
+                self.pass_over_group_of(path);
+            }
             self.try_next_path(path, now);
         } else if self.state.refresh.unsupported.is_none() {
             self.go_on(Step::Report(path), now);

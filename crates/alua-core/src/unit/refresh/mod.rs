@@ -24,7 +24,7 @@
 //! 3. A path in transition is asked by TEST UNIT READY first: many arrays refuse reports in
 //!    transition. "Still in transition" ends the pass; the next one follows after a pause
 //!    (`transition_poll_first_ms`, `transition_poll_ms`) and asks another path. With `look_inside` a
-//!    pass that only looks for the end of a transition asks such a path before all others.
+//!    pass that looks for nothing but the end of a transition asks a path of each such group first.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -106,7 +106,8 @@ struct Pass {
     growths: u8,
     resends: u8,
     in_transition: bool,
-    /// Asks the paths in transition first, and no other where one still is ([`Config::look_inside`]).
+    /// Asks one path of each group in transition, and no other where one still is
+    /// ([`Config::look_inside`]).
     inside: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
@@ -274,6 +275,10 @@ impl Refresh {
         self.last_start.map_or(now, |start| start.after(self.spacing_ms).max(now))
     }
 
+    fn looks_inside(&self) -> bool {
+        matches!(self.phase, Phase::Pass(Pass { inside: true, .. }))
+    }
+
     fn pass_mut(&mut self) -> Option<&mut Pass> {
         match &mut self.phase {
             Phase::Pass(pass) => Some(pass),
@@ -284,7 +289,7 @@ impl Refresh {
 
 impl Trigger {
     const POLL: Self =
-        Self { via: None, group: None, may_be_old: false, urgent: false, for_end: true };
+        Self { via: None, group: None, may_be_old: false, urgent: false, for_end: false };
 
     fn merge(&mut self, other: Self) {
         // One witness speaks for one group.

@@ -72,8 +72,34 @@ impl Parts<'_> {
         }
     }
 
-    const fn looks_inside(&self, trigger: Trigger) -> bool {
-        trigger.for_end && self.state.config.look_inside
+    fn looks_inside(&self, trigger: Trigger) -> bool {
+        trigger.for_end && trigger.via.is_none() && self.may_look_inside()
+    }
+
+    /// Whether the end of a transition is all that there is to learn.
+    fn may_look_inside(&self) -> bool {
+        let is_fine = |path: &Path| {
+            let known = self.known(path).0.state;
+            let live = known.is_some_and(AccessState::is_live);
+            let in_transition = known == Some(AccessState::Transitioning) && !path.has_failed();
+            path.is_trusted() && !path.is_left() && (live || in_transition)
+        };
+        self.state.config.look_inside
+            && self.state.refresh.unsupported.is_none()
+            && self.paths.iter().filter(|path| path.used).all(is_fine)
+    }
+
+    /// A path of a group said that it is still in transition: the others of the group would say the same.
+    pub(super) fn pass_over_group_of(&mut self, id: PathId) {
+        let Some(group) = self.path(id).filter(|path| path.evidence.is_none()).map(|it| it.group)
+        else {
+            return;
+        };
+        for path in self.paths.iter_mut() {
+            if path.used && path.group == group && path.evidence.is_none() {
+                path.marks.set(Mark::Tried);
+            }
+        }
     }
 
     /// The step on the best path that was not tried, `via` before all others, and then those in
@@ -84,7 +110,10 @@ impl Parts<'_> {
             self.named_paths()
                 .filter(|(_, path)| self.may_ask(path))
                 .min_by_key(|(id, path)| {
-                    let outside = inside && (path.has_failed() || !self.is_in_transition(path));
+                    let outside = inside
+                        && (path.has_failed()
+                            || self.is_beside_left(path)
+                            || !self.is_in_transition(path));
                     (outside, self.rank(path), self.is_beside_left(path), self.turn(*id, path))
                 })
                 .map(|(id, _)| id)
@@ -167,9 +196,11 @@ impl Parts<'_> {
         // The path that told may have told of the transition: the best of the others then.
         let via = pass.via.filter(|_| !in_transition);
         match self.next_step(via, inside) {
-            Some(_) if in_transition && inside => self.end_pass(PassEnd::InTransition, now),
+            Some(Step::Report(_)) if in_transition && inside => {
+                self.end_pass(PassEnd::InTransition, now);
+            }
             Some(Step::TestReady(_))
-                if in_transition && self.state.refresh.unsupported.is_none() =>
+                if in_transition && !inside && self.state.refresh.unsupported.is_none() =>
             {
                 self.end_pass(PassEnd::InTransition, now);
             }
@@ -201,6 +232,7 @@ impl Parts<'_> {
         let config = self.state.config;
         self.state.untold |= !config.gate.pass_unknown;
         let refresh = &mut self.state.refresh;
+        let inside = refresh.looks_inside();
         refresh.phase = Phase::Idle;
         refresh.last_end = Some((refresh.pass, end));
         match end {
@@ -226,7 +258,7 @@ impl Parts<'_> {
             let at = if trigger.urgent { now } else { self.state.refresh.spaced(now) };
             self.state.refresh.join(at, trigger);
         }
-        self.schedule_poll(end, now);
+        self.schedule_poll(end, inside, now);
         self.advance_activations(now);
     }
 
@@ -236,8 +268,8 @@ impl Parts<'_> {
         self.state.refresh.join(now.after(self.state.config.reprobe_ms), trigger);
     }
 
-    /// Enters the next pass that time alone asks for.
-    fn schedule_poll(&mut self, end: PassEnd, now: Time) {
+    /// Enters the next pass that time alone asks for. `inside`: so looked the one that ended.
+    fn schedule_poll(&mut self, end: PassEnd, inside: bool, now: Time) {
         let config = &self.state.config;
         let mut delay = match end {
             PassEnd::Failed(error) if error.is_worth_retrying() => Some(config.reprobe_ms),
@@ -249,11 +281,25 @@ impl Parts<'_> {
         let tried = |path: &&Path| path.used && path.marks.has(Mark::Tried);
         // The one that the report came through was not marked.
         let read = usize::from(matches!(end, PassEnd::Read(_)));
-        let asked = self.paths.iter().filter(tried).count().saturating_add(read);
+        let asked = match inside {
+            true => 1,
+            false => self.paths.iter().filter(tried).count().saturating_add(read),
+        };
+        // A pass that brought no report may owe one to somebody.
+        let for_end = match end {
+            PassEnd::Read(_) | PassEnd::OldNews => self.may_look_inside(),
+            PassEnd::InTransition => inside && self.may_look_inside(),
+            PassEnd::Ignored | PassEnd::Failed(_) => false,
+        };
         for group in self.groups.iter().filter(|group| group.used) {
             let has_path = self.has_path(group.id);
             let polled = match group.transition {
-                Some(Transition::Running { since, .. }) if has_path || reports => {
+                Some(Transition::Running { .. }) if !has_path && !reports => continue,
+                // A report is no small matter.
+                Some(Transition::Running { .. }) if config.look_inside && !for_end => {
+                    config.transition_poll_ms
+                }
+                Some(Transition::Running { since, .. }) => {
                     config.transition_pause_ms(now.since(since), asked)
                 }
                 Some(Transition::Expired { .. }) if has_path => config.reprobe_ms,
@@ -262,7 +308,8 @@ impl Parts<'_> {
             delay = Some(delay.map_or(polled, |delay| delay.min(polled)));
         }
         if let Some(delay) = delay {
-            self.state.refresh.join(now.after(delay), Trigger::POLL);
+            let trigger = Trigger { for_end, ..Trigger::POLL };
+            self.state.refresh.join(now.after(delay), trigger);
         }
         let expired = |cause| matches!(cause, Cause::TransitionExpired { .. });
         let alone = self.named_paths().find(|(_, path)| {
