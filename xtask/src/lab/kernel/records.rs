@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -42,16 +43,34 @@ impl Column {
 
     /// Takes over what another one has that is newer. Of two kernels only the one that ran last counts.
     fn merge(&mut self, other: Self) {
-        if other.kernel != self.kernel {
-            if other.newest() > self.newest() {
-                *self = other;
-            }
-            return;
+        if other.kernel == self.kernel {
+            self.take(other, |old, new| new.at > old.at);
+        } else if other.newest() > self.newest() {
+            println!(
+                "lab: {} {}: the records of {} give way to those of {}",
+                self.release,
+                self.handler.name(),
+                self.kernel,
+                other.kernel
+            );
+            *self = other;
         }
+    }
+
+    /// Takes over what ran just now, whatever the clock says.
+    fn renew(&mut self, fresh: Self) {
+        if fresh.kernel == self.kernel {
+            self.take(fresh, |_, _| true);
+        } else {
+            *self = fresh;
+        }
+    }
+
+    fn take(&mut self, other: Self, wins: impl Fn(&Record, &Record) -> bool) {
         for record in other.records {
             let same = self.records.iter_mut().find(|it| it.scenario == record.scenario);
             match same {
-                Some(old) if record.at >= old.at => *old = record,
+                Some(old) if wins(old, &record) => *old = record,
                 Some(_) => {}
                 None => self.records.push(record),
             }
@@ -82,7 +101,7 @@ pub(super) fn keep(column: &Column) -> Result<()> {
     let file = kept(&column.release, column.handler, column.counted)?;
     let old = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
     let mut all: Column = old.unwrap_or_else(|| column.clone());
-    all.merge(column.clone());
+    all.renew(column.clone());
     fs::write(&file, serde_json::to_string_pretty(&all)?)
         .with_context(|| file.display().to_string())
 }
@@ -95,7 +114,10 @@ fn kept(release: &str, handler: Handler, counted: bool) -> Result<PathBuf> {
 /// The newest of each scenario: of those that the page was made of, and of those of this machine.
 pub(super) fn all() -> Result<Vec<Column>> {
     let file = run::root().join(FILE);
-    let written = fs::read_to_string(&file).unwrap_or_default();
+    let written = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| file.display().to_string())?,
+    };
     let written = from_lines(&written).with_context(|| file.display().to_string())?;
     let mut columns = Vec::new();
     for counted in [false, true] {
@@ -199,6 +221,16 @@ mod tests {
         all.merge(column("6.12", &[("attach", 7, 3), ("reload-1000", 4, 4), ("activation", 1, 5)]));
         let want = [("attach", 7, 3), ("activation", 1, 5), ("reload-1000", 5, 1)];
         assert_eq!(all, column("6.12", &want), "in the order of the list");
+    }
+
+    #[test]
+    fn what_ran_just_now_stays_though_the_clock_went_back() {
+        let mut all = column("6.12", &[("attach", 5, 1), ("activation", 6, 2)]);
+        all.renew(column("6.12", &[("attach", 2, 3)]));
+        assert_eq!(all, column("6.12", &[("attach", 2, 3), ("activation", 6, 2)]));
+        let other = column("6.13", &[("attach", 1, 4)]);
+        all.renew(other.clone());
+        assert_eq!(all, other);
     }
 
     #[test]

@@ -274,6 +274,8 @@ fn run_column(
     if trace.is_some() {
         fs::create_dir_all(share.traces())?;
     }
+    // What is changed while it runs is not in it.
+    let commit = records::commit();
     let start = Instant::now();
     println!("lab: {}, handler: {}", ground.version, handler.name());
     let mut records: Vec<Record> = Vec::new();
@@ -300,7 +302,7 @@ fn run_column(
         records.extend(done);
     }
     println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
-    let (commit, at) = (records::commit(), records::now());
+    let at = records::now();
     for record in &mut records {
         (record.commit, record.at) = (commit.clone(), at);
         if handler == Handler::Ours {
