@@ -33,7 +33,7 @@ impl Parts<'_> {
     fn report_patience_ends(&self) -> Option<Time> {
         let flight = self.state.control.filter(|it| matches!(it.role, Role::Refresh(_)))?;
         let another = self.named_paths().any(|(id, path)| id != flight.path && self.may_ask(path));
-        self.patience_since(flight.sent).filter(|_| another)
+        self.patience_since(flight.sent).filter(|_| another || self.state.refresh.knows_enough())
     }
 
     fn reading_patience_ends(&self) -> Option<Time> {

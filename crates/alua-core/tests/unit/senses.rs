@@ -5,6 +5,7 @@ use alua_core::access::{AccessState, Tpgs};
 use alua_core::cause::Cause;
 use alua_core::gate::{Gate, GatePolicy, Hold, Refusal};
 use alua_core::sense::{Disposition, Recheck};
+use alua_core::spc::Status;
 use alua_core::unit::{Config, Event, IDENTITY_READS_MAX, IdentityCheck, PathId, Transition};
 
 use crate::harness::*;
@@ -252,7 +253,7 @@ fn e10_what_a_path_said_whose_identity_is_in_doubt_is_not_checked_through_others
     host.sent.clear();
     // Nobody says who is there.
     let silent = |command: &alua_core::unit::Command| match kind(command) {
-        "INQUIRY" => Answer::Status(alua_core::spc::Status::Busy),
+        "INQUIRY" => Answer::Status(Status::Busy),
         _ => report(&[(1, AO), (2, AN)]),
     };
     host.run_for(20_000, silent);
@@ -602,6 +603,76 @@ fn b27_a_silent_path_in_transition_is_left_for_a_path_outside() {
     let begin = host.now;
     let next = host.next_at_deadline();
     assert_eq!((kind(&next), next.path, host.now.since(begin)), ("RTPG", paths[3], 2_000));
+}
+
+/// A unit with a path in each of these groups, all of them live, of which those in `told` then say that
+/// they are in transition; looked at inside.
+fn in_transition_inside(groups: &[u16], told: &[usize]) -> (Host, Vec<PathId>) {
+    let config = Config {
+        look_inside: true,
+        transition_look_ms: 500,
+        transition_poll_first_ms: 500,
+        patience_ms: Some(2_000),
+        ..Config::default()
+    };
+    let mut states: Vec<_> = groups.iter().map(|&id| (id, AO)).collect();
+    states.dedup();
+    let (mut host, paths) = Host::known(Tpgs::Both, config, groups, &states);
+    host.wait(60_000);
+    for &place in told {
+        host.meet(paths[place], NOT_READY, 0x04, 0x0a);
+    }
+    (host, paths)
+}
+
+#[test]
+fn b27_a_silent_path_does_not_hold_up_a_look_that_knows_enough() {
+    let (mut host, paths) = in_transition_inside(&[1, 2], &[0, 1]);
+    let first = host.next_at_deadline();
+    host.answer(&first, &IN_TRANSITION);
+    let silent = host.expect_next();
+    assert_ne!(silent.path, first.path);
+    let begin = host.now;
+    let next = host.next_at_deadline();
+    assert_eq!((kind(&next), next.path), ("TUR", first.path));
+    assert!(host.now.since(begin) <= 4_000, "2 s of patience, and a pause of 2 s");
+    assert_eq!(host.path_state(paths[0]), Some(TRANS));
+}
+
+#[test]
+fn b27_one_silent_path_in_transition_is_enough_to_look_outside() {
+    let (mut host, paths) = in_transition_inside(&[1, 2, 3, 4], &[0, 1, 2]);
+    assert_eq!(kind(&host.next_at_deadline()), "TUR");
+    let begin = host.now;
+    let next = host.next_at_deadline();
+    assert_eq!((kind(&next), next.path, host.now.since(begin)), ("RTPG", paths[3], 2_000));
+}
+
+#[test]
+fn b27_a_busy_path_in_transition_is_not_asked_again_before_a_live_one() {
+    let (mut host, paths) = in_transition_inside(&[1, 2], &[0]);
+    let look = host.next_at_deadline();
+    host.answer(&look, &Answer::Status(Status::Busy));
+    let next = host.expect_next();
+    assert_eq!((kind(&next), next.path), ("RTPG", paths[1]));
+}
+
+#[test]
+fn b27_an_answer_that_is_not_not_yet_leads_to_a_report_though_another_group_says_not_yet() {
+    let (mut host, paths) = in_transition_inside(&[1, 2, 3], &[0, 1]);
+    let mut read = false;
+    for _ in 0..4 {
+        let command = host.next_at_deadline();
+        read |= (kind(&command), command.path) == ("RTPG", paths[2]);
+        // Whose reports are refused where commands are taken again.
+        let answer = match (kind(&command), command.path) {
+            ("TUR", path) if path == paths[0] => GOOD,
+            (_, path) if path != paths[2] => IN_TRANSITION,
+            _ => report(&[(1, TRANS), (2, TRANS), (3, AO)]),
+        };
+        host.answer(&command, &answer);
+    }
+    assert!(read, "{:?}", host.kinds());
 }
 
 #[test]

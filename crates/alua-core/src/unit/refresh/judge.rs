@@ -91,6 +91,8 @@ impl Parts<'_> {
             }
             self.try_next_path(path, now);
         } else if self.state.refresh.unsupported.is_none() {
+            // What comes of it may be no report, and then one is owed.
+            self.state.refresh.look_outside();
             self.go_on(Step::Report(path), now);
         } else if status == Status::Good {
             let cause = Cause::Ready { path, at: now };
@@ -211,7 +213,8 @@ impl Parts<'_> {
     fn resend(&mut self, path: PathId, error: RefreshError, now: Time) {
         let at = now.after(self.state.config.retry_ms);
         let Some(pass) = self.state.refresh.pass_mut() else { return };
-        if pass.resends >= RESENDS_MAX {
+        // Who looks for an end only asks somebody else.
+        if pass.resends >= RESENDS_MAX || pass.inside {
             return self.give_up_path(path, error, now);
         }
         pass.resends = pass.resends.saturating_add(1);

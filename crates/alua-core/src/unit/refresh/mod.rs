@@ -107,7 +107,7 @@ struct Pass {
     resends: u8,
     in_transition: bool,
     /// Asks one path of each group in transition, and no other where one still is
-    /// ([`Config::look_inside`]).
+    /// ([`Config::look_inside`]). No longer, when an answer was anything else than "not yet".
     inside: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
@@ -277,6 +277,18 @@ impl Refresh {
 
     fn looks_inside(&self) -> bool {
         matches!(self.phase, Phase::Pass(Pass { inside: true, .. }))
+    }
+
+    /// From here on the pass that runs is one as any other.
+    fn look_outside(&mut self) {
+        if let Some(pass) = self.pass_mut() {
+            pass.inside = false;
+        }
+    }
+
+    /// Whether the pass that runs could end now with what it knows.
+    pub(super) fn knows_enough(&self) -> bool {
+        matches!(self.phase, Phase::Pass(Pass { inside: true, in_transition: true, .. }))
     }
 
     fn pass_mut(&mut self) -> Option<&mut Pass> {

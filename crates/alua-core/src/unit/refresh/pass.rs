@@ -171,6 +171,8 @@ impl Parts<'_> {
     pub(super) fn give_up_path(&mut self, path: PathId, error: RefreshError, now: Time) {
         if let Some(pass) = self.state.refresh.pass_mut() {
             pass.last_error = error;
+            // A transport that failed says so at once; what is silent or busy may cost a long time.
+            pass.inside &= matches!(error, RefreshError::Transport(_));
             pass.all_refuse &= matches!(error, RefreshError::Unsupported(_));
         }
         self.move_on(path, now);
@@ -234,7 +236,10 @@ impl Parts<'_> {
         let refresh = &mut self.state.refresh;
         let inside = refresh.looks_inside();
         refresh.phase = Phase::Idle;
-        refresh.last_end = Some((refresh.pass, end));
+        // "Not yet", where that was all that was asked, is no news to anybody.
+        if !(inside && end == PassEnd::InTransition) {
+            refresh.last_end = Some((refresh.pass, end));
+        }
         match end {
             PassEnd::Read(true) if refresh.changes < CHANGES_AT_ONCE => {
                 refresh.changes = refresh.changes.saturating_add(1);
