@@ -16,6 +16,7 @@ mod activation;
 mod decisions;
 mod detection;
 mod hostile;
+mod inside;
 mod patience;
 mod races;
 mod random;

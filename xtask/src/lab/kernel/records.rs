@@ -32,9 +32,8 @@ pub(super) struct Column {
 }
 
 impl Column {
-    fn is_beside(&self, other: &Self) -> bool {
-        let key = |it: &Self| (it.release.clone(), it.handler, it.counted);
-        key(self) == key(other)
+    fn is_of(&self, release: &str, handler: Handler, counted: bool) -> bool {
+        (&*self.release, self.handler, self.counted) == (release, handler, counted)
     }
 
     fn newest(&self) -> u64 {
@@ -131,9 +130,7 @@ pub(super) fn all() -> Result<Vec<Column>> {
                     ),
                     Err(_) => None,
                 };
-                let is_it = |it: &&Column| {
-                    (&*it.release, it.handler, it.counted) == (release.name(), handler, counted)
-                };
+                let is_it = |it: &&Column| it.is_of(release.name(), handler, counted);
                 let mut column = written.iter().find(is_it).cloned();
                 match (&mut column, kept) {
                     (Some(column), Some(kept)) => column.merge(kept),
@@ -186,7 +183,7 @@ fn from_lines(text: &str) -> Result<Vec<Column>> {
     for line in text.lines() {
         let Line { release, kernel, handler, counted, record } = serde_json::from_str(line)?;
         let one = Column { release, kernel, handler, counted, records: vec![record] };
-        match columns.iter_mut().find(|column| column.is_beside(&one)) {
+        match columns.iter_mut().find(|it| it.is_of(&one.release, one.handler, one.counted)) {
             Some(column) if column.kernel == one.kernel => column.records.extend(one.records),
             Some(column) => bail!("{} and {} in one column", column.kernel, one.kernel),
             None => columns.push(one),
