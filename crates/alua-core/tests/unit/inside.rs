@@ -196,3 +196,95 @@ fn b27_whoever_asks_for_states_in_a_transition_gets_a_report_from_outside() {
     assert_eq!(kind(&command), "RTPG");
     assert_eq!(host.unit.path(command.path).unwrap().group(), Some(2));
 }
+
+#[test]
+fn b27_a_target_that_takes_commands_in_a_transition_is_asked_for_a_report_every_two_seconds() {
+    for pages in [&[1, 2][..], &[1, 1]] {
+        let (mut host, _) = looked_at_inside(pages);
+        let mut reports = Vec::new();
+        while reports.len() < 4 {
+            let command = host.next_at_deadline();
+            if kind(&command) == "TUR" {
+                assert_eq!(host.unit.path(command.path).unwrap().group(), Some(1));
+                host.answer(&command, &GOOD);
+            } else {
+                reports.push(host.now);
+                host.answer(&command, &report(&[(1, TRANS), (2, AO)]));
+            }
+        }
+        let pauses: Vec<_> = reports.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+        assert_eq!(pauses, [2_000; 3]);
+    }
+}
+
+#[test]
+fn b27_the_end_of_one_groups_transition_does_not_slow_the_looks_at_anothers() {
+    let (mut host, paths) = in_transition_inside(&[1, 2, 3], &[0, 1]);
+    let mut over = false;
+    while !over {
+        let command = host.next_at_deadline();
+        over = (kind(&command), command.path) == ("RTPG", paths[0]);
+        let answer = match (kind(&command), command.path) {
+            ("RTPG", _) => report(&[(1, AO), (2, TRANS), (3, AO)]),
+            (_, path) if path == paths[0] => GOOD,
+            _ => IN_TRANSITION,
+        };
+        host.answer(&command, &answer);
+    }
+    let end = host.now;
+    let look = host.next_at_deadline();
+    assert_eq!((kind(&look), look.path, host.now.since(end)), ("TUR", paths[1], 500));
+}
+
+#[test]
+fn b27_the_next_transition_is_looked_at_inside_again() {
+    let (mut host, paths) = looked_at_inside(&[1, 1]);
+    let look = host.next_at_deadline();
+    host.answer(&look, &GOOD);
+    let command = host.expect_next();
+    host.answer(&command, &report(&[(1, TRANS), (2, AO)]));
+    let mut command = host.next_at_deadline();
+    if kind(&command) == "TUR" {
+        host.answer(&command, &GOOD);
+        command = host.expect_next();
+    }
+    host.answer(&command, &report(&[(1, AO), (2, AO)]));
+    assert_eq!(host.unit.poll_deadline(), None);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    for _ in 0..2 {
+        let told = host.now;
+        let look = host.next_at_deadline();
+        assert_eq!((kind(&look), host.now.since(told)), ("TUR", 500));
+        host.answer(&look, &IN_TRANSITION);
+    }
+}
+
+#[test]
+fn b27_only_the_path_that_took_a_command_and_then_reported_its_transition_contradicts_itself() {
+    let (mut host, paths) = looked_at_inside(&[1, 2]);
+    let look = host.next_at_deadline();
+    host.answer(&look, &GOOD);
+    let command = host.expect_next();
+    host.answer(&command, &Answer::Good(vec![0; 3]));
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[1]));
+    host.answer(&command, &report(&[(1, TRANS), (2, TRANS)]));
+    let read = host.now;
+    let look = host.next_at_deadline();
+    assert_eq!(kind(&look), "TUR");
+    assert!(host.now.since(read) < 2_000, "not a look from inside");
+}
+
+#[test]
+fn b27_each_look_begins_with_the_next_path_in_transition_wherever_it_lies() {
+    let (mut host, _) = in_transition_inside(&[2, 1, 1], &[1]);
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        let look = host.next_at_deadline();
+        assert_eq!(kind(&look), "TUR");
+        asked.push(look.path);
+        host.answer(&look, &IN_TRANSITION);
+    }
+    assert!(asked.windows(2).all(|pair| pair[0] != pair[1]), "{asked:?}");
+}

@@ -93,6 +93,9 @@ impl Parts<'_> {
         } else if self.state.refresh.unsupported.is_none() {
             // What comes of it may be no report, and then one is owed.
             self.state.refresh.look_outside();
+            if let Some(pass) = self.state.refresh.pass_mut() {
+                pass.ready = status == Status::Good;
+            }
             self.go_on(Step::Report(path), now);
         } else if status == Status::Good {
             let cause = Cause::Ready { path, at: now };
@@ -171,7 +174,12 @@ impl Parts<'_> {
         match parsed {
             Ok(report) => {
                 let changed = self.apply_report(&report, path, sent, now);
+                let running =
+                    self.groups.iter().any(|group| group.used && group.is_in_transition());
+                let path_waits = self.path(path).is_some_and(|path| self.is_in_transition(path));
                 let refresh = &mut self.state.refresh;
+                refresh.ready_in_transition |= path_waits && refresh.is_ready();
+                refresh.ready_in_transition &= running;
                 let (pass, format) = (refresh.pass, report.format());
                 refresh.report = Some(LastReport { path, at: now, pass, format });
                 if let Some(place) = self.path_mut(path) {

@@ -72,6 +72,9 @@ pub(super) struct Refresh {
     /// The target refuses reports altogether, with this sense.
     unsupported: Option<SenseCode>,
     report_bytes: u32,
+    /// A path took TEST UNIT READY, and its report then said that it is in transition: no end can
+    /// be told by it. As long as a transition runs.
+    ready_in_transition: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +112,8 @@ struct Pass {
     /// Asks one path of each group in transition, and no other where one still is
     /// ([`Config::look_inside`]). No longer, when an answer was anything else than "not yet".
     inside: bool,
+    /// The path of the step took TEST UNIT READY although it is known to be in transition.
+    ready: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
     /// What the last command asked; the same again repeats it.
@@ -209,6 +214,7 @@ impl Refresh {
             extended_refused: false,
             unsupported: None,
             report_bytes: config.report_bytes.min(REPORT_BYTES_MAX).max(REPORT_BYTES_MIN),
+            ready_in_transition: false,
         }
     }
 
@@ -277,6 +283,10 @@ impl Refresh {
 
     fn looks_inside(&self) -> bool {
         matches!(self.phase, Phase::Pass(Pass { inside: true, .. }))
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Pass(Pass { ready: true, .. }))
     }
 
     /// From here on the pass that runs is one as any other.

@@ -31,7 +31,8 @@ impl Parts<'_> {
             refresh.changes = 0;
         }
         refresh.last_start = Some(now);
-        let Some(step) = self.first_step(trigger) else {
+        let inside = self.wants_inside(trigger);
+        let Some(step) = self.first_step(trigger, inside) else {
             let end = match self.state.refresh.unsupported {
                 Some(_) if self.supports_only_optimized() => PassEnd::Ignored,
                 Some(sense) => PassEnd::Failed(RefreshError::Unsupported(sense)),
@@ -54,25 +55,26 @@ impl Parts<'_> {
             growths: 0,
             resends: 0,
             in_transition: false,
-            inside: self.looks_inside(trigger),
+            inside,
+            ready: false,
             all_refuse: true,
             asked: None,
             last_error: RefreshError::NoPath,
         });
     }
 
-    fn first_step(&self, trigger: Trigger) -> Option<Step> {
+    fn first_step(&self, trigger: Trigger, inside: bool) -> Option<Step> {
         // A pass that failed may have taken the unit attention with it.
         let last = self.state.refresh.last_end;
         let holds = matches!(last, Some((_, PassEnd::Read(_) | PassEnd::OldNews)));
         let told = trigger.via.filter(|_| trigger.may_be_old && holds);
         match told.and_then(|told| self.witness_of(told)) {
             Some(witness) => Some(Step::CheckNews(witness)),
-            None => self.next_step(trigger.via, self.looks_inside(trigger)),
+            None => self.next_step(trigger.via, inside),
         }
     }
 
-    fn looks_inside(&self, trigger: Trigger) -> bool {
+    fn wants_inside(&self, trigger: Trigger) -> bool {
         trigger.for_end && trigger.via.is_none() && self.may_look_inside()
     }
 
@@ -85,6 +87,7 @@ impl Parts<'_> {
             path.is_trusted() && !path.is_left() && (live || in_transition)
         };
         self.state.config.look_inside
+            && !self.state.refresh.ready_in_transition
             && self.state.refresh.unsupported.is_none()
             && self.paths.iter().filter(|path| path.used).all(is_fine)
     }
@@ -107,14 +110,15 @@ impl Parts<'_> {
     fn next_step(&self, via: Option<PathId>, inside: bool) -> Option<Step> {
         let told = via.filter(|&id| self.path(id).is_some_and(|path| self.may_ask(path)));
         let best = || {
+            let first = self.first_in_transition();
             self.named_paths()
                 .filter(|(_, path)| self.may_ask(path))
                 .min_by_key(|(id, path)| {
-                    let outside = inside
-                        && (path.has_failed()
-                            || self.is_beside_left(path)
-                            || !self.is_in_transition(path));
-                    (outside, self.rank(path), self.is_beside_left(path), self.turn(*id, path))
+                    let in_transition = self.is_in_transition(path);
+                    let beside_left = self.is_beside_left(path);
+                    let outside = inside && (path.has_failed() || beside_left || !in_transition);
+                    let comes_later = in_transition && first.is_some_and(|first| *id < first);
+                    (outside, self.rank(path), beside_left, comes_later)
                 })
                 .map(|(id, _)| id)
         };
@@ -137,19 +141,16 @@ impl Parts<'_> {
             && (self.state.refresh.unsupported.is_none() || may_be_over)
     }
 
-    /// The order among paths in transition: each pass begins with another, so that one that never
-    /// leaves it does not stand before those that did.
-    fn turn(&self, id: PathId, path: &Path) -> usize {
-        if !self.is_in_transition(path) {
-            return 0;
-        }
-        let places = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
-        let first = self.state.refresh.pass.checked_rem(places).unwrap_or(0);
-        let first = usize::try_from(first).unwrap_or(0);
-        id.index().checked_sub(first).unwrap_or(id.index().saturating_add(self.paths.len()))
+    /// With which of the paths in transition this pass begins: each with the next one, so that one that
+    /// never leaves it does not stand before those that did.
+    fn first_in_transition(&self) -> Option<PathId> {
+        let waiting = || self.named_paths().filter(|(_, path)| self.is_in_transition(path));
+        let count = u32::try_from(waiting().count()).unwrap_or(u32::MAX);
+        let place = usize::try_from(self.state.refresh.pass.checked_rem(count)?).unwrap_or(0);
+        waiting().nth(place).map(|(id, _)| id)
     }
 
-    fn is_in_transition(&self, path: &Path) -> bool {
+    pub(super) fn is_in_transition(&self, path: &Path) -> bool {
         self.known(path).0.state == Some(AccessState::Transitioning)
     }
 
@@ -192,6 +193,7 @@ impl Parts<'_> {
         }
         let Some(pass) = self.state.refresh.pass_mut() else { return };
         (pass.resends, pass.attentions, pass.growths) = (0, 0, 0);
+        pass.ready = false;
         let (in_transition, inside) = (pass.in_transition, pass.inside);
         let error = pass.last_error;
         let all_refuse = pass.all_refuse;
@@ -236,10 +238,7 @@ impl Parts<'_> {
         let refresh = &mut self.state.refresh;
         let inside = refresh.looks_inside();
         refresh.phase = Phase::Idle;
-        // "Not yet", where that was all that was asked, is no news to anybody.
-        if !(inside && end == PassEnd::InTransition) {
-            refresh.last_end = Some((refresh.pass, end));
-        }
+        refresh.last_end = Some((refresh.pass, end));
         match end {
             PassEnd::Read(true) if refresh.changes < CHANGES_AT_ONCE => {
                 refresh.changes = refresh.changes.saturating_add(1);
