@@ -28,9 +28,9 @@ pub struct Config {
     /// Whether a look at a transition asks for its end only, by TEST UNIT READY through one path of each
     /// group that is in it, and spends no report on "not yet". For where I/O waits on its path until the
     /// transition is over, as below a device handler. Where there is more to learn, because a path is
-    /// neither live nor in transition, is not trusted, is silent, or failed in transition, a look reads a
-    /// report as ever, and the next follows after [`transition_poll_ms`](Self::transition_poll_ms). Default
-    /// off.
+    /// neither live nor in transition, is not trusted, is silent, or failed in transition, and where the
+    /// target takes commands in the transition, a look reads a report as ever, and the next follows after
+    /// [`transition_poll_ms`](Self::transition_poll_ms). Default off.
     pub look_inside: bool,
     /// How often a unit is looked at whose transition outlived its limit or whose last refresh
     /// failed. Default 30 s.

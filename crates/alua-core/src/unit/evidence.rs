@@ -6,7 +6,7 @@
 
 use super::machine::Parts;
 use super::refresh::Reason;
-use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transition, Transport};
+use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transport};
 use crate::access::AccessState;
 use crate::cause::Cause;
 use crate::sense::{Meaning, Recheck};
@@ -130,7 +130,7 @@ impl Parts<'_> {
             if group.transition.is_some() {
                 return false;
             }
-            group.transition = Some(Transition::Running { since: now, deadline });
+            group.begin_transition(now, deadline);
             group.state = Some(AccessState::Transitioning);
             group.cause = cause;
         } else if let Some(path) = self.path_mut(id) {

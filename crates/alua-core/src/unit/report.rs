@@ -159,9 +159,9 @@ fn apply_descriptor(group: &mut Group, listed: &GroupDescriptor<'_>, reading: Re
         // A report that was asked for before the transition began cannot say that it is over.
         (_, Some(Transition::Running { since, .. })) if since > reading.sent => {}
         (AccessState::Transitioning, running) => {
-            let deadline = reading.now.after(reading.limit_ms);
-            let started = Transition::Running { since: reading.now, deadline };
-            group.transition = Some(running.unwrap_or(started));
+            if running.is_none() {
+                group.begin_transition(reading.now, reading.now.after(reading.limit_ms));
+            }
             group.state = Some(AccessState::Transitioning);
             group.cause = cause;
         }

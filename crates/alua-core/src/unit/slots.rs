@@ -52,6 +52,9 @@ pub struct Group {
     pub(super) supported: Option<SupportedStates>,
     pub(super) status: Option<StatusCode>,
     pub(super) transition: Option<Transition>,
+    /// How often in the last transition a path took commands as if there were none, and the report
+    /// that it was then asked for showed no end.
+    pub(super) contradictions: u8,
     /// Pass of the refresh that last listed the group.
     pub(super) listed_in: u32,
     pub(super) told: Told,
@@ -92,6 +95,7 @@ impl Group {
         supported: None,
         status: None,
         transition: None,
+        contradictions: 0,
         listed_in: 0,
         told: Told { state: None, preferred: false },
     };
@@ -144,6 +148,11 @@ impl Group {
 
     pub(super) const fn is_in_transition(&self) -> bool {
         matches!(self.transition, Some(Transition::Running { .. }))
+    }
+
+    pub(super) fn begin_transition(&mut self, since: Time, deadline: Time) {
+        self.transition = Some(Transition::Running { since, deadline });
+        self.contradictions = 0;
     }
 
     pub(super) const fn telling(&self) -> Told {

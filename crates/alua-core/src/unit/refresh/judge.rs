@@ -94,7 +94,8 @@ impl Parts<'_> {
             // What comes of it may be no report, and then one is owed.
             self.state.refresh.look_outside();
             if let Some(pass) = self.state.refresh.pass_mut() {
-                pass.ready = status == Status::Good;
+                // A unit attention comes before the target looks at the state.
+                pass.ready = sense.is_none_or(|sense| sense.key != SenseKey::UnitAttention);
             }
             self.go_on(Step::Report(path), now);
         } else if status == Status::Good {
@@ -131,6 +132,7 @@ impl Parts<'_> {
             self.ask_otherwise(path, now);
         } else if is_transition(sense) {
             self.enter_transition(path, sense, now);
+            self.note_contradiction(path);
             self.try_next_path(path, now);
         } else if sense.key == SenseKey::UnitAttention {
             self.take_attention(path, sense, now);
@@ -174,12 +176,8 @@ impl Parts<'_> {
         match parsed {
             Ok(report) => {
                 let changed = self.apply_report(&report, path, sent, now);
-                let running =
-                    self.groups.iter().any(|group| group.used && group.is_in_transition());
-                let path_waits = self.path(path).is_some_and(|path| self.is_in_transition(path));
+                self.note_contradiction(path);
                 let refresh = &mut self.state.refresh;
-                refresh.ready_in_transition |= path_waits && refresh.is_ready();
-                refresh.ready_in_transition &= running;
                 let (pass, format) = (refresh.pass, report.format());
                 refresh.report = Some(LastReport { path, at: now, pass, format });
                 if let Some(place) = self.path_mut(path) {
@@ -191,6 +189,16 @@ impl Parts<'_> {
                 self.end_pass(PassEnd::Read(changed), now);
             }
             Err(error) => self.give_up_path(path, RefreshError::Malformed(error), now),
+        }
+    }
+
+    /// Counts it where a path that answered as if it were in no transition is in one after all.
+    fn note_contradiction(&mut self, path: PathId) {
+        if !self.state.refresh.is_ready() {
+            return;
+        }
+        if let Some(group) = self.group_mut_of(path).filter(|group| group.is_in_transition()) {
+            group.contradictions = group.contradictions.saturating_add(1);
         }
     }
 

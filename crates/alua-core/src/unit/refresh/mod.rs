@@ -24,7 +24,8 @@
 //! 3. A path in transition is asked by TEST UNIT READY first: many arrays refuse reports in
 //!    transition. "Still in transition" ends the pass; the next one follows after a pause
 //!    (`transition_poll_first_ms`, `transition_poll_ms`) and asks another path. With `look_inside` a
-//!    pass that looks for nothing but the end of a transition asks a path of each such group first.
+//!    pass that looks for nothing but the end of a transition asks a path of each such group first,
+//!    unless the target takes commands in the transition, so that their answers tell no end.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -72,9 +73,6 @@ pub(super) struct Refresh {
     /// The target refuses reports altogether, with this sense.
     unsupported: Option<SenseCode>,
     report_bytes: u32,
-    /// A path took TEST UNIT READY, and its report then said that it is in transition: no end can
-    /// be told by it. As long as a transition runs.
-    ready_in_transition: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,7 +110,7 @@ struct Pass {
     /// Asks one path of each group in transition, and no other where one still is
     /// ([`Config::look_inside`]). No longer, when an answer was anything else than "not yet".
     inside: bool,
-    /// The path of the step took TEST UNIT READY although it is known to be in transition.
+    /// The path of the step answered TEST UNIT READY as if it were in no transition.
     ready: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
@@ -214,7 +212,6 @@ impl Refresh {
             extended_refused: false,
             unsupported: None,
             report_bytes: config.report_bytes.min(REPORT_BYTES_MAX).max(REPORT_BYTES_MIN),
-            ready_in_transition: false,
         }
     }
 

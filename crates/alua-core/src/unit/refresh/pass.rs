@@ -1,7 +1,7 @@
 //! The course of a pass: where it starts, which path is asked next, how it ends.
 
 use super::super::machine::{Parts, count};
-use super::super::slots::{Mark, Path, PathId, Transition, Transport};
+use super::super::slots::{Group, Mark, Path, PathId, Transition, Transport};
 use super::{Pass, PassEnd, Phase, Step, Trigger};
 use crate::access::AccessState;
 use crate::cause::{Cause, RefreshError};
@@ -14,6 +14,9 @@ const SPACING_MEMORY: u64 = 4;
 /// Changes in a row that are followed with the least spacing. More are flapping: a target whose
 /// sense and reports contradict each other for ever is asked ever more slowly.
 const CHANGES_AT_ONCE: u8 = 8;
+/// Contradictions in one transition after which it is looked at by reports: the first may be a report
+/// that comes late.
+const CONTRADICTIONS_MAX: u8 = 2;
 
 impl Parts<'_> {
     pub(super) fn start_pass(&mut self, trigger: Trigger, now: Time) {
@@ -86,8 +89,11 @@ impl Parts<'_> {
             let in_transition = known == Some(AccessState::Transitioning) && !path.has_failed();
             path.is_trusted() && !path.is_left() && (live || in_transition)
         };
+        let contradicts = |group: &Group| {
+            group.used && group.is_in_transition() && group.contradictions >= CONTRADICTIONS_MAX
+        };
         self.state.config.look_inside
-            && !self.state.refresh.ready_in_transition
+            && !self.groups.iter().any(contradicts)
             && self.state.refresh.unsupported.is_none()
             && self.paths.iter().filter(|path| path.used).all(is_fine)
     }
@@ -141,8 +147,8 @@ impl Parts<'_> {
             && (self.state.refresh.unsupported.is_none() || may_be_over)
     }
 
-    /// With which of the paths in transition this pass begins: each with the next one, so that one that
-    /// never leaves it does not stand before those that did.
+    /// With which of the paths in transition this pass begins: one look after another with the next one,
+    /// so that one that never leaves it does not stand before those that did.
     fn first_in_transition(&self) -> Option<PathId> {
         let waiting = || self.named_paths().filter(|(_, path)| self.is_in_transition(path));
         let count = u32::try_from(waiting().count()).unwrap_or(u32::MAX);
@@ -150,7 +156,7 @@ impl Parts<'_> {
         waiting().nth(place).map(|(id, _)| id)
     }
 
-    pub(super) fn is_in_transition(&self, path: &Path) -> bool {
+    fn is_in_transition(&self, path: &Path) -> bool {
         self.known(path).0.state == Some(AccessState::Transitioning)
     }
 
@@ -238,7 +244,11 @@ impl Parts<'_> {
         let refresh = &mut self.state.refresh;
         let inside = refresh.looks_inside();
         refresh.phase = Phase::Idle;
-        refresh.last_end = Some((refresh.pass, end));
+        // "Not yet", where that was all that was asked, takes no report away from the activations that
+        // wait: once the front one is over, the next is judged by it.
+        if !(inside && end == PassEnd::InTransition) {
+            refresh.last_end = Some((refresh.pass, end));
+        }
         match end {
             PassEnd::Read(true) if refresh.changes < CHANGES_AT_ONCE => {
                 refresh.changes = refresh.changes.saturating_add(1);
