@@ -205,7 +205,8 @@ pub(super) enum Mark {
     /// A unit attention that waited on it was met, or a report was read through it: one that it
     /// tells now is newer than that.
     Drained = 4,
-    /// It said that it is in transition, and has neither succeeded nor been read through since.
+    /// It said that it is in transition, and has neither succeeded, nor been read through, nor met a
+    /// unit attention since.
     SaidTransition = 8,
     /// It was put in doubt since page 83h was last asked for through it.
     DoubtedSince = 16,

@@ -353,6 +353,25 @@ fn d12_looks_inside_take_no_report_from_the_activation_that_waits_behind_another
 }
 
 #[test]
+fn b27_a_path_that_met_a_unit_attention_since_may_tell_of_its_groups_next_transition() {
+    let (mut host, paths) = looked_at_inside(&[1, 1, 2]);
+    let mut look = host.next_at_deadline();
+    while look.path == paths[0] {
+        host.answer(&look, &IN_TRANSITION);
+        look = host.next_at_deadline();
+    }
+    host.answer(&look, &GOOD);
+    let command = host.expect_next();
+    host.answer(&command, &report(&[(1, AN), (2, AO)]));
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let check = host.next_at_deadline();
+    host.answer(&check, &GOOD);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    assert_eq!(host.state(1), Some(TRANS));
+    assert_eq!(kind(&host.next_at_deadline()), "TUR");
+}
+
+#[test]
 fn b27_each_look_begins_with_the_next_path_in_transition_wherever_it_lies() {
     let (mut host, _) = in_transition_inside(&[2, 1, 1], &[1]);
     let mut asked = Vec::new();

@@ -379,6 +379,8 @@ impl Parts<'_> {
         let first = place.attention_after != report;
         place.attention_after = report;
         place.marks.set(Mark::Drained);
+        // It saw a change: what it says from now on is not what it said before.
+        place.marks.clear(Mark::SaidTransition);
         first && known && self.state.config.confirm_old_news
     }
 
