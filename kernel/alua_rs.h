@@ -43,7 +43,7 @@ struct alua_identity {
 struct alua_command {
 	u8 slot;
 	u8 cdb_len;
-	u8 reserved[2];
+	u16 room_ms;
 	u16 path;
 	u16 data_out_len;
 	u32 data_in_len;
@@ -109,7 +109,7 @@ struct alua_event {
 	u8 gate;
 	u8 access_state;
 	u8 resend;
-	u8 reserved;
+	u8 log;
 	u16 path;
 	u16 group;
 	u16 hold_most_ms;

@@ -16,12 +16,6 @@
 #define ALUA_PATH_GONE (DID_NO_CONNECT << 16)
 
 /*
- * How long a command of ours waits for room in a queue before a request that is held makes it: longer than
- * one that runs takes to end, and no stall.
- */
-#define ALUA_ROOM_TIME (HZ / 50)
-
-/*
  * A request for a command. Where the queue has none left, those who hold requests there hear of it
  * (alua_command_wants_room()) until one is free. May sleep.
  */
@@ -41,8 +35,8 @@ static struct request *alua_request_get(struct alua_slot *slot, blk_opf_t operat
 
 /*
  * Whether a request that is held on this device is to make room for a command of ours: one for each
- * ALUA_ROOM_TIME that the command waits. Under rcu_read_lock(), without a lock: the command of a slot
- * sees to the device before it waits.
+ * room_ms that the command waits. Under rcu_read_lock(), without a lock: a slot has its device and its
+ * command before it waits.
  */
 bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *sdev)
 {
@@ -54,7 +48,7 @@ bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *s
 
 		since = smp_load_acquire(&slot->waits);
 		if (since && READ_ONCE(slot->sdev) == sdev &&
-		    time_after(jiffies, since + ALUA_ROOM_TIME) &&
+		    time_after(jiffies, since + msecs_to_jiffies(READ_ONCE(slot->command.room_ms))) &&
 		    cmpxchg(&slot->waits, since, jiffies | 1) == since)
 			return true;
 	}
@@ -62,11 +56,12 @@ bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *s
 }
 
 /*
- * Lets a command go first that the midlayer puts back for a moment (scsi_queue_insert()): it gets no turn
- * as long as another one is out on the device (scsi_dev_queue_ready()), and ours may be out for long. The
- * midlayer is asked after the handler was, in the same breath: a jiffy or two later it has put it back. Its
- * turn comes after three runs of the queue, some milliseconds apart; the limit is for one that never
- * comes. May sleep.
+ * Lets a command go first that the midlayer puts back for a moment: it gets no turn as long as another
+ * one is out on the device, and ours may be out for long. The midlayer asks the handler and then puts it
+ * back in the same breath (scsi_decide_disposition(), scsi_complete()), a jiffy or two later at the most.
+ * Its turn comes after three runs of the queue (max_device_blocked, SCSI_QUEUE_DELAY of 3 ms;
+ * scsi_set_blocked() and scsi_dev_queue_ready(), alike in 6.1 and 6.12); the limit is for one that
+ * never comes. May sleep.
  */
 static void alua_let_first(const struct alua_slot *slot)
 {
@@ -79,8 +74,8 @@ static void alua_let_first(const struct alua_slot *slot)
 }
 
 /*
- * Sends the command of a slot and waits for it. Gives what scsi_execute_cmd() gives, which cannot
- * tell that a queue is full without giving up there.
+ * Sends the command of a slot and waits for it. Does what scsi_execute_cmd() of 6.12 does (__scsi_execute()
+ * of 6.1), which takes a request itself and so cannot tell that the queue has none left.
  */
 static int alua_execute(struct alua_slot *slot, void *buffer, unsigned int length, u8 *sense,
 			unsigned int *resid)

@@ -101,11 +101,7 @@ static void alua_event_group(struct alua_unit *unit, const struct alua_event *ev
 {
 	char text[ALUA_TEXT];
 
-	/* What is forgotten with the last path is no news. */
-	if (!unit->count)
-		return;
 	alua_cause_text(unit, &event->cause, text, sizeof(text));
-	memset(&unit->failure, 0, sizeof(unit->failure));
 	if (event->from == event->to)
 		pr_info("%s group %u: %s, now %spreferred (%s)\n", unit->label, event->group,
 			alua_state_name(event->to), event->preferred ? "" : "not ", text);
@@ -117,8 +113,9 @@ static void alua_event_group(struct alua_unit *unit, const struct alua_event *ev
 
 /*
  * Has the midlayer send again now what it keeps of a path. unit->lock held. Each request that is kept
- * holds the queue's counter. Who tears the queue down waits until nobody holds it, so for us too, and
- * cancels then what is begun here; the path leaves its unit before the queue is freed.
+ * holds the queue's counter. Who tears the queue down (__scsi_remove_device(), blk_mq_destroy_queue())
+ * waits until nobody holds it, so for us too, and cancels then what is begun here; the path leaves its unit
+ * before the queue is freed (scsi_device_dev_release()).
  */
 static void alua_resend(const struct alua_path *path)
 {
@@ -130,7 +127,6 @@ static void alua_resend(const struct alua_path *path)
 	}
 }
 
-/* What a path says against its group is worth a line; else the group's line says it. */
 static void alua_event_path(struct alua_unit *unit, struct alua_path *path,
 			    const struct alua_event *event)
 {
@@ -139,26 +135,17 @@ static void alua_event_path(struct alua_unit *unit, struct alua_path *path,
 	WRITE_ONCE(path->sdev->access_state, event->access_state);
 	if (event->resend)
 		alua_resend(path);
-	if (event->cause.kind != ALUA_CAUSE_SENSE)
+	if (!event->log)
 		return;
 	alua_cause_text(unit, &event->cause, text, sizeof(text));
 	sdev_printk(KERN_INFO, path->sdev, "alua: %s -> %s (%s)\n", alua_state_name(event->from),
 		    alua_state_name(event->to), text);
 }
 
-/*
- * Only a failure that differs from the last is worth a line. Not in the path: where several fail
- * alike, each look ends on another.
- */
 static void alua_event_failed(struct alua_unit *unit, const struct alua_cause *cause)
 {
-	struct alua_cause failure = *cause;
 	char text[ALUA_TEXT];
 
-	failure.path = ALUA_NO_PATH;
-	if (!memcmp(&unit->failure, &failure, sizeof(failure)))
-		return;
-	unit->failure = failure;
 	alua_cause_text(unit, cause, text, sizeof(text));
 	pr_warn("%s: the states could not be read: %s\n", unit->label, text);
 }
@@ -183,10 +170,12 @@ void alua_event(struct alua_unit *unit, const struct alua_event *event)
 
 	switch (event->kind) {
 	case ALUA_EV_GROUP:
-		alua_event_group(unit, event);
+		if (event->log)
+			alua_event_group(unit, event);
 		break;
 	case ALUA_EV_FAILED:
-		alua_event_failed(unit, &event->cause);
+		if (event->log)
+			alua_event_failed(unit, &event->cause);
 		break;
 	case ALUA_EV_ACTIVATION:
 		alua_event_activation(unit, event);

@@ -54,7 +54,6 @@ struct alua_unit {
 	u16 groups_max;
 	u16 paths_max;
 	u16 count;			/* of paths */
-	struct alua_cause failure;	/* of the last refresh, as it was logged, without its path */
 	struct list_head running;	/* activations: of a known number, */
 	struct list_head later;		/* to be asked for again, */
 	struct list_head ended;		/* and to be told, by unit->work */

@@ -205,8 +205,8 @@ static enum scsi_disposition alua_check_sense(struct scsi_device *sdev,
 
 /*
  * Whether a request that is held can be let wait. What opens the gate is a command of ours in the
- * same queue: it finds no way into a queue that is being frozen, which waits for this request, and
- * no free request where all are held.
+ * same queue: it finds no way into a queue that is being frozen (blk_freeze_queue_start(), which counts in
+ * mq_freeze_depth, 6.1 and 6.12), which waits for this request, and no free request where all are held.
  */
 static bool alua_may_wait(const struct alua_path *path, struct request *req)
 {
@@ -223,7 +223,10 @@ static noinline blk_status_t alua_stop(const struct alua_path *path, u8 gate, st
 	if (gate == ALUA_GATE_HOLD && alua_may_wait(path, req))
 		return BLK_STS_RESOURCE;
 	req->rq_flags |= RQF_QUIET;
-	/* It ends before it was a command: the next one in its place is not as old as this one. */
+	/*
+	 * It ends before it was a command: the next one in its place is not as old as this one
+	 * (scsi_init_command() sets the age only where the flag is not set, 6.1 and 6.12).
+	 */
 	cmd->flags &= ~SCMD_INITIALIZED;
 	/* Both send dm to another path; the first tells others that it may work later. */
 	return gate == ALUA_GATE_HOLD ? BLK_STS_AGAIN : BLK_STS_IOERR;
@@ -316,8 +319,11 @@ static void alua_move(struct scsi_device *sdev, const struct alua_page *page)
 	struct alua_path *path = kzalloc(sizeof(*path), GFP_KERNEL);
 	int err;
 
-	if (!path)
+	if (!path) {
+		sdev_printk(KERN_ERR, sdev,
+			    "alua: no memory to move this path to its unit: rescan the device to try again\n");
 		return;
+	}
 	path->sdev = sdev;
 	alua_leave(sdev);
 	WRITE_ONCE(sdev->access_state, ALUA_ACCESS_UNKNOWN);
@@ -345,8 +351,11 @@ static void alua_rescan(struct scsi_device *sdev)
 	struct alua_page page;
 	unsigned long flags;
 
-	if (alua_page_get(sdev, &page))
+	if (alua_page_get(sdev, &page)) {
+		sdev_printk(KERN_ERR, sdev,
+			    "alua: no memory to read page 83h again: rescan the device to try again\n");
 		return;
+	}
 	rcu_read_lock();
 	path = alua_path_lock(sdev, &flags);
 	if (path) {

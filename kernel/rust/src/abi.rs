@@ -67,8 +67,9 @@ pub struct AluaCommand {
     pub slot: u8,
     /// Bytes of `cdb` that count.
     pub cdb_len: u8,
-    /// Not used.
-    pub reserved: [u8; 2],
+    /// How long it waits for room in a queue, in milliseconds, before a request that is held there
+    /// makes it.
+    pub room_ms: u16,
     /// The path to send it down.
     pub path: u16,
     /// Bytes of `data_out` to send.
@@ -101,8 +102,9 @@ pub struct AluaEvent {
     pub access_state: u8,
     /// Whether requests of the path that the midlayer keeps for later are to be sent again now.
     pub resend: u8,
-    /// Not used.
-    pub reserved: u8,
+    /// Whether it is worth a line in the log, where it is about a group, a path's state or a
+    /// failure. The rest always is.
+    pub log: u8,
     /// The path, in events about one.
     pub path: u16,
     /// The group, in events about one.
@@ -122,7 +124,7 @@ pub struct AluaEvent {
 
 /// `struct alua_cause`: what a state or an error rests on.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AluaCause {
     /// One of `ALUA_CAUSE_*`.
     pub kind: u8,

@@ -59,13 +59,15 @@ unsafe fn places(
     }
 }
 
-/// Bytes of the block for a unit with so many places. No lock, any context.
+/// Bytes of the block for a unit with so many places. No lock, any context; the glue calls from
+/// process context, as a device is attached.
 #[unsafe(no_mangle)]
 pub extern "C" fn alua_rs_unit_bytes(groups: u16, paths: u16) -> usize {
     unit::bytes(groups, paths)
 }
 
-/// What a device says of itself. No lock, any context (the glue: over its own copy of the page).
+/// What a device says of itself. No lock, any context; the glue calls from process context, over
+/// its own copy of the page.
 ///
 /// # Safety
 /// See the module.
@@ -82,7 +84,8 @@ pub unsafe extern "C" fn alua_rs_identify(
 }
 
 /// Makes a unit without paths in a block of [`alua_rs_unit_bytes`] bytes, aligned to 8. No lock:
-/// nobody else knows the block yet. False where the number of places is impossible.
+/// nobody else knows the block yet. Process context, as a device is attached. False where the
+/// number of places is impossible.
 ///
 /// # Safety
 /// See the module.
@@ -111,8 +114,9 @@ pub unsafe extern "C" fn alua_rs_unit_init(
 // `alua_rs_unit_grow` and the glue's `kfree()` rest on it.
 const _: () = assert!(!core::mem::needs_drop::<Unit>());
 
-/// Moves a unit to a larger block. Unit lock held. The old block is to be freed after the call;
-/// false, and the unit still in the old one, where the new one is not larger.
+/// Moves a unit to a larger block. Unit lock held; process context, as a device is attached. The
+/// old block is to be freed after the call; false, and the unit still in the old one, where the new
+/// one is not larger.
 ///
 /// # Safety
 /// See the module.
@@ -136,7 +140,8 @@ pub unsafe extern "C" fn alua_rs_unit_grow(
     }
 }
 
-/// Whether a device with this page belongs to the unit. Unit lock held.
+/// Whether a device with this page belongs to the unit. Unit lock held; process context,
+/// as a device is attached.
 ///
 /// # Safety
 /// See the module.
@@ -150,7 +155,8 @@ pub unsafe extern "C" fn alua_rs_unit_is(
     unsafe { (*unit).is_named_in(bytes(page, length)) }
 }
 
-/// Adds a path; gives one of `ALUA_ADD_*`, and its place with `ALUA_ADD_OK`. Unit lock held.
+/// Adds a path; gives one of `ALUA_ADD_*`, and its place with `ALUA_ADD_OK`. Unit lock held;
+/// process context, as a device is attached.
 ///
 /// # Safety
 /// See the module.
@@ -174,7 +180,8 @@ pub unsafe extern "C" fn alua_rs_path_add(
     }
 }
 
-/// Removes a path. Commands on it keep their slots until they are completed. Unit lock held.
+/// Removes a path. Commands on it keep their slots until they are completed. Unit lock held;
+/// process context, as a device goes or moves to another unit.
 ///
 /// # Safety
 /// See the module.
@@ -184,7 +191,7 @@ pub unsafe extern "C" fn alua_rs_path_remove(unit: *mut Unit, place: u16, now: u
     unsafe { (*unit).remove(place, Time::from_millis(now)) }
 }
 
-/// A device was rescanned; gives one of `ALUA_RESCAN_*`. Unit lock held.
+/// A device was rescanned; gives one of `ALUA_RESCAN_*`. Unit lock held; process context.
 ///
 /// # Safety
 /// See the module.
@@ -229,7 +236,8 @@ pub unsafe extern "C" fn alua_rs_sense(
     unsafe { (*unit).sense(place, (key, asc, ascq), Time::from_millis(now)) }
 }
 
-/// The next command to send; false without one. To be called until it is false. Unit lock held.
+/// The next command to send; false without one. To be called until it is false. Unit lock held;
+/// in the context of the input before it: process, work item, soft interrupt or error handler.
 ///
 /// # Safety
 /// See the module.
@@ -248,7 +256,8 @@ pub unsafe extern "C" fn alua_rs_poll_command(
 }
 
 /// What became of the command in a slot: `result` is what `scsi_execute_cmd` returned. Unit lock
-/// held.
+/// held; in the work item that sent it, or as `alua_rs_poll_command` where the path cannot carry
+/// it.
 ///
 /// # Safety
 /// See the module.
@@ -270,7 +279,8 @@ pub unsafe extern "C" fn alua_rs_complete(
     }
 }
 
-/// The next event; false without one. To be called until it is false. Unit lock held.
+/// The next event; false without one. To be called until it is false. Unit lock held; as
+/// `alua_rs_poll_command`.
 ///
 /// # Safety
 /// See the module.
@@ -285,7 +295,7 @@ pub unsafe extern "C" fn alua_rs_poll_event(unit: *mut Unit, event: *mut AluaEve
 }
 
 /// Milliseconds until the unit must be polled again; false where only an input or a completion
-/// brings something new. Unit lock held.
+/// brings something new. Unit lock held; as `alua_rs_poll_command`.
 ///
 /// # Safety
 /// See the module.
@@ -299,7 +309,8 @@ pub unsafe extern "C" fn alua_rs_delay(unit: *mut Unit, now: u64, delay: *mut u6
     true
 }
 
-/// Asks for the path's group to become active/optimized. Unit lock held.
+/// Asks for the path's group to become active/optimized. Unit lock held; process context
+/// (dm, sysfs), or the unit's work item where there was no room before.
 ///
 /// # Safety
 /// See the module.
@@ -314,7 +325,7 @@ pub unsafe extern "C" fn alua_rs_activate(
     unsafe { answer.write((*unit).activate(place, Time::from_millis(now))) }
 }
 
-/// Sets or clears the `optimize_stpg` rule of a unit. Unit lock held.
+/// Sets or clears the `optimize_stpg` rule of a unit. Unit lock held; process context (dm).
 ///
 /// # Safety
 /// See the module.

@@ -16,7 +16,10 @@
 //! # Locks and contexts
 //!
 //! Every entry point that takes a unit is called with that unit's spinlock held and interrupts off,
-//! in any context; so no two calls on one unit ever run at once, and no call sleeps or waits. Those
+//! in the context that it names: sysfs, dm, and the SCSI core's scan call from process context;
+//! commands, timers and activations end in work items; sense is met in the soft interrupt, or the
+//! error handler, that completes a command, and what an input brings about is polled in the context
+//! of that input. So no two calls on one unit ever run at once, and no call sleeps or waits. Those
 //! without a unit are pure functions, called from anywhere. What a call costs is bounded by the
 //! numbers of groups and paths of the unit, and for a report by its length, at most 64 KiB.
 //!

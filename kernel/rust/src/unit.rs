@@ -35,6 +35,8 @@ pub type Core = LogicalUnit<&'static mut [Group], &'static mut [Path]>;
 pub struct Unit {
     pub(crate) core: Core,
     slots: [Option<Command>; SLOTS],
+    /// The last failure that was told since states were, without its path.
+    failure: AluaCause,
 }
 
 impl fmt::Debug for Unit {
@@ -136,6 +138,9 @@ const PATIENCE_MS: u32 = 2_000;
 /// [`PATIENCE_MS`] twice. Of the gate and not of a request: dm's request-based multipath gives a new one with
 /// each try, which is never old.
 const HOLD_MOST_MS: u16 = 5_000;
+/// How long a command waits for a free request before one that is held on its path makes room: longer than one
+/// that runs takes to end, and no stall.
+const ROOM_MS: u16 = 20;
 
 /// The core's choices for a device handler.
 fn config(from: &AluaConfig) -> Config {
@@ -187,7 +192,7 @@ impl Unit {
         let name = read_page(page).unwrap_or(None).and_then(|identity| identity.name);
         let managed = managed(device_type, tpgs);
         let core = LogicalUnit::new(name, managed, config(settings), groups, paths);
-        Self { core, slots: [None; SLOTS] }
+        Self { core, slots: [None; SLOTS], failure: AluaCause::default() }
     }
 
     /// Goes over to larger storage. False, and nothing has changed, where it is smaller.
@@ -291,9 +296,28 @@ impl Unit {
     pub fn poll_event(&mut self) -> Option<AluaEvent> {
         loop {
             let event = self.core.poll_event()?;
-            if let Some(event) = event_for_c(&event) {
+            if let Some(mut event) = event_for_c(&event) {
+                event.log = self.is_worth_a_line(&event).into();
                 return Some(event);
             }
+        }
+    }
+
+    /// What a path says against its group is worth a line, else the group's line says it; what is
+    /// forgotten with the last path is not. Of failures each that differs from the last: not in the path,
+    /// for where several fail alike, each look ends on another.
+    fn is_worth_a_line(&mut self, event: &AluaEvent) -> bool {
+        match event.kind {
+            ALUA_EV_GROUP => {
+                self.failure = AluaCause::default();
+                self.core.paths().next().is_some()
+            }
+            ALUA_EV_PATH => event.cause.kind == ALUA_CAUSE_SENSE,
+            ALUA_EV_FAILED => {
+                let failure = AluaCause { path: ALUA_NO_PATH, ..event.cause };
+                core::mem::replace(&mut self.failure, failure) != failure
+            }
+            _ => true,
         }
     }
 
@@ -333,7 +357,7 @@ fn in_words_of_c(slot: u8, command: &Command) -> AluaCommand {
     AluaCommand {
         slot,
         cdb_len: u8::try_from(cdb.as_bytes().len()).unwrap_or(16),
-        reserved: [0; 2],
+        room_ms: ROOM_MS,
         path: map::number(command.path),
         data_out_len: u16::try_from(sent).unwrap_or(0),
         data_in_len: command.data_in_len(),

@@ -368,6 +368,50 @@ fn b02_b22_hostile_reports_end_in_a_failure_with_its_cause() {
     assert_ne!(glue.unit_view().failure.kind, ALUA_CAUSE_NEVER);
 }
 
+/// Of the events of a kind, which are worth a line.
+fn lines(glue: &Glue, kind: u8) -> Vec<bool> {
+    glue.events.iter().filter(|event| event.kind == kind).map(|event| event.log != 0).collect()
+}
+
+#[test]
+fn c09_a_failure_is_logged_once_as_long_as_nothing_else_comes_of_it() {
+    let (mut glue, ..) = two_paths();
+    glue.run(well(&[(1, 0x00), (2, 0x02)]));
+    glue.events.clear();
+    let fail = |glue: &mut Glue| {
+        glue.sense(0, 0x6, 0x2a, 0x06);
+        for _ in 0..20 {
+            match glue.running.first_key_value() {
+                Some((&slot, _)) => glue.complete(slot, 0, &[], &[0xff; 64]),
+                None => assert!(glue.next_deadline(60_000)),
+            }
+        }
+    };
+    fail(&mut glue);
+    let told = lines(&glue, ALUA_EV_FAILED);
+    assert!(told.len() > 1 && told[0] && !told[1..].contains(&true), "{told:?}");
+    glue.next_deadline(60_000);
+    glue.run(well(&[(1, 0x02), (2, 0x00)]));
+    assert_eq!(lines(&glue, ALUA_EV_GROUP), [true; 2]);
+    assert_eq!(lines(&glue, ALUA_EV_PATH), [false; 2], "the groups' lines say it");
+    glue.events.clear();
+    fail(&mut glue);
+    assert!(lines(&glue, ALUA_EV_FAILED)[0], "states were read in between");
+}
+
+#[test]
+fn x17_a_line_says_what_a_path_says_of_itself_and_none_what_is_forgotten_with_the_last() {
+    let (mut glue, first, second) = two_paths();
+    glue.run(well(&[(1, 0x00), (2, 0x02)]));
+    glue.events.clear();
+    glue.sense(first, 0x2, 0x04, 0x0b);
+    assert_eq!(lines(&glue, ALUA_EV_PATH), [true]);
+    glue.remove(first);
+    glue.events.clear();
+    glue.remove(second);
+    assert!(!lines(&glue, ALUA_EV_GROUP).contains(&true));
+}
+
 #[test]
 fn a01_a02_a06_who_the_handler_is_for() {
     let verdict = |page: &[u8], device_type, tpgs| unit::identify(page, device_type, tpgs).verdict;
