@@ -142,10 +142,16 @@ fn blank_in_name(run: &mut Run) -> Result<()> {
 }
 
 pub(super) fn each_state(run: &mut Run) -> Result<()> {
-    let states =
-        ["active/non-optimized", "standby", "unavailable", "lba-dependent", "active/optimized"];
+    let states = [
+        "active/non-optimized",
+        "standby",
+        "unavailable",
+        "lba-dependent",
+        "offline",
+        "active/optimized",
+    ];
     let model = two_controllers(
-        "supported = [\"active/optimized\", \"active/non-optimized\", \"standby\", \"unavailable\", \"lba-dependent\", \"transitioning\"]",
+        "supported = [\"active/optimized\", \"active/non-optimized\", \"standby\", \"unavailable\", \"lba-dependent\", \"offline\", \"transitioning\"]",
         "",
     )?;
     settle(&model)?;
@@ -161,7 +167,7 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
         }
         if group == 1 {
             run.figure(
-                "5 changes of one group, 4 paths: RTPG",
+                "6 changes of one group, 4 paths: RTPG",
                 model.sent(0, Command::ReportTargetPortGroups).into(),
             );
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alua_array::Command;
 use anyhow::{Context, Result};
 
+use super::super::asker::Asker;
 use super::super::dm::Map;
 use super::super::{Handler, Run, disk, median, millis, rests, until};
 use super::access::{agree, seen, settle};
@@ -13,6 +14,8 @@ use super::{Model, two_controllers};
 use crate::sysfs::{delete, scan};
 
 const SOON: Duration = Duration::from_secs(10);
+/// Activations that wait for their turn to send STPG may take some tens of seconds.
+pub(super) const TURNS: Duration = Duration::from_secs(100);
 
 /// Whether reads through a map go on.
 fn reads(map: &Map, limit: Duration) -> Option<Duration> {
@@ -105,8 +108,7 @@ pub(super) fn all_told(run: &mut Run) {
         let taken = number(text, "taken");
         taken.is_some_and(|taken| taken > 0) && taken == number(text, "told")
     };
-    // One that waits for its turn to send STPG may take some tens of seconds.
-    let held = until(Duration::from_secs(100), || is_so(&look())).is_some();
+    let held = until(TURNS, || is_so(&look())).is_some();
     run.check("F08", "each activation ended, once", held, look().trim());
 }
 
@@ -193,8 +195,12 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
     let map = Map::create("lab", &groups(&model), "1 alua")?;
     reads(&map, SOON);
     model.reset_counters();
+    let asker = Asker::ready()?;
     model.apply("do = \"switch\"\nto = \"B\"")?;
     map.message("switch_group 2")?;
+    for path in &groups(&model)[1] {
+        asker.ask(path, 2)?;
+    }
     let time = reads(&map, Duration::from_secs(20));
     run.check(
         "D12",
@@ -204,7 +210,9 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
     );
     let state = model.state(0, 2)?;
     run.check("D12", "the group is optimized", state == "active/optimized", state);
-    counts(run, &model, "activation in a transition of 2 s");
+    asker.check(run, "F08", "four more that were asked for meanwhile end, once each", TURNS);
+    all_told(run);
+    counts(run, &model, "5 activations in a transition of 2 s");
     map.remove()?;
     model.take_down()
 }
@@ -216,6 +224,7 @@ pub(super) fn path_dies(run: &mut Run) -> Result<()> {
     // Beyond eight in a minute a switch waits its turn.
     const PATIENCE: Duration = Duration::from_secs(20);
     let model = two_controllers("other_state = \"standby\"\ntransition = \"20ms\"", "")?;
+    let asker = Asker::ready()?;
     let mut went_on = 0;
     let mut last = String::new();
     for round in 0..ROUNDS {
@@ -225,6 +234,9 @@ pub(super) fn path_dies(run: &mut Run) -> Result<()> {
         reads(&map, PATIENCE);
         let target = usize::from(model.state(0, 1)? == "active/optimized");
         map.message(&format!("switch_group {}", target + 1))?;
+        for path in &groups[target] {
+            asker.ask(path, 1)?;
+        }
         let node = map.node();
         // The read begins the activation.
         let read = std::thread::spawn(move || disk::read_block(&node, PATIENCE));
@@ -250,6 +262,8 @@ pub(super) fn path_dies(run: &mut Run) -> Result<()> {
         went_on == ROUNDS,
         last,
     );
+    asker.check(run, "F08", "each activation through a path that goes ends, once", TURNS);
+    all_told(run);
     settle(&model)?;
     run.check(
         "B24",

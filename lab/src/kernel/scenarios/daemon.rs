@@ -109,12 +109,15 @@ fn silent(model: &Model, ports: &[u16], random: &mut Random) -> Result<()> {
     Ok(())
 }
 
-/// One random event. It leaves a path that can be used, or one that can be soon.
-fn event(model: &Model, random: &mut Random) -> Result<&'static str> {
+/// Kinds of events; the last is drawn twice as often as each other.
+const KINDS: u64 = 10;
+
+/// One event of a kind. It leaves a path that can be used, or one that can be soon.
+fn event(model: &Model, random: &mut Random, kind: u64) -> Result<&'static str> {
     let to = if random.below(2) == 0 { "A" } else { "B" };
     let path = usize::try_from(random.below(4))?;
     let hctl = model.paths[path].hctl.clone();
-    Ok(match random.below(11) {
+    Ok(match kind {
         0 => {
             model.apply(&format!("do = \"switch\"\nto = \"{to}\"\ntransition = \"0s\""))?;
             "switch"
@@ -234,7 +237,10 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let mut events = 0_u32;
     let mut kinds = BTreeMap::new();
     while start.elapsed() < length {
-        *kinds.entry(event(&model, &mut generator)?).or_insert(0_u32) += 1;
+        // Each kind once, and then what comes.
+        let drawn = generator.below(KINDS + 1);
+        let kind = if u64::from(events) < KINDS { events.into() } else { drawn };
+        *kinds.entry(event(&model, &mut generator, kind)?).or_insert(0_u32) += 1;
         events += 1;
         std::thread::sleep(Duration::from_millis(300 + generator.below(2_500)));
         if start.elapsed() < length && fio.try_wait()?.is_some() {

@@ -11,14 +11,12 @@ use super::super::asker::Asker;
 use super::super::model::ModelPath;
 use super::super::{Run, until};
 use super::access::{agree, seen, settle, touch};
-use super::activation::all_told;
+use super::activation::{TURNS, all_told};
 use super::churn::{move_to_other_group, place_of_group};
 use super::two_controllers;
 use crate::sysfs::{delete, rescan, scan};
 
 const SOON: Duration = Duration::from_secs(10);
-/// Activations that wait for their turn to send STPG may take some tens of seconds.
-const TURNS: Duration = Duration::from_secs(100);
 
 /// A fault that lets the target answer a command later than the rest, not armed.
 fn late(command: &str, delay: &str) -> String {

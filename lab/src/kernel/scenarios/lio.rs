@@ -7,48 +7,94 @@ use anyhow::{Context, Result};
 use super::super::{Run, disk, until};
 use super::many::group;
 use crate::command;
-use crate::scenario::{Fabric, State, Unit};
+use crate::scenario::{AccessType, Fabric, Group, State, Unit};
 use crate::target::lio::Lio;
 
 const SOON: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(20);
 
-/// The states of a group that LIO sets, and their names in sysfs. There is none with offline: LIO answers
-/// no report then. LBA-dependent it refuses where explicit management is on.
-const STATES: [(State, &str); 4] = [
-    (State::ActiveNonOptimized, "active/non-optimized"),
-    (State::Standby, "standby"),
-    (State::Unavailable, "unavailable"),
-    (State::ActiveOptimized, "active/optimized"),
+/// What LIO sets on a unit with implicit and explicit management, and which sense TEST UNIT READY meets
+/// then: the unit attention, and in a state of no use its code. There is none with offline: LIO answers no
+/// report then. LBA-dependent it refuses where explicit management is on.
+const BOTH: [(State, &str); 4] = [
+    (State::ActiveNonOptimized, "B24, E06"),
+    (State::Standby, "B24, E06, E10"),
+    (State::Unavailable, "B24, E06, E10"),
+    (State::ActiveOptimized, "B24, E06"),
 ];
+const IMPLICIT: [(State, &str); 2] =
+    [(State::LbaDependent, "B24, E06"), (State::ActiveOptimized, "B24, E06")];
+const PORTS: [(u16, [u16; 2]); 2] = [(1, [1, 2]), (2, [3, 4])];
+
+fn set_up(access: AccessType) -> Result<Lio> {
+    let of = |id, state, ports| Group { access, ..group(id, state, ports) };
+    let groups = PORTS.map(|(id, ports)| match id {
+        1 => of(id, State::ActiveOptimized, ports),
+        _ => of(id, State::ActiveNonOptimized, ports),
+    });
+    Lio::set_up(Fabric::Loop, 4, &[Unit::of(groups.to_vec())])
+}
+
+/// TEST UNIT READY on every path, twice: behind the unit attention waits what the state says.
+fn touch(target: &Lio) -> Result<()> {
+    for place in &target.places {
+        let node = disk::node(&place.hctl)?;
+        let node = node.to_str().context("a path")?;
+        for _ in 0..2 {
+            let _ = command::run("sg_raw", &[&[node], &["0"; 6][..]].concat(), READ)?;
+        }
+    }
+    Ok(())
+}
+
+/// The states of a group's paths.
+fn shown(target: &Lio, ports: [u16; 2]) -> Vec<String> {
+    let of = target.places.iter().filter(|place| ports.contains(&place.port));
+    of.map(|place| disk::access(&place.hctl)).collect()
+}
+
+/// Waits until sysfs shows a state for a group.
+fn follows(run: &mut Run, target: &Lio, id: u16, ports: [u16; 2], state: State, row: &str) {
+    let right = until(SOON, || shown(target, ports).iter().all(|it| it == state.name()));
+    let what = format!("sysfs follows LIO's group {id} to {}", state.name());
+    run.check(row, &what, right.is_some(), shown(target, ports).join(", "));
+}
 
 /// LIO sets each state of each group.
 pub(super) fn each_state(run: &mut Run) -> Result<()> {
-    let groups =
-        vec![group(1, State::ActiveOptimized, [1, 2]), group(2, State::ActiveNonOptimized, [3, 4])];
-    let target = Lio::set_up(Fabric::Loop, 4, &[Unit::of(groups)])?;
-    let unit = target.unit_names().next().context("no unit")?;
-    for (id, ports) in [(1, [1, 2]), (2, [3, 4])] {
-        for (state, name) in STATES {
-            Lio::set_state(unit, id, state)?;
-            for place in &target.places {
-                // The unit attention tells of it. A read would not be let through in some states.
-                let node = disk::node(&place.hctl)?;
-                let node = node.to_str().context("a path")?;
-                let _ = command::run("sg_raw", &[&[node], &["0"; 6][..]].concat(), READ)?;
+    for (access, states) in [(AccessType::Both, &BOTH[..]), (AccessType::Implicit, &IMPLICIT)] {
+        let target = set_up(access)?;
+        let unit = target.unit_names().next().context("no unit")?;
+        for (id, ports) in PORTS {
+            for &(state, row) in states {
+                Lio::set_state(unit, id, state)?;
+                touch(&target)?;
+                follows(run, &target, id, ports, state, row);
             }
-            let shown = || {
-                let of = target.places.iter().filter(|place| ports.contains(&place.port));
-                of.map(|place| disk::access(&place.hctl)).collect::<Vec<_>>()
-            };
-            let right = until(SOON, || shown().iter().all(|it| it == name));
-            run.check(
-                "B24",
-                &format!("sysfs follows LIO's group {id} to {name}"),
-                right.is_some(),
-                shown().join(", "),
-            );
         }
+        if access == AccessType::Implicit {
+            slow_change(run, &target, unit)?;
+        }
+        Lio::take_down()?;
     }
-    Lio::take_down()
+    Ok(())
+}
+
+/// LIO takes its time, and is in transition meanwhile.
+fn slow_change(run: &mut Run, target: &Lio, unit: &str) -> Result<()> {
+    let (id, ports) = PORTS[0];
+    Lio::set_transition(unit, id, 3_000)?;
+    std::thread::scope(|scope| -> Result<()> {
+        let setter = scope.spawn(|| Lio::set_state(unit, id, State::ActiveNonOptimized));
+        let limit = Duration::from_millis(2_500);
+        let met = until(limit, || {
+            let _ = touch(target);
+            shown(target, ports).iter().all(|it| it == State::Transitioning.name())
+        });
+        let what = format!("sysfs follows LIO's group {id} into a transition of 3 s");
+        run.check("E01", &what, met.is_some(), shown(target, ports).join(", "));
+        setter.join().map_err(|_| anyhow::anyhow!("the setter died"))??;
+        follows(run, target, id, ports, State::ActiveNonOptimized, "B24, B27");
+        Ok(())
+    })
 }

@@ -101,6 +101,29 @@ fn failover(run: &mut Run, units: u16) -> Result<()> {
         millis(took),
     );
     drop(count);
+    // And back, by activations.
+    let count = Count::start()?;
+    let start = Instant::now();
+    for place in target.places.iter().filter(|place| place.port == 1) {
+        disk::activate(&place.hctl)?;
+    }
+    let right = until(LIMIT, || shown("active/optimized", "active/non-optimized"));
+    run.check(
+        "F08, B24",
+        &format!("after an activation of each of {units} units all paths show it"),
+        right.is_some(),
+        millis(right),
+    );
+    for (what, opcode) in [("RTPG", 0xa3), ("STPG", 0xa4), ("TUR", 0x00)] {
+        let value = count.of(opcode)?;
+        run.figure(&format!("activation of {units} units, 4 paths each: {what}"), value);
+    }
+    let took = right.map(|_| start.elapsed());
+    run.figure(
+        &format!("activation of {units} units, 4 paths each: ms until all states are right"),
+        millis(took),
+    );
+    drop(count);
     Lio::take_down()
 }
 

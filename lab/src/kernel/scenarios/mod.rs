@@ -127,7 +127,7 @@ pub static ALL: &[Scenario] = &[
     newest("many-units", "a failover of 32 units with 4 paths each, LIO", many::some),
     asked("many-units-256", "the same with 256 units", many::all),
     newest("reload-busy", "the module comes to disks under I/O", churn::reload_busy),
-    newest("parameters", "transition_secs and idle_probe_secs", module::parameters),
+    newest("parameters", "the parameters of the module", module::parameters),
     newest("beside-the-other", "both handlers are loaded", module::beside_the_other),
     always("unload-activations", "the module goes right after activations", late::unload),
     always("reload", "the module is loaded and unloaded", churn::reload),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alua_array::Command;
 use anyhow::{Context, Result};
 
-use super::super::{Handler, Run, disk, millis, until};
+use super::super::{Handler, Run, disk, millis, rests, until};
 use super::access::{agree, seen, settle};
 use super::two_controllers;
 
@@ -17,7 +17,7 @@ fn out(handler: Handler) -> Result<()> {
     until(SOON, || handler.unload().is_ok()).map(drop).context("the module cannot be unloaded")
 }
 
-/// `transition_secs` and `idle_probe_secs`. The stock handler has neither: it runs as it is.
+/// `transition_secs` and `idle_probe_secs`, then `optimize_stpg`. Of the first two the stock handler has neither: it runs as it is.
 pub(super) fn parameters(run: &mut Run) -> Result<()> {
     if run.handler == Handler::Ours {
         out(run.handler)?;
@@ -54,11 +54,28 @@ pub(super) fn parameters(run: &mut Run) -> Result<()> {
     let time = until(SOON, || agree(&model));
     run.check("S7-6", "when it ends the states are found", time.is_some(), seen(&model));
     model.take_down()?;
-    if run.handler == Handler::Ours {
-        out(run.handler)?;
-        run.handler.load()?;
-    }
-    Ok(())
+    optimize(run)
+}
+
+/// `optimize_stpg` as a parameter of the module, which the stock handler has too.
+fn optimize(run: &mut Run) -> Result<()> {
+    out(run.handler)?;
+    run.handler.load_with(&["optimize_stpg=1"])?;
+    let model = two_controllers("", "prefer_owner = true\n")?;
+    settle(&model)?;
+    model.reset_counters();
+    // Its group is live, and the other one is preferred.
+    disk::activate(&model.paths[2].hctl)?;
+    let all = || {
+        model.sent(0, Command::SetTargetPortGroups) + model.sent(0, Command::ReportTargetPortGroups)
+    };
+    rests(Duration::from_secs(1), SOON, all);
+    let stpg = model.sent(0, Command::SetTargetPortGroups);
+    let what = "optimize_stpg: a live group that is not preferred is left alone";
+    run.check("D03, F11", what, stpg == 0, stpg);
+    model.take_down()?;
+    out(run.handler)?;
+    run.handler.load()
 }
 
 /// The handler that is not under test is loaded beside the one that is, and then in its place.

@@ -161,10 +161,11 @@ pub(super) fn stale_deadline(run: &mut Run) -> Result<()> {
     std::thread::sleep(Duration::from_secs(6));
     let path = model.paths[0].hctl.clone();
     model.apply(
-        "do = \"set-state\"\ngroup = 1\nstate = \"active/non-optimized\"\ntransition = \"3s\"",
+        "do = \"set-state\"\ngroup = 1\nstate = \"active/non-optimized\"\ntransition = \"3s\"\nquiet = true",
     )?;
-    // A report tells of the transition before any I/O meets it.
-    crate::sysfs::rescan(&path)?;
+    // A report tells of the transition before any command meets it, or a unit attention, which would have the
+    // stock handler begin anew.
+    disk::activate(&path)?;
     let standby = until(Duration::from_secs(2), || disk::access(&path) == "standby");
     run.check(
         "B14, REG-23",

@@ -15,7 +15,7 @@ use super::super::image::Image;
 use super::super::recipe::{self, install, pack};
 use super::side_by_side::Ground;
 use super::tree::{BuildTree, Release, inside};
-use super::{module, side_by_side};
+use super::{module, records, side_by_side};
 use crate::run;
 
 /// KASAN falls silent after its first report, and lockdep with it. An interrupt in the moment of early
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let place = tree.join("debug");
     build_kernel(&tree, &place)?;
     let ground = Ground {
-        release: "debug".to_owned(),
+        release: records::DEBUG.to_owned(),
         version: version(&tree)?,
         kernel: kernel(&tree, &place)?,
         // They have their own folders: the kernel is configured otherwise.

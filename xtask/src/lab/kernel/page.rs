@@ -34,13 +34,16 @@ fn text(columns: &[Column], source: &str) -> String {
          November 28,\n2026 do not say.\n\n",
     );
     let of = |counted| -> Vec<&Column> {
-        columns.iter().filter(|column| column.counted == counted).collect()
+        columns.iter().filter(|it| it.counted == counted && !it.is_debug()).collect()
     };
     let (timed, counted) = (of(false), of(true));
     provenance(&mut page, columns, source);
     page.push_str("## What must hold\n");
     for scenario in scenarios::ALL {
         checks(&mut page, &timed, scenario.name, scenario.summary);
+    }
+    for column in columns.iter().filter(|column| column.is_debug()) {
+        on_debug_kernel(&mut page, column);
     }
     page.push_str("\n## Figures\n\nCommands are counted by the target. -1: it did not happen. ");
     page.push_str("Times depend on what else the machine did.\n\n");
@@ -57,6 +60,35 @@ fn text(columns: &[Column], source: &str) -> String {
     page
 }
 
+/// The same scenarios on the kernel that finds mistakes: what held, and what it said.
+fn on_debug_kernel(page: &mut String, column: &Column) {
+    page.push_str(&format!(
+        "\n## On a kernel that finds mistakes\n\n\
+         Linux {} with KASAN, lockdep, kmemleak and DEBUG_ATOMIC_SLEEP, built from Debian's source by \
+         `cargo xtask lab\nkernel-debug`, which runs the scenarios; ours alone. KASAN sees what the glue \
+         and the kernel do with memory. The\nRust half is not compiled with it: the language bounds what it \
+         does, but for the raw pointers of the entry points.\n\n\
+         | scenario | checks that hold | reports of the kernel |\n|---|---|---|\n",
+        short(&column.kernel)
+    ));
+    for record in &column.records {
+        let held = record.checks.iter().filter(|check| check.held).count();
+        let all = record.checks.len();
+        let reports = match record.warnings.first() {
+            None => "none".to_owned(),
+            Some(first) => format!("{}, first: `{first}`", record.warnings.len()),
+        };
+        let failed = record.checks.iter().find(|check| !check.held);
+        let failed = failed.map(|check| format!(" ({}: {})", check.what, check.seen));
+        let failed = failed.or_else(|| record.error.clone()).unwrap_or_default();
+        let failed = failed.replace(['|', '\n'], " ");
+        page.push_str(&format!(
+            "| `{}` | {held} of {all}{failed} | {reports} |\n",
+            record.scenario
+        ));
+    }
+}
+
 /// Which records are of an earlier module than the one that the page is written beside.
 fn provenance(page: &mut String, columns: &[Column], source: &str) {
     if columns.iter().all(|column| column.handler != Handler::Ours) {
@@ -68,7 +100,11 @@ fn provenance(page: &mut String, columns: &[Column], source: &str) {
         let old = |record: &&Record| record.source.as_deref() != Some(source);
         let names: Vec<_> = column.records.iter().filter(old).map(|it| &*it.scenario).collect();
         if !names.is_empty() {
-            let counted = if column.counted { ", counted" } else { "" };
+            let counted = match column {
+                column if column.is_debug() => ", finds mistakes",
+                column if column.counted => ", counted",
+                _ => "",
+            };
             let (release, names) = (short(&column.kernel), names.join("`, `"));
             earlier.push(format!("- {release}{counted}: `{names}`\n"));
         }
@@ -189,9 +225,9 @@ fn figures_of(page: &mut String, columns: &[&Column], scenario: &str) {
 mod tests {
     use alua_lab::kernel::{Check, Figure, Record};
 
-    use super::super::records::Column;
+    use super::super::records::{self, Column, DEBUG};
     use super::super::side_by_side::Handler;
-    use super::text;
+    use super::{FILE, text};
 
     fn column(handler: Handler, counted: bool, value: f64) -> Column {
         let record = Record {
@@ -226,6 +262,32 @@ mod tests {
         assert!(page.contains("| time | 1 | 2 |\n"), "{page}");
         assert!(page.contains("| time | 3 | 4 |\n"), "{page}");
         assert!(!text(&columns[..2], "0123").contains("counts instructions"));
+    }
+
+    #[test]
+    fn the_kernel_that_finds_mistakes_has_a_table_of_its_own() {
+        let debug = Column { release: DEBUG.to_owned(), ..column(Handler::Ours, false, 2.0) };
+        let mut columns = [column(Handler::Stock, false, 1.0), debug];
+        let page = text(&columns, "0123");
+        assert!(page.contains("| `attach` | 1 of 1 | none |\n"), "{page}");
+        assert!(page.contains("| F20: it attaches | NO (nothing) |\n"), "no column: {page}");
+        assert!(page.contains("- 6.12.1, finds mistakes: `attach`\n"), "{page}");
+        columns[1].records[0].checks[0].held = false;
+        columns[1].records[0].warnings.push("BUG: KASAN".to_owned());
+        let page = text(&columns, "0123");
+        let line = "| `attach` | 0 of 1 (it attaches: nothing) | 1, first: `BUG: KASAN` |\n";
+        assert!(page.contains(line), "{page}");
+    }
+
+    #[test]
+    fn the_page_is_what_its_records_make_of_it() {
+        let page = std::fs::read_to_string(crate::run::root().join(FILE)).unwrap();
+        let source = page.split("Our module's source is `").nth(1).unwrap();
+        let source = source.split('`').next().unwrap();
+        let made = text(&records::written().unwrap(), source);
+        let differs = page.lines().zip(made.lines()).find(|(old, new)| old != new);
+        assert_eq!(differs, None, "`cargo xtask lab kernel --page` writes it");
+        assert_eq!(page.len(), made.len());
     }
 
     #[test]

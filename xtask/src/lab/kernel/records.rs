@@ -19,6 +19,9 @@ use crate::run;
 /// The records that the page was made of, a line each.
 const FILE: &str = "docs/kernel-side-by-side.jsonl";
 
+/// Where a release is named: the kernel that finds mistakes.
+pub(super) const DEBUG: &str = "debug";
+
 /// All records of one handler on one kernel.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct Column {
@@ -32,6 +35,11 @@ pub(super) struct Column {
 }
 
 impl Column {
+    /// It ran on the kernel that finds mistakes.
+    pub(super) fn is_debug(&self) -> bool {
+        self.release == DEBUG
+    }
+
     fn is_of(&self, release: &str, handler: Handler, counted: bool) -> bool {
         (&*self.release, self.handler, self.counted) == (release, handler, counted)
     }
@@ -110,19 +118,24 @@ fn kept(release: &str, handler: Handler, counted: bool) -> Result<PathBuf> {
     Ok(cache()?.join(format!("kernel-{release}-{}{counted}.json", handler.name())))
 }
 
-/// The newest of each scenario: of those that the page was made of, and of those of this machine.
-pub(super) fn all() -> Result<Vec<Column>> {
+/// Those that the page was made of.
+pub(super) fn written() -> Result<Vec<Column>> {
     let file = run::root().join(FILE);
     let written = match fs::read_to_string(&file) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read.with_context(|| file.display().to_string())?,
     };
-    let written = from_lines(&written).with_context(|| file.display().to_string())?;
+    from_lines(&written).with_context(|| file.display().to_string())
+}
+
+/// The newest of each scenario: of those that the page was made of, and of those of this machine.
+pub(super) fn all() -> Result<Vec<Column>> {
+    let written = written()?;
     let mut columns = Vec::new();
     for counted in [false, true] {
-        for release in Release::ALL {
+        for release in Release::ALL.map(Release::name).into_iter().chain([DEBUG]) {
             for handler in Handler::ALL {
-                let file = kept(release.name(), handler, counted)?;
+                let file = kept(release, handler, counted)?;
                 let kept = match fs::read_to_string(&file) {
                     Ok(text) => Some(
                         serde_json::from_str::<Column>(&text)
@@ -130,7 +143,7 @@ pub(super) fn all() -> Result<Vec<Column>> {
                     ),
                     Err(_) => None,
                 };
-                let is_it = |it: &&Column| it.is_of(release.name(), handler, counted);
+                let is_it = |it: &&Column| it.is_of(release, handler, counted);
                 let mut column = written.iter().find(is_it).cloned();
                 match (&mut column, kept) {
                     (Some(column), Some(kept)) => column.merge(kept),

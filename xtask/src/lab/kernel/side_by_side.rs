@@ -251,9 +251,10 @@ impl Ground {
     }
 }
 
-/// Runs these scenarios with our handler; what does not hold is an error.
+/// Runs these scenarios with our handler, and keeps their records; what does not hold is an error.
 pub(super) fn run_ours(ground: &Ground, names: Vec<String>) -> Result<()> {
     let column = run_column(ground, Handler::Ours, names, None)?;
+    records::keep(&column)?;
     conclude(&failures_of(&column))
 }
 
