@@ -48,6 +48,12 @@ pub static FAILS: &[(&str, &str, &str)] = &[
         "a transition without an end counts as standby after its limit of 3 s",
     ),
     ("endless-transition", "C08", "a read in it ends"),
+    ("stale-deadline", "B14, REG-23", "nor is it after a report that failed long ago"),
+    (
+        "stale-deadline",
+        "B14",
+        "nor is it after a report that failed long ago: the states are right in the end",
+    ),
     (
         "ping-pong",
         "REG-27",
