@@ -36,7 +36,7 @@ static struct request *alua_request_get(struct alua_slot *slot, blk_opf_t operat
 /*
  * Whether a request that is held on this device is to make room for a command of ours: one for each
  * room_ms that the command waits. Under rcu_read_lock(), without a lock: a slot has its device and its
- * command before it waits.
+ * time before it waits.
  */
 bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *sdev)
 {
@@ -48,7 +48,7 @@ bool alua_command_wants_room(struct alua_unit *unit, const struct scsi_device *s
 
 		since = smp_load_acquire(&slot->waits);
 		if (since && READ_ONCE(slot->sdev) == sdev &&
-		    time_after(jiffies, since + msecs_to_jiffies(READ_ONCE(slot->command.room_ms))) &&
+		    time_after(jiffies, since + READ_ONCE(slot->room)) &&
 		    cmpxchg(&slot->waits, since, jiffies | 1) == since)
 			return true;
 	}
@@ -74,8 +74,8 @@ static void alua_let_first(const struct alua_slot *slot)
 }
 
 /*
- * Sends the command of a slot and waits for it. Does what scsi_execute_cmd() of 6.12 does (__scsi_execute()
- * of 6.1), which takes a request itself and so cannot tell that the queue has none left.
+ * Sends the command of a slot and waits for it. Gives what scsi_execute_cmd() gives (__scsi_execute() in
+ * 6.1), which cannot tell that the queue has no request left without giving up there.
  */
 static int alua_execute(struct alua_slot *slot, void *buffer, unsigned int length, u8 *sense,
 			unsigned int *resid)
@@ -167,8 +167,9 @@ void alua_command_start(struct alua_unit *unit, const struct alua_command *comma
 				 alua_now());
 		return;
 	}
-	/* alua_command_wants_room() compares it without the lock. */
+	/* alua_command_wants_room() reads them without the lock. */
 	WRITE_ONCE(slot->sdev, path->sdev);
+	WRITE_ONCE(slot->room, msecs_to_jiffies(command->room_ms));
 	slot->command = *command;
 	slot->put_back = READ_ONCE(path->put_back);
 	kref_get(&unit->ref);

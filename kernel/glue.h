@@ -36,6 +36,7 @@ struct alua_slot {
 	struct alua_unit *unit;
 	struct scsi_device *sdev;
 	unsigned long waits;		/* since when for a free request, in jiffies; 0: it does not */
+	unsigned long room;		/* how long until one that is held makes room, in jiffies */
 	unsigned long put_back;		/* of the path, when the command was started */
 	struct alua_command command;
 };

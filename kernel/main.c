@@ -353,7 +353,7 @@ static void alua_rescan(struct scsi_device *sdev)
 
 	if (alua_page_get(sdev, &page)) {
 		sdev_printk(KERN_ERR, sdev,
-			    "alua: no memory to read page 83h again: rescan the device to try again\n");
+			    "alua: no memory to look at page 83h: rescan the device to try again\n");
 		return;
 	}
 	rcu_read_lock();

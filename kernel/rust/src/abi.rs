@@ -103,7 +103,7 @@ pub struct AluaEvent {
     /// Whether requests of the path that the midlayer keeps for later are to be sent again now.
     pub resend: u8,
     /// Whether it is worth a line in the log, where it is about a group, a path's state or a
-    /// failure. The rest always is.
+    /// failure; else without a meaning.
     pub log: u8,
     /// The path, in events about one.
     pub path: u16,

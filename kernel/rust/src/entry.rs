@@ -60,7 +60,7 @@ unsafe fn places(
 }
 
 /// Bytes of the block for a unit with so many places. No lock, any context; the glue calls from
-/// process context, as a device is attached.
+/// process context, as a device is attached or rescanned, and from debugfs.
 #[unsafe(no_mangle)]
 pub extern "C" fn alua_rs_unit_bytes(groups: u16, paths: u16) -> usize {
     unit::bytes(groups, paths)
@@ -84,8 +84,8 @@ pub unsafe extern "C" fn alua_rs_identify(
 }
 
 /// Makes a unit without paths in a block of [`alua_rs_unit_bytes`] bytes, aligned to 8. No lock:
-/// nobody else knows the block yet. Process context, as a device is attached. False where the
-/// number of places is impossible.
+/// nobody else knows the block yet. Process context, as a device is attached or rescanned. False
+/// where the number of places is impossible.
 ///
 /// # Safety
 /// See the module.
@@ -114,9 +114,9 @@ pub unsafe extern "C" fn alua_rs_unit_init(
 // `alua_rs_unit_grow` and the glue's `kfree()` rest on it.
 const _: () = assert!(!core::mem::needs_drop::<Unit>());
 
-/// Moves a unit to a larger block. Unit lock held; process context, as a device is attached. The
-/// old block is to be freed after the call; false, and the unit still in the old one, where the new
-/// one is not larger.
+/// Moves a unit to a larger block. Unit lock held; process context, as a device is attached or
+/// rescanned. The old block is to be freed after the call; false, and the unit still in the old
+/// one, where the new one is not larger.
 ///
 /// # Safety
 /// See the module.
@@ -140,8 +140,8 @@ pub unsafe extern "C" fn alua_rs_unit_grow(
     }
 }
 
-/// Whether a device with this page belongs to the unit. Unit lock held; process context,
-/// as a device is attached.
+/// Whether a device with this page belongs to the unit. Unit lock held; process context, as a
+/// device is attached or rescanned.
 ///
 /// # Safety
 /// See the module.
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn alua_rs_unit_is(
 }
 
 /// Adds a path; gives one of `ALUA_ADD_*`, and its place with `ALUA_ADD_OK`. Unit lock held;
-/// process context, as a device is attached.
+/// process context, as a device is attached or rescanned.
 ///
 /// # Safety
 /// See the module.
@@ -218,8 +218,8 @@ pub extern "C" fn alua_rs_sense_matters(key: u8, asc: u8, ascq: u8) -> bool {
     unit::sense_matters(key, asc, ascq)
 }
 
-/// A command on the path met this sense; gives an `enum scsi_disposition`. Unit lock held; soft
-/// interrupt, error handler or process context.
+/// A command on the path met this sense; gives an `enum scsi_disposition`. Unit lock held; hard or
+/// soft interrupt, error handler or process context.
 ///
 /// # Safety
 /// See the module.
@@ -236,8 +236,8 @@ pub unsafe extern "C" fn alua_rs_sense(
     unsafe { (*unit).sense(place, (key, asc, ascq), Time::from_millis(now)) }
 }
 
-/// The next command to send; false without one. To be called until it is false. Unit lock held;
-/// in the context of the input before it: process, work item, soft interrupt or error handler.
+/// The next command to send; false without one. To be called until it is false. Unit lock held; any
+/// context, that of the input before it.
 ///
 /// # Safety
 /// See the module.
@@ -256,8 +256,7 @@ pub unsafe extern "C" fn alua_rs_poll_command(
 }
 
 /// What became of the command in a slot: `result` is what `scsi_execute_cmd` returned. Unit lock
-/// held; in the work item that sent it, or as `alua_rs_poll_command` where the path cannot carry
-/// it.
+/// held; in the work item that sent it, or where the path cannot carry it in any context.
 ///
 /// # Safety
 /// See the module.
@@ -279,8 +278,7 @@ pub unsafe extern "C" fn alua_rs_complete(
     }
 }
 
-/// The next event; false without one. To be called until it is false. Unit lock held; as
-/// `alua_rs_poll_command`.
+/// The next event; false without one. To be called until it is false. Unit lock held; any context.
 ///
 /// # Safety
 /// See the module.
@@ -295,7 +293,7 @@ pub unsafe extern "C" fn alua_rs_poll_event(unit: *mut Unit, event: *mut AluaEve
 }
 
 /// Milliseconds until the unit must be polled again; false where only an input or a completion
-/// brings something new. Unit lock held; as `alua_rs_poll_command`.
+/// brings something new. Unit lock held; any context.
 ///
 /// # Safety
 /// See the module.
@@ -309,8 +307,8 @@ pub unsafe extern "C" fn alua_rs_delay(unit: *mut Unit, now: u64, delay: *mut u6
     true
 }
 
-/// Asks for the path's group to become active/optimized. Unit lock held; process context
-/// (dm, sysfs), or the unit's work item where there was no room before.
+/// Asks for the path's group to become active/optimized. Unit lock held; process context (dm,
+/// sysfs), or where there was no room before any context.
 ///
 /// # Safety
 /// See the module.

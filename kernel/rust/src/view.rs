@@ -1,5 +1,5 @@
 //! What debugfs shows of a unit. Reading changes nothing but the cached deadline. All of it is called from
-//! process context: the read of the debugfs file, and the name as a device is attached.
+//! process context: as the debugfs file is read, and of a new unit as its device is attached.
 //!
 //! # Safety
 //! As in [`crate::entry`].

@@ -33,6 +33,7 @@ impl Parts<'_> {
                 self.keep_evidence(id, state, sense, expires, now);
             }
             None if what.recheck.contains(Recheck::STATES) => {
+                self.renew(id);
                 self.want_refresh(Reason::Attention(id), now);
             }
             None => {}
@@ -69,6 +70,17 @@ impl Parts<'_> {
         path.marks.has(Mark::SaidTransition) && reader != id && recent
     }
 
+    /// A path met a unit attention: states may have changed, and what it says from now on is not what it
+    /// said before. Once, for one that meets them all the time would take its group into a transition
+    /// with each.
+    fn renew(&mut self, id: PathId) {
+        let Some(path) = self.path_mut(id) else { return };
+        if path.marks.has(Mark::SaidTransition) && !path.marks.has(Mark::Renewed) {
+            path.marks.set(Mark::Renewed);
+            path.marks.clear(Mark::SaidTransition);
+        }
+    }
+
     /// Asks a path whose word still stands against its group's, if it can be asked: for when it could not
     /// be before.
     pub(super) fn check_evidence(&mut self, id: PathId, now: Time) {
@@ -95,6 +107,7 @@ impl Parts<'_> {
         }
         let before = *path;
         path.marks.clear(Mark::SaidTransition);
+        path.marks.clear(Mark::Renewed);
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;

@@ -205,11 +205,14 @@ pub(super) enum Mark {
     /// A unit attention that waited on it was met, or a report was read through it: one that it
     /// tells now is newer than that.
     Drained = 4,
-    /// It said that it is in transition, and has neither succeeded, nor been read through, nor met a
-    /// unit attention since.
+    /// It said that it is in transition, and has neither succeeded nor been read through since, nor
+    /// [`Renewed`](Self::Renewed) its word.
     SaidTransition = 8,
     /// It was put in doubt since page 83h was last asked for through it.
     DoubtedSince = 16,
+    /// It met a unit attention after it had said that it is in transition, and has neither succeeded nor
+    /// been read through since.
+    Renewed = 32,
 }
 
 impl Marks {

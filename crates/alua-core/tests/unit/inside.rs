@@ -2,7 +2,7 @@
 
 use alua_core::access::Tpgs;
 use alua_core::spc::Status;
-use alua_core::unit::{Activated, ActivationError, Config, PathId};
+use alua_core::unit::{Activated, ActivationError, Command, Config, PathId};
 
 use crate::harness::*;
 
@@ -229,15 +229,22 @@ fn b27_a_target_that_takes_commands_in_a_transition_is_asked_for_a_report_every_
 }
 
 #[test]
-fn b27_a_unit_attention_met_by_a_look_contradicts_nothing() {
-    let (mut host, _) = looked_at_inside(&[1, 2]);
-    for _ in 0..4 {
-        let last = host.now;
-        let look = host.next_at_deadline();
-        assert_eq!((kind(&look), host.now.since(last)), ("TUR", 500));
-        host.answer(&look, &Answer::Check(ATTENTION, 0x2a, 0x06));
-        let command = host.expect_next();
-        host.answer(&command, &report(&[(1, TRANS), (2, AO)]));
+fn b27_a_unit_attention_met_by_a_look_or_by_its_report_contradicts_nothing() {
+    let met = || Answer::Check(ATTENTION, 0x2a, 0x06);
+    for by_report in [false, true] {
+        let (mut host, _) = looked_at_inside(&[1, 2]);
+        for _ in 0..4 {
+            let last = host.now;
+            let look = host.next_at_deadline();
+            assert_eq!((kind(&look), host.now.since(last)), ("TUR", 500), "{by_report}");
+            host.answer(&look, &if by_report { GOOD } else { met() });
+            let mut command = host.expect_next();
+            if by_report {
+                host.answer(&command, &met());
+                command = host.expect_next();
+            }
+            host.answer(&command, &report(&[(1, TRANS), (2, AO)]));
+        }
     }
 }
 
@@ -382,4 +389,69 @@ fn b27_each_look_begins_with_the_next_path_in_transition_wherever_it_lies() {
         host.answer(&look, &IN_TRANSITION);
     }
     assert!(asked.windows(2).all(|pair| pair[0] != pair[1]), "{asked:?}");
+}
+
+/// Two paths in one group: the first stays in transition, and meets an attention every so often; the second
+/// left it. When it was found out, in milliseconds.
+fn found_beside_attentions(pages: &[u16], first: u32, gap: u32) -> Option<u64> {
+    let (mut host, paths) = looked_at_inside(pages);
+    let begin = host.now;
+    let mut attention = host.at(first);
+    while host.now.since(begin) < 60_000 {
+        if let Some(command) = host.next() {
+            let answer = match (kind(&command), command.path) {
+                (_, path) if path == paths[0] => IN_TRANSITION,
+                ("TUR", _) => GOOD,
+                _ => report(&[(1, AN), (2, AO)]),
+            };
+            host.answer(&command, &answer);
+            if kind(&command) == "RTPG" && command.path != paths[0] {
+                return Some(host.now.since(begin));
+            }
+        } else if host.now >= attention {
+            host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+            attention = host.at(gap);
+        } else {
+            host.wait(10);
+        }
+    }
+    None
+}
+
+#[test]
+fn b27_attentions_on_a_path_that_stays_in_transition_keep_no_look_from_the_others() {
+    for pages in [&[1, 1][..], &[1, 1, 1]] {
+        for first in [100, 400, 600] {
+            for gap in [300, 700, 1_000, 1_500, 1_900, 2_500] {
+                let found = found_beside_attentions(pages, first, gap);
+                let soon = found.is_some_and(|found| found < 5_000);
+                assert!(soon, "{pages:?}, {first}, then every {gap} ms: {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn reg_26_a_path_that_tells_of_changes_all_the_time_does_not_take_its_sibling_along() {
+    for (asc, ascq) in [(0x2a, 0x06), (0x29, 0x07)] {
+        let config = Config { spacing_max_ms: 500, ..inside() };
+        let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 1, 2], &[(1, AO), (2, AN)]);
+        host.wait(60_000);
+        let answer = |command: &Command| match kind(command) {
+            "TUR" if command.path == paths[0] => IN_TRANSITION,
+            "TUR" => GOOD,
+            _ => report(&[(1, AO), (2, AN)]),
+        };
+        let mut taken = 0;
+        for _ in 0..60 {
+            host.meet(paths[0], ATTENTION, asc, ascq);
+            host.run_for(10, answer);
+            host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+            for _ in 0..100 {
+                host.run_for(10, answer);
+                taken += 10 * u32::from(host.path_state(paths[1]) == Some(TRANS));
+            }
+        }
+        assert!(taken < 10_000, "{taken} ms of a minute, {asc:x}/{ascq:x}");
+    }
 }

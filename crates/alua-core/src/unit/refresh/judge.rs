@@ -149,6 +149,8 @@ impl Parts<'_> {
     fn take_attention(&mut self, path: PathId, sense: &Sense, now: Time) {
         let delay = self.state.config.retry_ms;
         let Some(pass) = self.state.refresh.pass_mut() else { return };
+        // It may tell of a transition that begins.
+        pass.ready = false;
         pass.attentions = pass.attentions.saturating_add(1);
         let attentions = pass.attentions;
         if attentions > ATTENTIONS_MAX {
@@ -184,6 +186,7 @@ impl Parts<'_> {
                     // What it told since the report was asked for may be newer.
                     place.attention_after.take_if(|after| after.get() != pass);
                     place.marks.clear(Mark::SaidTransition);
+                    place.marks.clear(Mark::Renewed);
                     place.marks.set(Mark::Drained);
                 }
                 self.end_pass(PassEnd::Read(changed), now);

@@ -61,6 +61,8 @@ pub(super) struct Refresh {
     again: Option<Trigger>,
     /// Number of the running pass, or of the last one.
     pub(super) pass: u32,
+    /// The path that said last that it is still in transition.
+    not_yet: Option<PathId>,
     /// How the last pass ended; `None` before the first.
     pub(super) last_end: Option<(u32, PassEnd)>,
     last_start: Option<Time>,
@@ -204,6 +206,7 @@ impl Refresh {
             phase: Phase::Idle,
             again: None,
             pass: 0,
+            not_yet: None,
             last_end: None,
             last_start: None,
             spacing_ms: config.spacing_min_ms,
@@ -379,8 +382,6 @@ impl Parts<'_> {
         let first = place.attention_after != report;
         place.attention_after = report;
         place.marks.set(Mark::Drained);
-        // It saw a change: what it says from now on is not what it said before.
-        place.marks.clear(Mark::SaidTransition);
         first && known && self.state.config.confirm_old_news
     }
 

@@ -34,6 +34,8 @@ impl Parts<'_> {
             refresh.changes = 0;
         }
         refresh.last_start = Some(now);
+        let via = trigger.via.filter(|&id| !self.has_said_not_yet(id));
+        let trigger = Trigger { via, ..trigger };
         let inside = self.wants_inside(trigger);
         let Some(step) = self.first_step(trigger, inside) else {
             let end = match self.state.refresh.unsupported {
@@ -147,13 +149,20 @@ impl Parts<'_> {
             && (self.state.refresh.unsupported.is_none() || may_be_over)
     }
 
-    /// With which of the paths in transition this pass begins: one look after another with the next one,
-    /// so that one that never leaves it does not stand before those that did.
+    /// With which of the paths in transition this pass begins: each pass with the next one, so that one
+    /// that never leaves it does not stand before those that did.
     fn first_in_transition(&self) -> Option<PathId> {
         let waiting = || self.named_paths().filter(|(_, path)| self.is_in_transition(path));
         let count = u32::try_from(waiting().count()).unwrap_or(u32::MAX);
         let place = usize::try_from(self.state.refresh.pass.checked_rem(count)?).unwrap_or(0);
         waiting().nth(place).map(|(id, _)| id)
+    }
+
+    /// Whether the path was the last to say that its group is still in transition: whatever else it tells of,
+    /// it is another one's turn.
+    fn has_said_not_yet(&self, id: PathId) -> bool {
+        let of_group = |path: &Path| path.evidence.is_none() && self.is_in_transition(path);
+        self.state.refresh.not_yet == Some(id) && self.path(id).is_some_and(of_group)
     }
 
     fn is_in_transition(&self, path: &Path) -> bool {
@@ -187,6 +196,7 @@ impl Parts<'_> {
 
     /// A path refused because of its transition: only paths that are not in one are asked now.
     pub(super) fn try_next_path(&mut self, path: PathId, now: Time) {
+        self.state.refresh.not_yet = Some(path);
         if let Some(pass) = self.state.refresh.pass_mut() {
             pass.in_transition = true;
         }
