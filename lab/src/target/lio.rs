@@ -136,6 +136,15 @@ impl Lio {
         write(&file, &(state as u8).to_string())
     }
 
+    /// Lets a group be LBA-dependent, which LIO does by itself only where there is a map of blocks.
+    ///
+    /// # Errors
+    ///
+    /// LIO refuses.
+    pub fn allow_lba_dependent(unit: &str, group: u16) -> Result<()> {
+        write(&group_folder(unit, group).join("alua_support_lba_dependent"), "1")
+    }
+
     /// Changes PREF of a group in one unit.
     ///
     /// # Errors

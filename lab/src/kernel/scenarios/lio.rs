@@ -66,6 +66,9 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
         let target = set_up(access)?;
         let unit = target.unit_names().next().context("no unit")?;
         for (id, ports) in PORTS {
+            if access == AccessType::Implicit {
+                Lio::allow_lba_dependent(unit, id)?;
+            }
             for &(state, row) in states {
                 Lio::set_state(unit, id, state)?;
                 touch(&target)?;
