@@ -255,7 +255,7 @@ pub unsafe extern "C" fn alua_rs_poll_command(
     true
 }
 
-/// What became of the command in a slot: `result` is what `scsi_execute_cmd` returned. Unit lock
+/// What became of the command in a slot: `result` is as of `scsi_execute_cmd`. Unit lock
 /// held; in the work item that sent it, or where the path cannot carry it in any context.
 ///
 /// # Safety

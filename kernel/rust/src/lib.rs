@@ -17,11 +17,11 @@
 //!
 //! Every entry point that takes a unit is called with that unit's spinlock held and interrupts off,
 //! or when nobody else knows the unit yet; each names its contexts. sysfs, dm, and the SCSI core's
-//! scan and rescan call from process context; a command's end and a timer from work items; sense from
-//! where a command is completed, the hard or soft interrupt or the error handler. What an input
-//! brings about is polled right behind it, in its context: "any context" below. So no two calls on
-//! one unit ever run at once, and no call sleeps or waits. Those without a unit are pure functions,
-//! called from anywhere. What a call costs is bounded by the numbers of groups and paths of the unit,
+//! scan, rescan and release call from process context; a timer and the end of a command that was sent
+//! from work items; sense from where a command is completed, the hard or soft interrupt, the error
+//! handler or process context. What an input brings about is carried out right behind it, in its
+//! context: "any context" in what follows. So no two calls on one unit ever run at once, and no call
+//! sleeps or waits. Those without a unit are pure functions, called from anywhere. What a call costs is bounded by the numbers of groups and paths of the unit,
 //! and for a report by its length, at most 64 KiB.
 //!
 //! # Without a kernel

@@ -1,5 +1,5 @@
 //! What debugfs shows of a unit. Reading changes nothing but the cached deadline. All of it is called from
-//! process context: as the debugfs file is read, and of a new unit as its device is attached.
+//! process context: as the debugfs file is read, and of a new unit as its device is attached or rescanned.
 //!
 //! # Safety
 //! As in [`crate::entry`].

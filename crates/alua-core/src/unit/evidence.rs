@@ -111,6 +111,7 @@ impl Parts<'_> {
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;
+        self.state.refresh.not_yet.take_if(|last| *last == id);
         if self.state.managed.is_err() {
             return;
         }

@@ -391,6 +391,48 @@ fn b27_each_look_begins_with_the_next_path_in_transition_wherever_it_lies() {
     assert!(asked.windows(2).all(|pair| pair[0] != pair[1]), "{asked:?}");
 }
 
+#[test]
+fn d12_what_a_path_said_in_an_earlier_transition_does_not_keep_the_report_after_an_stpg_from_it() {
+    let (mut host, paths) = looked_at_inside(&[1, 2]);
+    let look = host.next_at_deadline();
+    host.answer(&look, &IN_TRANSITION);
+    host.run_for(60_000, |command| match kind(command) {
+        "TUR" => GOOD,
+        _ => report(&[(1, SBY), (2, AO)]),
+    });
+    let id = host.switch(1);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[0]));
+    host.answer(&command, &report(&[(1, SBY), (2, AO)]));
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("STPG", paths[0]));
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    host.answer(&command, &GOOD);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("TUR", paths[0]));
+    host.answer(&command, &GOOD);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[0]));
+    host.answer(&command, &report(&[(1, AO), (2, SBY)]));
+    host.drain();
+    assert_eq!(host.result(id), Ok(Activated::Reached));
+}
+
+#[test]
+fn b27_a_path_that_carries_io_again_is_asked_first_whatever_it_said_before() {
+    for place in [0, 1] {
+        let (mut host, paths) = looked_at_inside(&[1, 1]);
+        let mut look = host.next_at_deadline();
+        while look.path != paths[place] {
+            host.answer(&look, &IN_TRANSITION);
+            look = host.next_at_deadline();
+        }
+        host.answer(&look, &IN_TRANSITION);
+        host.unit.handle_success(paths[place], host.now);
+        assert_eq!(host.next_at_deadline().path, paths[place]);
+    }
+}
+
 /// Two paths in one group: the first stays in transition, and meets an attention every so often; the second
 /// left it. When it was found out, in milliseconds.
 fn found_beside_attentions(pages: &[u16], first: u32, gap: u32) -> Option<u64> {

@@ -180,6 +180,8 @@ impl Parts<'_> {
                 let changed = self.apply_report(&report, path, sent, now);
                 self.note_contradiction(path);
                 let refresh = &mut self.state.refresh;
+                // What it said of a transition is older than this.
+                refresh.not_yet = None;
                 let (pass, format) = (refresh.pass, report.format());
                 refresh.report = Some(LastReport { path, at: now, pass, format });
                 if let Some(place) = self.path_mut(path) {

@@ -61,8 +61,8 @@ pub(super) struct Refresh {
     again: Option<Trigger>,
     /// Number of the running pass, or of the last one.
     pub(super) pass: u32,
-    /// The path that said last that it is still in transition.
-    not_yet: Option<PathId>,
+    /// The path that said last that it is still in transition; `None` since a report was read.
+    pub(super) not_yet: Option<PathId>,
     /// How the last pass ended; `None` before the first.
     pub(super) last_end: Option<(u32, PassEnd)>,
     last_start: Option<Time>,
