@@ -27,6 +27,11 @@ fn counts(run: &mut Run, model: &Model, what: &str) {
     run.figure(&format!("{what}: STPG"), model.sent(0, Command::SetTargetPortGroups).into());
 }
 
+/// Reports and STPG together.
+pub(super) fn asked_for(model: &Model) -> u32 {
+    model.sent(0, Command::SetTargetPortGroups) + model.sent(0, Command::ReportTargetPortGroups)
+}
+
 pub(super) fn activation(run: &mut Run) -> Result<()> {
     let model = two_controllers("other_state = \"standby\"", "")?;
     settle(&model)?;
@@ -78,9 +83,7 @@ pub(super) fn storm(run: &mut Run) -> Result<()> {
     let taken = askers.into_iter().all(|asker| asker.join().unwrap_or(false));
     run.check("F08", "320 requests at once are all taken", taken, taken);
     // The storm ends: no command for a second.
-    let all = || {
-        model.sent(0, Command::SetTargetPortGroups) + model.sent(0, Command::ReportTargetPortGroups)
-    };
+    let all = || asked_for(&model);
     let quiet = rests(Duration::from_secs(1), Duration::from_secs(30), all);
     run.check("REG-01", "the storm ends", quiet, all());
     counts(run, &model, "320 activations of 4 paths");

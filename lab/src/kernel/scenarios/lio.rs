@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::super::{Run, disk, until};
-use super::many::group;
+use super::many::two_groups;
 use crate::command;
-use crate::scenario::{AccessType, Fabric, Group, State, Unit};
+use crate::scenario::{AccessType, Fabric, State};
 use crate::target::lio::Lio;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -25,15 +25,6 @@ const BOTH: [(State, &str); 4] = [
 const IMPLICIT: [(State, &str); 2] =
     [(State::LbaDependent, "B24, E06"), (State::ActiveOptimized, "B24, E06")];
 const PORTS: [(u16, [u16; 2]); 2] = [(1, [1, 2]), (2, [3, 4])];
-
-fn set_up(access: AccessType) -> Result<Lio> {
-    let of = |id, state, ports| Group { access, ..group(id, state, ports) };
-    let groups = PORTS.map(|(id, ports)| match id {
-        1 => of(id, State::ActiveOptimized, ports),
-        _ => of(id, State::ActiveNonOptimized, ports),
-    });
-    Lio::set_up(Fabric::Loop, 4, &[Unit::of(groups.to_vec())])
-}
 
 /// TEST UNIT READY on every path, twice: behind the unit attention waits what the state says.
 fn touch(target: &Lio) -> Result<()> {
@@ -63,7 +54,7 @@ fn follows(run: &mut Run, target: &Lio, id: u16, ports: [u16; 2], state: State, 
 /// LIO sets each state of each group.
 pub(super) fn each_state(run: &mut Run) -> Result<()> {
     for (access, states) in [(AccessType::Both, &BOTH[..]), (AccessType::Implicit, &IMPLICIT)] {
-        let target = set_up(access)?;
+        let target = Lio::set_up(Fabric::Loop, 4, &[two_groups(access)])?;
         let unit = target.unit_names().next().context("no unit")?;
         for (id, ports) in PORTS {
             if access == AccessType::Implicit {

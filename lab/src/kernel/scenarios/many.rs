@@ -46,10 +46,10 @@ impl Drop for Count {
     }
 }
 
-pub(super) fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
+fn group(access: AccessType, id: u16, state: State, ports: [u16; 2]) -> Group {
     Group {
         id,
-        access: AccessType::Both,
+        access,
         state,
         preferred: false,
         transition_ms: 0,
@@ -58,10 +58,26 @@ pub(super) fn group(id: u16, state: State, ports: [u16; 2]) -> Group {
     }
 }
 
+/// A unit of two groups, the first active/optimized behind ports 1 and 2, the other not behind 3 and 4.
+pub(super) fn two_groups(access: AccessType) -> Unit {
+    Unit::of(vec![
+        group(access, 1, State::ActiveOptimized, [1, 2]),
+        group(access, 2, State::ActiveNonOptimized, [3, 4]),
+    ])
+}
+
+/// What an event on many units cost.
+fn figures(run: &mut Run, event: &str, count: &Count, took: Option<Duration>) -> Result<()> {
+    for (what, opcode) in [("RTPG", 0xa3), ("STPG", 0xa4), ("TUR", 0x00)] {
+        run.figure(&format!("{event}, 4 paths each: {what}"), count.of(opcode)?);
+    }
+    run.figure(&format!("{event}, 4 paths each: ms until all states are right"), millis(took));
+    Ok(())
+}
+
 fn failover(run: &mut Run, units: u16) -> Result<()> {
-    let groups =
-        vec![group(1, State::ActiveOptimized, [1, 2]), group(2, State::ActiveNonOptimized, [3, 4])];
-    let target = Lio::set_up(Fabric::Loop, 4, &[Unit { copies: units, ..Unit::of(groups) }])?;
+    let unit = two_groups(AccessType::Both);
+    let target = Lio::set_up(Fabric::Loop, 4, &[Unit { copies: units, ..unit }])?;
     let of = |port: u16, first: &'static str, second: &'static str| {
         if port <= 2 { first } else { second }
     };
@@ -92,14 +108,7 @@ fn failover(run: &mut Run, units: u16) -> Result<()> {
         right.is_some(),
         millis(right),
     );
-    for (what, opcode) in [("RTPG", 0xa3), ("STPG", 0xa4), ("TUR", 0x00)] {
-        run.figure(&format!("failover of {units} units, 4 paths each: {what}"), count.of(opcode)?);
-    }
-    let took = right.map(|_| start.elapsed());
-    run.figure(
-        &format!("failover of {units} units, 4 paths each: ms until all states are right"),
-        millis(took),
-    );
+    figures(run, &format!("failover of {units} units"), &count, right.map(|_| start.elapsed()))?;
     drop(count);
     // Then activations of the other group. LIO leaves the first as it is.
     let count = Count::start()?;
@@ -114,15 +123,7 @@ fn failover(run: &mut Run, units: u16) -> Result<()> {
         right.is_some(),
         millis(right),
     );
-    for (what, opcode) in [("RTPG", 0xa3), ("STPG", 0xa4), ("TUR", 0x00)] {
-        let value = count.of(opcode)?;
-        run.figure(&format!("activation of {units} units, 4 paths each: {what}"), value);
-    }
-    let took = right.map(|_| start.elapsed());
-    run.figure(
-        &format!("activation of {units} units, 4 paths each: ms until all states are right"),
-        millis(took),
-    );
+    figures(run, &format!("activation of {units} units"), &count, right.map(|_| start.elapsed()))?;
     drop(count);
     Lio::take_down()
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::super::{Handler, Run, disk, millis, rests, until};
 use super::access::{agree, seen, settle};
+use super::activation::asked_for;
 use super::two_controllers;
 
 const SOON: Duration = Duration::from_secs(8);
@@ -66,10 +67,7 @@ fn optimize(run: &mut Run) -> Result<()> {
     model.reset_counters();
     // Its group is live, and the other one is preferred.
     disk::activate(&model.paths[2].hctl)?;
-    let all = || {
-        model.sent(0, Command::SetTargetPortGroups) + model.sent(0, Command::ReportTargetPortGroups)
-    };
-    rests(Duration::from_secs(1), SOON, all);
+    rests(Duration::from_secs(1), SOON, || asked_for(&model));
     let stpg = model.sent(0, Command::SetTargetPortGroups);
     let what = "optimize_stpg: a live group that is not preferred is left alone";
     run.check("D03, F11", what, stpg == 0, stpg);
