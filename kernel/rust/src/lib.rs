@@ -21,8 +21,9 @@
 //! from work items; sense from where a command is completed, the hard or soft interrupt, the error
 //! handler or process context. What an input brings about is carried out right behind it, in its
 //! context: "any context" in what follows. So no two calls on one unit ever run at once, and no call
-//! sleeps or waits. Those without a unit are pure functions, called from anywhere. What a call costs is bounded by the numbers of groups and paths of the unit,
-//! and for a report by its length, at most 64 KiB.
+//! sleeps or waits. Those without a unit are pure functions, called from anywhere. What a call costs
+//! is bounded by the numbers of groups and paths of the unit, and for a report by its length, at most
+//! 64 KiB.
 //!
 //! # Without a kernel
 //!

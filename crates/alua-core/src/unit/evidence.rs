@@ -106,8 +106,7 @@ impl Parts<'_> {
             return;
         }
         let before = *path;
-        path.marks.clear(Mark::SaidTransition);
-        path.marks.clear(Mark::Renewed);
+        path.forget_transition();
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;

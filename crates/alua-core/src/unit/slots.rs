@@ -373,6 +373,12 @@ impl Path {
     pub(super) const fn is_trusted(&self) -> bool {
         matches!(self.identity, IdentityCheck::Verified)
     }
+
+    /// It carries commands: its next word of a transition is the first of one, and may be renewed again.
+    pub(super) fn forget_transition(&mut self) {
+        self.marks.clear(Mark::SaidTransition);
+        self.marks.clear(Mark::Renewed);
+    }
 }
 
 impl Default for Path {

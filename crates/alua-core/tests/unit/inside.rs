@@ -474,6 +474,55 @@ fn b27_attentions_on_a_path_that_stays_in_transition_keep_no_look_from_the_other
 }
 
 #[test]
+fn b27_a_path_that_tells_of_the_end_right_after_it_said_not_yet_is_asked_behind_one_that_stays() {
+    for place in [0, 1, 2] {
+        for (asc, ascq) in [(0x2a, 0x06), (0x29, 0x00)] {
+            let (mut host, paths) = looked_at_inside(&[1, 1, 1]);
+            let mut look = host.next_at_deadline();
+            while look.path != paths[place] {
+                host.answer(&look, &IN_TRANSITION);
+                look = host.next_at_deadline();
+            }
+            host.answer(&look, &IN_TRANSITION);
+            let told = host.now;
+            host.meet(paths[place], ATTENTION, asc, ascq);
+            let look = host.next_at_deadline();
+            assert_eq!(kind(&look), "TUR");
+            assert_ne!(look.path, paths[place]);
+            host.answer(&look, &IN_TRANSITION);
+            let look = host.expect_next();
+            assert_eq!((kind(&look), look.path), ("TUR", paths[place]));
+            assert!(host.now.since(told) < 100);
+            host.answer(&look, &GOOD);
+            let command = host.expect_next();
+            assert_eq!((kind(&command), command.path), ("RTPG", paths[place]));
+            host.answer(&command, &report(&[(1, AN), (2, AO)]));
+            assert_eq!(host.path_state(paths[place]), Some(AN));
+        }
+    }
+}
+
+#[test]
+fn b27_a_path_that_was_put_off_and_is_still_in_transition_is_asked_once() {
+    let (mut host, _) = looked_at_inside(&[1, 1, 1]);
+    for _ in 0..10 {
+        let look = host.next_at_deadline();
+        host.answer(&look, &IN_TRANSITION);
+        host.meet(look.path, ATTENTION, 0x2a, 0x06);
+        let mut asked = Vec::new();
+        let mut look = Some(host.next_at_deadline());
+        while let Some(command) = look {
+            assert_eq!(kind(&command), "TUR");
+            asked.push(command.path);
+            host.answer(&command, &IN_TRANSITION);
+            look = host.next();
+        }
+        assert_eq!(asked.len(), 2);
+        assert_ne!(asked[0], asked[1]);
+    }
+}
+
+#[test]
 fn reg_26_a_path_that_tells_of_changes_all_the_time_does_not_take_its_sibling_along() {
     for (asc, ascq) in [(0x2a, 0x06), (0x29, 0x07)] {
         let config = Config { spacing_max_ms: 500, ..inside() };

@@ -22,10 +22,11 @@
 //!    unavailable before offline before transitioning; failed transports last. Paths whose
 //!    identity is in doubt are not asked.
 //! 3. A path in transition is asked by TEST UNIT READY first: many arrays refuse reports in
-//!    transition. "Still in transition" ends the pass; the next one follows after a pause
-//!    (`transition_poll_first_ms`, `transition_poll_ms`) and asks another path. With `look_inside` a
-//!    pass that looks for nothing but the end of a transition asks a path of each such group first,
-//!    unless the target takes commands in the transition, so that their answers tell no end.
+//!    transition. "Still in transition" ends the pass, but for the path that told where it was put
+//!    off behind that one; the next pass follows after a pause (`transition_poll_first_ms`,
+//!    `transition_poll_ms`) and begins with another path. With `look_inside` a pass that looks for
+//!    nothing but the end of a transition asks a path of each such group first, unless the target
+//!    takes commands in the transition, so that their answers tell no end.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -102,6 +103,8 @@ struct Trigger {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Pass {
     via: Option<PathId>,
+    /// It is another one's turn before `via`: that was the last to say that it is in transition.
+    put_off: bool,
     step: Step,
     /// When the step's command is sent.
     at: Time,

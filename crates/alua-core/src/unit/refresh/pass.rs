@@ -34,8 +34,9 @@ impl Parts<'_> {
             refresh.changes = 0;
         }
         refresh.last_start = Some(now);
-        let via = trigger.via.filter(|&id| !self.has_said_not_yet(id));
-        let trigger = Trigger { via, ..trigger };
+        let told = trigger.via;
+        let put_off = told.is_some_and(|id| self.has_said_not_yet(id));
+        let trigger = Trigger { via: told.filter(|_| !put_off), ..trigger };
         let inside = self.wants_inside(trigger);
         let Some(step) = self.first_step(trigger, inside) else {
             let end = match self.state.refresh.unsupported {
@@ -53,7 +54,8 @@ impl Parts<'_> {
         };
         self.state.untold |= !self.state.config.gate.pass_unknown;
         self.state.refresh.phase = Phase::Pass(Pass {
-            via: trigger.via,
+            via: told,
+            put_off,
             step,
             at: now,
             attentions: 0,
@@ -159,7 +161,7 @@ impl Parts<'_> {
     }
 
     /// Whether the path was the last to say that its group is still in transition: whatever else it tells of,
-    /// it is another one's turn.
+    /// it is another one's turn first.
     fn has_said_not_yet(&self, id: PathId) -> bool {
         let of_group = |path: &Path| path.evidence.is_none() && self.is_in_transition(path);
         self.state.refresh.not_yet == Some(id) && self.path(id).is_some_and(of_group)
@@ -214,13 +216,16 @@ impl Parts<'_> {
         let error = pass.last_error;
         let all_refuse = pass.all_refuse;
         // The path that told may have told of the transition: the best of the others then.
-        let via = pass.via.filter(|_| !in_transition);
+        let via = pass.via.filter(|_| pass.put_off == in_transition);
         match self.next_step(via, inside) {
             Some(Step::Report(_)) if in_transition && inside => {
                 self.end_pass(PassEnd::InTransition, now);
             }
-            Some(Step::TestReady(_))
-                if in_transition && !inside && self.state.refresh.unsupported.is_none() =>
+            Some(Step::TestReady(id))
+                if in_transition
+                    && !inside
+                    && via != Some(id)
+                    && self.state.refresh.unsupported.is_none() =>
             {
                 self.end_pass(PassEnd::InTransition, now);
             }
