@@ -61,11 +61,11 @@ fn build_handler(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
 }
 
 /// Builds what was laid out in this folder of a tree; gives the folder. Any warning of the compilers, of
-/// objtool or of modpost is an error.
+/// sparse, of objtool or of modpost is an error.
 fn make(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
     let place = tree.join(folder);
     let output = inside(tree, "make")
-        .args(["-C", &format!("/{folder}"), kernel, "W=1"])
+        .args(["-C", &format!("/{folder}"), kernel, "W=1", "C=1"])
         .output()
         .context("cannot start make")?;
     let said = format!(
