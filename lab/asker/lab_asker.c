@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Asks a device handler for activations as dm-multipath does, with a function to be called at the end,
- * and counts these calls. For guests of the lab only.
+ * and counts these calls; and hands it parameters as a table of dm's does. For guests of the lab only.
  *
  *   echo H:C:T:L NUMBER > /sys/module/lab_asker/parameters/ask
+ *   echo H:C:T:L NUMBER > /sys/module/lab_asker/parameters/set	so often "optimize_stpg 0"
  *   cat /sys/module/lab_asker/parameters/told		asked=N told=N again=N
  *
  * told: activations that ended; again: calls for one that had ended before. It cannot be unloaded: a
  * handler that calls late finds it there.
  */
 #include <linux/atomic.h>
+#include <linux/err.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_dh.h>
 #include <scsi/scsi_host.h>
@@ -25,23 +28,33 @@ static void lab_told(void *data, int result)
 	atomic_inc(atomic_inc_return((atomic_t *)data) == 1 ? &told : &again);
 }
 
-static int lab_ask(const char *text, const struct kernel_param *parameter)
+/* The device of a "H:C:T:L NUMBER", to be put; or an error. */
+static struct scsi_device *lab_device(const char *text, unsigned int *number)
 {
-	unsigned int host, channel, target, number;
+	unsigned int host, channel, target;
 	struct scsi_device *sdev;
 	struct Scsi_Host *shost;
-	int err = 0;
 	u64 lun;
 
-	if (sscanf(text, "%u:%u:%u:%llu %u", &host, &channel, &target, &lun, &number) != 5)
-		return -EINVAL;
+	if (sscanf(text, "%u:%u:%u:%llu %u", &host, &channel, &target, &lun, number) != 5)
+		return ERR_PTR(-EINVAL);
 	shost = scsi_host_lookup(host);
 	if (!shost)
-		return -ENODEV;
+		return ERR_PTR(-ENODEV);
 	sdev = scsi_device_lookup(shost, channel, target, lun);
 	scsi_host_put(shost);
-	if (!sdev)
-		return -ENODEV;
+	return sdev ?: ERR_PTR(-ENODEV);
+}
+
+static int lab_ask(const char *text, const struct kernel_param *parameter)
+{
+	struct scsi_device *sdev;
+	unsigned int number;
+	int err = 0;
+
+	sdev = lab_device(text, &number);
+	if (IS_ERR(sdev))
+		return PTR_ERR(sdev);
 	while (number--) {
 		int ask = atomic_inc_return(&asked) - 1;
 
@@ -57,6 +70,24 @@ static int lab_ask(const char *text, const struct kernel_param *parameter)
 	return err;
 }
 
+/* What dm hands over: how many, and each behind a zero byte. */
+static int lab_set(const char *text, const struct kernel_param *parameter)
+{
+	struct scsi_device *sdev;
+	unsigned int number;
+	int err = 0;
+
+	sdev = lab_device(text, &number);
+	if (IS_ERR(sdev))
+		return PTR_ERR(sdev);
+	while (number-- && !err) {
+		err = scsi_dh_set_params(sdev->request_queue, "1\0" "0");
+		cond_resched();
+	}
+	scsi_device_put(sdev);
+	return err;
+}
+
 static int lab_show(char *text, const struct kernel_param *parameter)
 {
 	return sysfs_emit(text, "asked=%d told=%d again=%d\n", atomic_read(&asked),
@@ -64,9 +95,11 @@ static int lab_show(char *text, const struct kernel_param *parameter)
 }
 
 static const struct kernel_param_ops lab_ask_ops = { .set = lab_ask };
+static const struct kernel_param_ops lab_set_ops = { .set = lab_set };
 static const struct kernel_param_ops lab_told_ops = { .get = lab_show };
 
 module_param_cb(ask, &lab_ask_ops, NULL, 0200);
+module_param_cb(set, &lab_set_ops, NULL, 0200);
 module_param_cb(told, &lab_told_ops, NULL, 0400);
 
 static int __init lab_init(void)
@@ -75,5 +108,5 @@ static int __init lab_init(void)
 }
 module_init(lab_init);
 
-MODULE_DESCRIPTION("Asks SCSI device handlers for activations, for tests");
+MODULE_DESCRIPTION("Uses SCSI device handlers as dm-multipath does, for tests");
 MODULE_LICENSE("Dual MIT/GPL");

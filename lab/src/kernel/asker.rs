@@ -51,6 +51,11 @@ impl Asker {
         }
     }
 
+    /// Hands the handler its parameters so often, through a path that stays.
+    pub(super) fn set_parameters(hctl: &str, number: u32) -> Result<()> {
+        write(&parameter("set"), &format!("{hctl} {number}"))
+    }
+
     /// What was asked and told since.
     pub(super) fn counts(&self) -> Result<Counts> {
         let now = counts()?;

@@ -54,6 +54,7 @@ pub static FAILS: &[(&str, &str, &str)] = &[
         "B14",
         "nor is it after a report that failed long ago: the states are right in the end",
     ),
+    ("contended-reports", "B26, REG-24", "no report of 400 leaves out a group that is busy"),
     (
         "ping-pong",
         "REG-27",

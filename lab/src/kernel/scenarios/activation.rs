@@ -1,9 +1,10 @@
 //! Activation: through dm and through sysfs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alua_array::Command;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::super::asker::Asker;
 use super::super::dm::Map;
@@ -115,38 +116,60 @@ pub(super) fn all_told(run: &mut Run) {
     run.check("F08", "each activation ended, once", held, look().trim());
 }
 
-/// Reports are read while everybody wants the lock of a group that they tell of. The group without
-/// I/O hears of its change from the other group's reports alone.
+/// A group changes and tells nobody, so that it hears of it from the reports that the other group reads;
+/// first alone, and then while its lock is wanted all the time, by what leads to no report.
 pub(super) fn contended(run: &mut Run) -> Result<()> {
-    const ROUNDS: u32 = 200;
+    const ALONE: usize = 50;
+    const WANTED: usize = 400;
+    // One after the other: none is what an older report says.
+    const STATES: [&str; 3] = ["standby", "active/non-optimized", "unavailable"];
     let model = two_controllers("", "")?;
     settle(&model)?;
-    let [ours, _] = groups(&model);
-    let mut late = 0;
-    let mut last = String::new();
-    for round in 0..ROUNDS {
-        let state = ["standby", "active/non-optimized"][round as usize % 2];
-        model.apply(&format!("do = \"set-state\"\ngroup = 2\nstate = \"{state}\""))?;
-        let ask = |path: &String| {
-            let path = path.clone();
-            std::thread::spawn(move || (0..4).all(|_| disk::activate(&path).is_ok()))
-        };
-        let askers: Vec<_> = ours.iter().cycle().take(16).map(ask).collect();
-        for asker in askers {
-            asker.join().ok().context("an asker has panicked")?;
+    let asker = Asker::ready()?;
+    let [first, second] = groups(&model).map(|group| group[0].clone());
+    let stop = AtomicBool::new(false);
+    let reports = |number: usize| -> Result<(u32, String)> {
+        let (mut skipped, mut last) = (0, String::new());
+        for state in STATES.iter().cycle().take(number) {
+            model.apply(&format!(
+                "do = \"set-state\"\ngroup = 2\nstate = \"{state}\"\nquiet = true"
+            ))?;
+            asker.ask(&first, 1)?;
+            let ended = || asker.counts().is_ok_and(|counts| counts.told == counts.asked);
+            until(SOON, ended).context("an activation does not end")?;
+            if until(Duration::from_millis(300), || agree(&model)).is_none() {
+                skipped += 1;
+                last = seen(&model);
+            }
         }
-        if until(Duration::from_secs(3), || agree(&model)).is_none() {
-            late += 1;
-            last = seen(&model);
-            settle(&model)?;
-        }
+        Ok((skipped, last))
+    };
+    let alone = reports(ALONE)?;
+    let wanted = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| -> Result<u32> {
+            let mut times = 0;
+            while !stop.load(Ordering::Acquire) {
+                Asker::set_parameters(&second, 1_000)?;
+                times += 1;
+            }
+            Ok(times)
+        });
+        let wanted = reports(WANTED);
+        stop.store(true, Ordering::Release);
+        let times = busy.join().map_err(|_| anyhow!("who wanted the lock died"))??;
+        ensure!(times > 0, "nobody wanted the lock");
+        wanted
+    })?;
+    for ((skipped, last), number, which) in
+        [(alone, ALONE, "at rest"), (wanted, WANTED, "that is busy")]
+    {
+        run.check(
+            "B26, REG-24",
+            &format!("no report of {number} leaves out a group {which}"),
+            skipped == 0,
+            format!("{skipped}, last {last}"),
+        );
     }
-    run.check(
-        "B26, REG-24",
-        &format!("no report of {ROUNDS} leaves out the group that is busy"),
-        late == 0,
-        format!("{late}, last {last}"),
-    );
     model.take_down()
 }
 
@@ -248,7 +271,7 @@ pub(super) fn path_dies(run: &mut Run) -> Result<()> {
         for path in dying {
             delete(path)?;
         }
-        let read = read.join().map_err(|_| anyhow::anyhow!("the reader died"))?;
+        let read = read.join().map_err(|_| anyhow!("the reader died"))?;
         if read.is_ok() && reads(&map, PATIENCE).is_some() {
             went_on += 1;
         } else {

@@ -98,9 +98,9 @@ pub static ALL: &[Scenario] = &[
     asked("long-transition", "a switch of thirty seconds under dm", transition::long),
     always("activation", "dm activates a standby group", activation::activation),
     always("activation-storm", "every path is asked at once, again and again", activation::storm),
-    asked(
+    newest(
         "contended-reports",
-        "reports are read while every path is asked at once",
+        "reports tell of a group whose lock is wanted all the time",
         activation::contended,
     ),
     newest("activation-implicit", "activation of an implicit-only target", activation::implicit),
