@@ -118,13 +118,22 @@ pub fn delete(hctl: &str) -> Result<()> {
 ///
 /// The kernel refuses, or the disk does not come.
 pub fn scan(hctl: &str) -> Result<()> {
+    look_for(hctl)?;
+    wait_for_device(hctl)?;
+    rescan(hctl)
+}
+
+/// Lets the kernel look for a path. It may find one without a disk.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub fn look_for(hctl: &str) -> Result<()> {
     let parts: Vec<&str> = hctl.split(':').collect();
     let [host, channel, target, _] = parts[..] else { bail!("{hctl} is no H:C:T:L") };
     let door = format!("/sys/class/scsi_host/host{host}/scan");
     // tcm_loop says that its hosts have no LUN above none, so a LUN by number is refused.
-    write(Path::new(&door), &format!("{channel} {target} -"))?;
-    wait_for_device(hctl)?;
-    rescan(hctl)
+    write(Path::new(&door), &format!("{channel} {target} -"))
 }
 
 /// What sysfs states of one path. The access state is there only where a device handler is

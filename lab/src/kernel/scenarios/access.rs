@@ -10,9 +10,10 @@ use alua_array::Command;
 use alua_host::sysfs::{HandlerView, Sysfs, handler_units};
 use anyhow::{Result, anyhow};
 
+use super::super::asker::Asker;
 use super::super::{Handler, Run, disk, millis, until};
 use super::{Model, two_controllers, two_controllers_of};
-use crate::sysfs::{need_disk, rescan, write};
+use crate::sysfs::{delete, look_for, need_disk, rescan, write};
 
 const SOON: Duration = Duration::from_secs(8);
 const READ: Duration = Duration::from_secs(20);
@@ -103,8 +104,10 @@ fn power_on(run: &mut Run) -> Result<()> {
 }
 
 /// The handler's file in debugfs.
+pub(super) const VIEW: &str = "/sys/kernel/debug/alua/units";
+
 pub(super) fn debugfs() -> String {
-    std::fs::read_to_string("/sys/kernel/debug/alua/units").unwrap_or_default()
+    std::fs::read_to_string(VIEW).unwrap_or_default()
 }
 
 /// The handler's file in debugfs, as `alua` reads it, says what sysfs and the array say.
@@ -177,7 +180,27 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
     let preferred = || model.of(0).map(|path| disk::preferred(&path.hctl)).collect::<Vec<bool>>();
     let time = until(SOON, || preferred() == [false, false, true, true]);
     run.check("F19", "sysfs follows PREF", time.is_some(), format!("{:?}", preferred()));
+    offline_path(run, &model)?;
     model.take_down()
+}
+
+/// A path comes while its group is offline. Its INQUIRY says that no unit is connected, so that it has no
+/// disk.
+fn offline_path(run: &mut Run, model: &Model) -> Result<()> {
+    model.apply("do = \"set-state\"\ngroup = 2\nstate = \"offline\"")?;
+    let path = &model.paths[3].hctl;
+    delete(path)?;
+    look_for(path)?;
+    let time = until(SOON, || disk::handler(path) == "alua");
+    run.check(
+        "F14",
+        "a path that comes while its group is offline gets the handler",
+        time.is_some(),
+        disk::handler(path),
+    );
+    let time = until(SOON, || disk::access(path) == "offline");
+    run.check("F14, B24", "and sysfs shows that it is offline", time.is_some(), disk::access(path));
+    Ok(())
 }
 
 /// Row, sense, whether the states must be read again, whether the read must succeed.
@@ -457,8 +480,15 @@ pub(super) fn swapped_alone(run: &mut Run) -> Result<()> {
             (times, failed)
         })
     };
-    let askers = [path.clone(), path.clone()]
-        .map(|path| repeat(Box::new(move || disk::activate(&path).is_ok())));
+    let asker = Arc::new(Asker::ready()?);
+    let askers = [&asker; 2].map(|asker| {
+        let (asker, path) = (Arc::clone(asker), path.clone());
+        repeat(Box::new(move || {
+            // As many in all as it can count.
+            thread::sleep(Duration::from_millis(2));
+            asker.ask(&path, 1).is_ok()
+        }))
+    });
     let reader = {
         let node = node.clone();
         repeat(Box::new(move || disk::read_block(&node, READ).is_ok()))
@@ -493,10 +523,11 @@ pub(super) fn swapped_alone(run: &mut Run) -> Result<()> {
     );
     run.check(
         "F08",
-        "each activation that is asked for meanwhile is taken",
+        "activations can be asked for meanwhile",
         asked > 0 && refused == 0,
-        format!("{refused} of {asked} were not"),
+        format!("{refused} of {asked} could not"),
     );
+    asker.check(run, "F08", "each of them ends, once", SOON);
     let state = until(SOON, || disk::access(&path) == "active/optimized");
     run.check("B24", "and then sysfs shows the path's state", state.is_some(), disk::access(&path));
     model.take_down()

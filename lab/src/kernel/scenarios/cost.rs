@@ -198,9 +198,9 @@ pub(super) fn cost(run: &mut Run) -> Result<()> {
         *of += bytes;
     }
     ensure!(path > 0 && unit > 0, "the handler's memory was not seen: {held:?}");
-    let path = path as f64 / f64::from(PATHS);
-    run.figure("memory of a unit with its two groups, bytes", unit as f64);
-    run.figure("memory of each of its paths, bytes", path);
+    run.figure("memory of a unit with two groups and four paths, bytes", (unit + path) as f64);
+    let each = path as f64 / f64::from(PATHS);
+    run.figure("of these, what each path has of its own, bytes", each);
 
     let map = Map::create("lab", &groups(&model), "1 alua")?;
     let reader = disk::Reader::start(&map.node())?;

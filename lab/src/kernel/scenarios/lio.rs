@@ -67,16 +67,28 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
             }
         }
         if access == AccessType::Implicit {
-            slow_change(run, &target, unit)?;
+            for (id, ports) in PORTS {
+                slow_change(run, &target, unit, id, ports)?;
+            }
         }
         Lio::take_down()?;
     }
-    Ok(())
+    explicit_only(run)
+}
+
+/// There LIO sets nothing itself: a group changes by STPG only.
+fn explicit_only(run: &mut Run) -> Result<()> {
+    let target = Lio::set_up(Fabric::Loop, 4, &[two_groups(AccessType::Explicit)])?;
+    touch(&target)?;
+    let (id, ports) = PORTS[1];
+    let path = target.places.iter().find(|place| place.port == ports[0]).context("no path")?;
+    disk::activate(&path.hctl)?;
+    follows(run, &target, id, ports, State::ActiveOptimized, "C15, B24");
+    Lio::take_down()
 }
 
 /// LIO takes its time, and is in transition meanwhile.
-fn slow_change(run: &mut Run, target: &Lio, unit: &str) -> Result<()> {
-    let (id, ports) = PORTS[0];
+fn slow_change(run: &mut Run, target: &Lio, unit: &str, id: u16, ports: [u16; 2]) -> Result<()> {
     Lio::set_transition(unit, id, 3_000)?;
     std::thread::scope(|scope| -> Result<()> {
         let setter = scope.spawn(|| Lio::set_state(unit, id, State::ActiveNonOptimized));

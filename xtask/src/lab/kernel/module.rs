@@ -65,7 +65,7 @@ fn build_handler(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
 fn make(tree: &Path, folder: &str, kernel: &str) -> Result<PathBuf> {
     let place = tree.join(folder);
     let output = inside(tree, "make")
-        .args(["-C", &format!("/{folder}"), kernel, "W=1", "C=1"])
+        .args(["-C", &format!("/{folder}"), kernel, "W=1", "C=2"])
         .output()
         .context("cannot start make")?;
     let said = format!(

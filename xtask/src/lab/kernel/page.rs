@@ -26,7 +26,8 @@ fn text(columns: &[Column], source: &str) -> String {
         "# The device handler side by side with the stock one\n\n\
          Made by `cargo xtask lab kernel` and then `cargo xtask lab kernel --page`; not to be edited. \
          The same\nscenarios ran with the stock `scsi_dh_alua` and with ours in otherwise equal guests \
-         (QEMU, TCG, 2 CPUs),\nagainst the model array behind `target_core_user`. `yes`: it held; \
+         (QEMU, TCG, 2 CPUs),\nagainst the model array behind `target_core_user`, or Linux's own target where the name of the scenario or its \
+         figures\nsays LIO. `yes`: it held; \
          `NO`: it did not; `-`: the scenario did not\nrun, or did not come so far. Ours was loaded with `reprobe_secs=3`, \
          so that no scenario waits for the 30 s of\nthe default: what ours finds by looking again it \
          finds up to ten times later without it.\n\n\
@@ -45,7 +46,10 @@ fn text(columns: &[Column], source: &str) -> String {
     for column in columns.iter().filter(|column| column.is_debug()) {
         on_debug_kernel(&mut page, column);
     }
-    page.push_str("\n## Figures\n\nCommands are counted by the target. -1: it did not happen. ");
+    page.push_str(
+        "\n## Figures\n\nCommands are counted by the model array, and those to LIO by the kernel \
+         that sends them.\n-1: it did not happen. ",
+    );
     page.push_str("Times depend on what else the machine did.\n\n");
     figures(&mut page, &timed);
     if !counted.is_empty() {
