@@ -89,15 +89,15 @@ fn explicit_only(run: &mut Run) -> Result<()> {
 
 /// LIO takes its time, and is in transition meanwhile.
 fn slow_change(run: &mut Run, target: &Lio, unit: &str, id: u16, ports: [u16; 2]) -> Result<()> {
-    Lio::set_transition(unit, id, 3_000)?;
+    Lio::set_transition(unit, id, 6_000)?;
     std::thread::scope(|scope| -> Result<()> {
         let setter = scope.spawn(|| Lio::set_state(unit, id, State::ActiveNonOptimized));
-        let limit = Duration::from_millis(2_500);
+        let limit = Duration::from_millis(5_500);
         let met = until(limit, || {
             let _ = touch(target);
             shown(target, ports).iter().all(|it| it == State::Transitioning.name())
         });
-        let what = format!("sysfs follows LIO's group {id} into a transition of 3 s");
+        let what = format!("sysfs follows LIO's group {id} into a transition of 6 s");
         run.check("E01", &what, met.is_some(), shown(target, ports).join(", "));
         setter.join().map_err(|_| anyhow::anyhow!("the setter died"))??;
         follows(run, target, id, ports, State::ActiveNonOptimized, "B24, B27");
