@@ -46,32 +46,8 @@ static struct scsi_device *lab_device(const char *text, unsigned int *number)
 	return sdev ?: ERR_PTR(-ENODEV);
 }
 
-static int lab_ask(const char *text, const struct kernel_param *parameter)
-{
-	struct scsi_device *sdev;
-	unsigned int number;
-	int err = 0;
-
-	sdev = lab_device(text, &number);
-	if (IS_ERR(sdev))
-		return PTR_ERR(sdev);
-	while (number--) {
-		int ask = atomic_inc_return(&asked) - 1;
-
-		if (ask >= LAB_ASKS) {
-			atomic_dec(&asked);
-			err = -ENOSPC;
-			break;
-		}
-		/* What it gives is told to the function too. */
-		scsi_dh_activate(sdev->request_queue, lab_told, &calls[ask]);
-	}
-	scsi_device_put(sdev);
-	return err;
-}
-
-/* What dm hands over: how many, and each behind a zero byte. */
-static int lab_set(const char *text, const struct kernel_param *parameter)
+/* Uses the device of the text so often, until that fails. */
+static int lab_repeat(const char *text, int (*use)(struct scsi_device *))
 {
 	struct scsi_device *sdev;
 	unsigned int number;
@@ -81,11 +57,40 @@ static int lab_set(const char *text, const struct kernel_param *parameter)
 	if (IS_ERR(sdev))
 		return PTR_ERR(sdev);
 	while (number-- && !err) {
-		err = scsi_dh_set_params(sdev->request_queue, "1\0" "0");
+		err = use(sdev);
 		cond_resched();
 	}
 	scsi_device_put(sdev);
 	return err;
+}
+
+static int lab_ask_once(struct scsi_device *sdev)
+{
+	int ask = atomic_inc_return(&asked) - 1;
+
+	if (ask >= LAB_ASKS) {
+		atomic_dec(&asked);
+		return -ENOSPC;
+	}
+	/* What it gives is told to the function too. */
+	scsi_dh_activate(sdev->request_queue, lab_told, &calls[ask]);
+	return 0;
+}
+
+static int lab_ask(const char *text, const struct kernel_param *parameter)
+{
+	return lab_repeat(text, lab_ask_once);
+}
+
+/* What dm hands over: how many, and each behind a zero byte. */
+static int lab_set_once(struct scsi_device *sdev)
+{
+	return scsi_dh_set_params(sdev->request_queue, "1\0" "0");
+}
+
+static int lab_set(const char *text, const struct kernel_param *parameter)
+{
+	return lab_repeat(text, lab_set_once);
 }
 
 static int lab_show(char *text, const struct kernel_param *parameter)
