@@ -113,7 +113,7 @@ pub fn prepare() -> Result<()> {
             tool("mount", &["-t", kind, kind, at])?;
         }
     }
-    // A task that hangs is a finding after half a minute; the kernel's own limit is two.
+    // A task that hangs is a finding after a minute; the kernel's own limit is two.
     let limit = Path::new("/proc/sys/kernel/hung_task_timeout_secs");
     if limit.exists() {
         write(limit, "60")?;
