@@ -25,6 +25,9 @@ impl Parts<'_> {
             // Perhaps another logical unit's state.
             return;
         }
+        if what.state == Some(AccessState::Transitioning) {
+            self.bear_out(id);
+        }
         match what.state {
             Some(state) if before.state == Some(state) => {}
             Some(AccessState::Transitioning) => self.note_transition(id, sense, now),
@@ -78,6 +81,17 @@ impl Parts<'_> {
         if path.marks.has(Mark::SaidTransition) && !path.marks.has(Mark::Renewed) {
             path.marks.set(Mark::Renewed);
             path.marks.clear(Mark::SaidTransition);
+        }
+    }
+
+    /// A path says that its group is in transition: others that said so before were right, and a unit
+    /// attention may renew their word again.
+    pub(super) fn bear_out(&mut self, id: PathId) {
+        let Some(group) = self.path(id).and_then(|by| by.group) else { return };
+        for (index, other) in self.paths.iter_mut().enumerate() {
+            if index != id.index() && other.group == Some(group) {
+                other.marks.clear(Mark::Renewed);
+            }
         }
     }
 

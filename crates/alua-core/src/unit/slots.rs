@@ -211,7 +211,7 @@ pub(super) enum Mark {
     /// It was put in doubt since page 83h was last asked for through it.
     DoubtedSince = 16,
     /// It met a unit attention after it had said that it is in transition, and has neither succeeded nor
-    /// been read through since.
+    /// been read through since, nor did another path of its group say the same.
     Renewed = 32,
 }
 

@@ -1,6 +1,6 @@
 //! Looks at a transition that ask for its end only (`Config::look_inside`).
 
-use alua_core::access::Tpgs;
+use alua_core::access::{AccessState, Tpgs};
 use alua_core::spc::Status;
 use alua_core::unit::{Activated, ActivationError, Command, Config, PathId};
 
@@ -522,27 +522,106 @@ fn b27_a_path_that_was_put_off_and_is_still_in_transition_is_asked_once() {
     }
 }
 
+/// One transition right after the other, of which the same path tells, and no report is read through it: how
+/// many reports that takes. Another path of its group says so too, to a look at it or to its consumer.
+fn reports_of_transitions(rounds: usize, to_look: bool) -> usize {
+    let pages = [1, 1, 2, 2];
+    let (mut host, paths) = Host::known(Tpgs::Both, inside(), &pages, &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    host.sent.clear();
+    let over = |command: &Command| match kind(command) {
+        "TUR" => GOOD,
+        _ => report(&[(1, AO), (2, AN)]),
+    };
+    for _ in 0..rounds {
+        host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+        if !to_look {
+            host.meet(paths[1], NOT_READY, 0x04, 0x0a);
+        }
+        let mut asked = Vec::new();
+        let mut look = host.next_at_deadline();
+        // The end is told by another one.
+        while look.path == paths[0] || to_look && !asked.contains(&paths[1]) {
+            asked.push(look.path);
+            let in_transition = report(&[(1, TRANS), (2, TRANS)]);
+            let answer = if kind(&look) == "TUR" { IN_TRANSITION } else { in_transition };
+            host.answer(&look, &answer);
+            look = host.next_at_deadline();
+        }
+        host.answer(&look, &over(&look));
+        host.run_for(20, over);
+        host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+        host.run_for(200, over);
+        assert_eq!(host.path_state(paths[0]), Some(AO));
+    }
+    host.sent.iter().filter(|command| kind(command) == "RTPG").count()
+}
+
+#[test]
+fn b27_transitions_of_which_a_path_tells_that_no_report_is_read_through_cost_a_report_each() {
+    assert_eq!(reports_of_transitions(5, true), 5);
+    assert_eq!(reports_of_transitions(5, false), 5);
+}
+
+/// A path told of the end right after it had said "not yet"; the one that is asked before it fails.
+#[test]
+fn b27_a_path_that_was_put_off_is_asked_behind_one_whose_transport_fails() {
+    let (mut host, paths) = looked_at_inside(&[1, 1]);
+    let mut look = host.next_at_deadline();
+    while look.path != paths[0] {
+        host.answer(&look, &IN_TRANSITION);
+        look = host.next_at_deadline();
+    }
+    host.answer(&look, &IN_TRANSITION);
+    let told = host.now;
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let look = host.next_at_deadline();
+    assert_eq!((kind(&look), look.path), ("TUR", paths[1]));
+    host.answer(&look, &Answer::Failed);
+    let look = host.expect_next();
+    assert_eq!((kind(&look), look.path), ("TUR", paths[0]));
+    assert!(host.now.since(told) < 100);
+}
+
+/// How long the last path of a group is in transition in a minute, in milliseconds, because the others of it
+/// say all the time that states changed and that they are in one. `other`: the state of the other group.
+fn taken_along(liars: usize, asc: u8, ascq: u8, other: AccessState) -> u32 {
+    let config = Config { spacing_max_ms: 500, ..inside() };
+    let mut pages = vec![1; liars + 1];
+    pages.push(2);
+    let (mut host, paths) = Host::known(Tpgs::Both, config, &pages, &[(1, AO), (2, AN)]);
+    host.wait(60_000);
+    let (lie, honest) = paths.split_at(liars);
+    let answer = |command: &Command| match kind(command) {
+        "TUR" if lie.contains(&command.path) => IN_TRANSITION,
+        "TUR" if command.path == honest[1] && other == TRANS => IN_TRANSITION,
+        "TUR" => GOOD,
+        _ => report(&[(1, AO), (2, other)]),
+    };
+    let mut taken = 0;
+    for _ in 0..60 {
+        if other == TRANS {
+            host.meet(honest[1], NOT_READY, 0x04, 0x0a);
+        }
+        for &path in lie {
+            host.meet(path, ATTENTION, asc, ascq);
+            host.run_for(10, answer);
+            host.meet(path, NOT_READY, 0x04, 0x0a);
+        }
+        for _ in 0..100 {
+            host.run_for(10, answer);
+            taken += 10 * u32::from(host.path_state(honest[0]) == Some(TRANS));
+        }
+    }
+    taken
+}
+
 #[test]
 fn reg_26_a_path_that_tells_of_changes_all_the_time_does_not_take_its_sibling_along() {
     for (asc, ascq) in [(0x2a, 0x06), (0x29, 0x07)] {
-        let config = Config { spacing_max_ms: 500, ..inside() };
-        let (mut host, paths) = Host::known(Tpgs::Both, config, &[1, 1, 2], &[(1, AO), (2, AN)]);
-        host.wait(60_000);
-        let answer = |command: &Command| match kind(command) {
-            "TUR" if command.path == paths[0] => IN_TRANSITION,
-            "TUR" => GOOD,
-            _ => report(&[(1, AO), (2, AN)]),
-        };
-        let mut taken = 0;
-        for _ in 0..60 {
-            host.meet(paths[0], ATTENTION, asc, ascq);
-            host.run_for(10, answer);
-            host.meet(paths[0], NOT_READY, 0x04, 0x0a);
-            for _ in 0..100 {
-                host.run_for(10, answer);
-                taken += 10 * u32::from(host.path_state(paths[1]) == Some(TRANS));
-            }
+        for (liars, other) in [(1, AN), (2, AN), (1, TRANS)] {
+            let taken = taken_along(liars, asc, ascq, other);
+            assert!(taken < 10_000, "{taken} ms, {asc:x}/{ascq:x}, {liars}, {other:?}");
         }
-        assert!(taken < 10_000, "{taken} ms of a minute, {asc:x}/{ascq:x}");
     }
 }

@@ -199,6 +199,7 @@ impl Parts<'_> {
     /// A path refused because of its transition: only paths that are not in one are asked now.
     pub(super) fn try_next_path(&mut self, path: PathId, now: Time) {
         self.state.refresh.not_yet = Some(path);
+        self.bear_out(path);
         if let Some(pass) = self.state.refresh.pass_mut() {
             pass.in_transition = true;
         }
@@ -215,7 +216,8 @@ impl Parts<'_> {
         let (in_transition, inside) = (pass.in_transition, pass.inside);
         let error = pass.last_error;
         let all_refuse = pass.all_refuse;
-        // The path that told may have told of the transition: the best of the others then.
+        // The path that told may have told of the transition: the best of the others then. One that was put
+        // off is asked behind the "not yet" of another, and only there.
         let via = pass.via.filter(|_| pass.put_off == in_transition);
         match self.next_step(via, inside) {
             Some(Step::Report(_)) if in_transition && inside => {
