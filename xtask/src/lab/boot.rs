@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,6 +150,9 @@ fn qemu(
 /// common inside virtual machines, so it is tried, once for each boot of the host.
 fn acceleration(image: &Image) -> Result<String> {
     const TCG: &str = "tcg,thread=multi";
+    // Of two guests that start at once the second one knows what the first one found out.
+    static TRIAL: Mutex<()> = Mutex::new(());
+    let _one = TRIAL.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(TCG.to_owned());
     }

@@ -46,6 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         modules: module::build_both(&tree, "alua-debug", "KDIR=/debug/build")?,
         // That it is slower `run_ours` allows for: `leaks` is among the long ones.
         manner: Manner { parameters: PARAMETERS, ..Manner::USUAL },
+        counted: false,
     };
     let mut names = side_by_side::todo(&args.scenarios)?;
     // What the scenarios before it have lost.

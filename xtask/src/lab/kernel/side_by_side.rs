@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 use alua_lab::kernel::{Record, control, scenarios, scenarios::When};
@@ -114,35 +116,36 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 if args.counted {
                     ground.kernel.arguments = COUNTED.map(str::to_owned).to_vec();
                     ground.manner = ground.manner.slower(SLOWER);
+                    ground.counted = true;
                 }
-                let mut column =
+                let column =
                     run_column(&ground, handler, todo(&args.scenarios)?, args.trace.as_deref())?;
-                column.counted = args.counted;
                 failures.extend(failures_of(&column));
-                records::keep(&column)?;
             }
         }
     }
     conclude(&failures)
 }
 
-/// What `cargo xtask test` runs: ours on each kernel, all that is not long on the newest, and what
-/// depends on the kernel most on the others.
+/// What `cargo xtask test` runs: ours in all that is not long, on all kernels at once, for a guest waits most
+/// of its time.
 pub(crate) fn run_all() -> Result<()> {
-    let mut failures = Vec::new();
-    for release in Release::ALL {
-        let wanted = |when| match release {
-            Release::Trixie => when != When::Asked,
-            Release::Bookworm => when == When::Always,
+    let grounds: Vec<Ground> = Release::ALL.into_iter().map(Ground::of).collect::<Result<_>>()?;
+    let names = todo(&[])?;
+    let columns: Vec<Result<Column>> = thread::scope(|scope| {
+        let start = |ground| {
+            let names = names.clone();
+            scope.spawn(move || run_column(ground, Handler::Ours, names, None))
         };
-        let names: Vec<String> = scenarios::ALL
-            .iter()
-            .filter(|scenario| wanted(scenario.when))
-            .map(|scenario| scenario.name.to_owned())
-            .collect();
-        let column = run_column(&Ground::of(release)?, Handler::Ours, names, None)?;
-        failures.extend(failures_of(&column));
-        records::keep(&column)?;
+        let running: Vec<_> = grounds.iter().map(start).collect();
+        let end = |one: ScopedJoinHandle<'_, Result<Column>>| {
+            one.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        running.into_iter().map(end).collect()
+    });
+    let mut failures = Vec::new();
+    for column in columns {
+        failures.extend(failures_of(&column?));
     }
     conclude(&failures)
 }
@@ -154,7 +157,6 @@ pub(crate) fn run_control() -> Result<()> {
     let names = scenarios::ALL.iter().map(|scenario| scenario.name);
     let names = names.filter(|name| wanted.contains(name)).map(str::to_owned).collect();
     let column = run_column(&Ground::of(Release::Trixie)?, Handler::Stock, names, None)?;
-    records::keep(&column)?;
     let mut surprises = Vec::new();
     for record in &column.records {
         let place = format!("{} stock {}", column.release, record.scenario);
@@ -236,6 +238,8 @@ pub(super) struct Ground {
     pub(super) modules: Modules,
     /// How its guest is run.
     pub(super) manner: Manner,
+    /// The clock of its guest counts instructions.
+    pub(super) counted: bool,
 }
 
 impl Ground {
@@ -247,18 +251,29 @@ impl Ground {
             kernel: tree.kernel()?,
             modules: module::build_for_lab(release)?,
             manner: Manner::USUAL,
+            counted: false,
         })
+    }
+
+    /// One without records.
+    fn column(&self, handler: Handler) -> Column {
+        Column {
+            release: self.release.clone(),
+            kernel: self.version.clone(),
+            handler,
+            counted: self.counted,
+            records: Vec::new(),
+        }
     }
 }
 
-/// Runs these scenarios with our handler, and keeps their records; what does not hold is an error.
+/// Runs these scenarios with our handler; what does not hold is an error.
 pub(super) fn run_ours(ground: &Ground, names: Vec<String>) -> Result<()> {
-    let column = run_column(ground, Handler::Ours, names, None)?;
-    records::keep(&column)?;
-    conclude(&failures_of(&column))
+    conclude(&failures_of(&run_column(ground, Handler::Ours, names, None)?))
 }
 
-/// Runs scenarios with one handler on one kernel, in as many boots as that takes.
+/// Runs scenarios with one handler on one kernel, in as many boots as that takes, and keeps the records of
+/// each.
 fn run_column(
     ground: &Ground,
     handler: Handler,
@@ -266,7 +281,7 @@ fn run_column(
     trace: Option<&Path>,
 ) -> Result<Column> {
     let image = Image::ready()?;
-    let share = Share::new(&ground.modules)?;
+    let share = Share::new(ground)?;
     let is_long = |name: &String| {
         let is = |scenario: &&scenarios::Scenario| scenario.name == name;
         scenarios::ALL.iter().find(is).is_some_and(|scenario| scenario.when == When::Asked)
@@ -277,9 +292,10 @@ fn run_column(
     }
     // What is changed while it runs is not in it.
     let commit = records::commit();
+    let source = (handler == Handler::Ours).then(|| ground.modules.source.clone());
     let start = Instant::now();
     println!("lab: {}, handler: {}", ground.version, handler.name());
-    let mut records: Vec<Record> = Vec::new();
+    let mut column = ground.column(handler);
     let mut console = String::new();
     while !todo.is_empty() {
         share.prepare(handler, &todo)?;
@@ -300,18 +316,16 @@ fn run_column(
             done.push(died(&todo[done.len()], &boot));
         }
         todo.drain(..done.len());
-        records.extend(done);
-    }
-    println!("lab: {} scenarios in {} s", records.len(), start.elapsed().as_secs());
-    let at = records::now();
-    for record in &mut records {
-        (record.commit, record.at) = (commit.clone(), at);
-        if handler == Handler::Ours {
-            record.source = Some(ground.modules.source.clone());
+        let at = records::now();
+        for record in &mut done {
+            (record.commit, record.at, record.source) = (commit.clone(), at, source.clone());
         }
+        records::keep(&Column { records: done.clone(), ..ground.column(handler) })?;
+        column.records.extend(done);
     }
-    let (release, kernel) = (ground.release.clone(), ground.version.clone());
-    Ok(Column { release, kernel, handler, counted: false, records })
+    let (scenarios, seconds) = (column.records.len(), start.elapsed().as_secs());
+    println!("lab: {}, {}: {scenarios} scenarios in {seconds} s", ground.version, handler.name());
+    Ok(column)
 }
 
 /// The record of a scenario whose guest did not live to tell it.
@@ -331,18 +345,19 @@ struct Share {
 }
 
 impl Share {
-    fn new(modules: &Modules) -> Result<Self> {
+    fn new(ground: &Ground) -> Result<Self> {
         run::run(run::cargo().args(["build", "--release", "-p", "alua-lab"]))?;
         let metadata =
             run::capture(run::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
         let metadata: Value = serde_json::from_str(&metadata)?;
         let target = metadata["target_directory"].as_str().context("no target folder")?;
-        let folder = cache()?.join(format!("share-kernel-{}", std::process::id()));
+        let name = format!("share-kernel-{}-{}", std::process::id(), ground.release);
+        let folder = cache()?.join(name);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let share = Self { folder };
         let program = "alua-lab-kernel";
         install(&Path::new(target).join("release").join(program), &share.folder.join(program))?;
-        for module in [&modules.handler, &modules.asker] {
+        for module in [&ground.modules.handler, &ground.modules.asker] {
             let name = module.file_name().context("a module is a file")?;
             fs::copy(module, share.folder.join(name))?;
         }
