@@ -33,8 +33,11 @@ fn run(folder: &Path, handler: &str) -> Result<()> {
     // What the kernel says when the handler is loaded counts.
     let log = Log::open()?;
     handler.load()?;
+    // Two guests may run at once.
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let kernel = kernel.trim();
     for name in fs::read_to_string(folder.join("todo"))?.lines() {
-        println!("lab: {name} ...");
+        println!("lab: {kernel} {name} ...");
         let trace = folder.join("trace");
         let file = trace.exists().then(|| trace.join(name));
         let record = kernel::run(name, handler, file.as_deref(), &log)?;
@@ -43,7 +46,7 @@ fn run(folder: &Path, handler: &str) -> Result<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(folder.join("results"))?;
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
-        show(&record);
+        show(kernel, &record);
         if record.error.is_some() {
             println!("lab: this guest is of no further use");
             // Not by the end of this process: one of its threads may hang in the kernel.
@@ -54,10 +57,11 @@ fn run(folder: &Path, handler: &str) -> Result<()> {
     Ok(())
 }
 
-fn show(record: &Record) {
+fn show(kernel: &str, record: &Record) {
     let held = record.checks.iter().filter(|check| check.held).count();
     let seconds = std::time::Duration::from_millis(record.millis).as_secs_f64();
-    println!("lab: {}: {held} of {} hold, {seconds:.1} s", record.scenario, record.checks.len());
+    let (name, all) = (&record.scenario, record.checks.len());
+    println!("lab: {kernel} {name}: {held} of {all} hold, {seconds:.1} s");
     for check in record.checks.iter().filter(|check| !check.held) {
         println!("lab:     {}: not so: {} (seen: {})", check.row, check.what, check.seen);
     }
