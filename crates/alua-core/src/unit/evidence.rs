@@ -6,7 +6,7 @@
 
 use super::machine::Parts;
 use super::refresh::Reason;
-use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transport};
+use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transition, Transport};
 use crate::access::AccessState;
 use crate::cause::Cause;
 use crate::sense::{Meaning, Recheck};
@@ -24,9 +24,6 @@ impl Parts<'_> {
         if self.state.managed.is_err() || changed || untrusted && what.state.is_some() {
             // Perhaps another logical unit's state.
             return;
-        }
-        if what.state == Some(AccessState::Transitioning) {
-            self.bear_out(id);
         }
         match what.state {
             Some(state) if before.state == Some(state) => {}
@@ -68,8 +65,7 @@ impl Parts<'_> {
         let Some(Cause::Report { path: reader, at }) = group.map(Group::cause) else {
             return false;
         };
-        let moment = u64::from(self.state.config.transition_poll_ms).saturating_mul(2);
-        let recent = now.since(at) < moment;
+        let recent = now.since(at) < self.moment_ms();
         path.marks.has(Mark::SaidTransition) && reader != id && recent
     }
 
@@ -84,14 +80,21 @@ impl Parts<'_> {
         }
     }
 
-    /// A path says that its group is in transition: others that said so before were right, and a unit
-    /// attention may renew their word again.
-    pub(super) fn bear_out(&mut self, id: PathId) {
-        let Some(group) = self.path(id).and_then(|by| by.group) else { return };
-        for (index, other) in self.paths.iter_mut().enumerate() {
-            if index != id.index() && other.group == Some(group) {
-                other.marks.clear(Mark::Renewed);
-            }
+    /// For how long after a report what contradicts it may be older than it, in milliseconds.
+    fn moment_ms(&self) -> u64 {
+        u64::from(self.state.config.transition_poll_ms).saturating_mul(2)
+    }
+
+    /// A look found a path still in transition. Where its group's goes on for a while, and no look found it
+    /// over, those that said so were right: a unit attention may renew their word again.
+    pub(super) fn bear_out(&mut self, id: PathId, now: Time) {
+        let Some(group) = self.path(id).and_then(|path| path.group) else { return };
+        match self.group(group).and_then(Group::transition) {
+            Some(Transition::Running { since, .. }) if now.since(since) >= self.moment_ms() => {}
+            _ => return,
+        }
+        for path in self.paths.iter_mut().filter(|path| path.group == Some(group)) {
+            path.marks.clear(Mark::Renewed);
         }
     }
 
@@ -124,7 +127,6 @@ impl Parts<'_> {
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;
-        self.state.refresh.not_yet.take_if(|last| *last == id);
         if self.state.managed.is_err() {
             return;
         }

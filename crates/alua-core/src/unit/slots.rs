@@ -211,8 +211,11 @@ pub(super) enum Mark {
     /// It was put in doubt since page 83h was last asked for through it.
     DoubtedSince = 16,
     /// It met a unit attention after it had said that it is in transition, and has neither succeeded nor
-    /// been read through since, nor did another path of its group say the same.
+    /// been read through since, nor did looks find that its group's transition goes on for a while.
     Renewed = 32,
+    /// It said to the refresh that its group is still in transition, and has not succeeded since, nor was a
+    /// report read through any path.
+    SaidNotYet = 64,
 }
 
 impl Marks {
@@ -378,6 +381,7 @@ impl Path {
     pub(super) fn forget_transition(&mut self) {
         self.marks.clear(Mark::SaidTransition);
         self.marks.clear(Mark::Renewed);
+        self.marks.clear(Mark::SaidNotYet);
     }
 }
 

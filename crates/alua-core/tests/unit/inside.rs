@@ -523,8 +523,8 @@ fn b27_a_path_that_was_put_off_and_is_still_in_transition_is_asked_once() {
 }
 
 /// One transition right after the other, of which the same path tells, and no report is read through it: how
-/// many reports that takes. Another path of its group says so too, to a look at it or to its consumer.
-fn reports_of_transitions(rounds: usize, to_look: bool) -> usize {
+/// many reports that takes.
+fn reports_of_transitions(rounds: usize, millis: u64) -> usize {
     let pages = [1, 1, 2, 2];
     let (mut host, paths) = Host::known(Tpgs::Both, inside(), &pages, &[(1, AO), (2, AN)]);
     host.wait(60_000);
@@ -535,14 +535,10 @@ fn reports_of_transitions(rounds: usize, to_look: bool) -> usize {
     };
     for _ in 0..rounds {
         host.meet(paths[0], NOT_READY, 0x04, 0x0a);
-        if !to_look {
-            host.meet(paths[1], NOT_READY, 0x04, 0x0a);
-        }
-        let mut asked = Vec::new();
+        let begin = host.now;
         let mut look = host.next_at_deadline();
         // The end is told by another one.
-        while look.path == paths[0] || to_look && !asked.contains(&paths[1]) {
-            asked.push(look.path);
+        while look.path == paths[0] || host.now.since(begin) < millis {
             let in_transition = report(&[(1, TRANS), (2, TRANS)]);
             let answer = if kind(&look) == "TUR" { IN_TRANSITION } else { in_transition };
             host.answer(&look, &answer);
@@ -559,8 +555,33 @@ fn reports_of_transitions(rounds: usize, to_look: bool) -> usize {
 
 #[test]
 fn b27_transitions_of_which_a_path_tells_that_no_report_is_read_through_cost_a_report_each() {
-    assert_eq!(reports_of_transitions(5, true), 5);
-    assert_eq!(reports_of_transitions(5, false), 5);
+    assert_eq!(reports_of_transitions(5, 6_000), 5);
+    assert_eq!(reports_of_transitions(5, 30_000), 5);
+}
+
+/// Two of three paths stay in transition and take turns in telling of changes; the third left it.
+#[test]
+fn b27_paths_that_take_turns_in_telling_of_changes_keep_no_look_from_another() {
+    for gap in [300, 700, 1_000, 1_500, 1_900] {
+        let (mut host, paths) = looked_at_inside(&[1, 1, 1]);
+        let begin = host.now;
+        let mut found = false;
+        let mut teller = 0;
+        while !found && host.now.since(begin) < 60_000 {
+            host.meet(paths[teller % 2], ATTENTION, 0x2a, 0x06);
+            teller += 1;
+            host.run_for(gap, |command| {
+                found |= command.path == paths[2];
+                match kind(command) {
+                    _ if command.path != paths[2] => IN_TRANSITION,
+                    "TUR" => GOOD,
+                    _ => report(&[(1, AN), (2, AO)]),
+                }
+            });
+        }
+        let time = host.now.since(begin);
+        assert!(found && time < 10_000, "every {gap} ms: {found}, {time} ms");
+    }
 }
 
 /// A path told of the end right after it had said "not yet"; the one that is asked before it fails.
@@ -584,8 +605,15 @@ fn b27_a_path_that_was_put_off_is_asked_behind_one_whose_transport_fails() {
 }
 
 /// How long the last path of a group is in transition in a minute, in milliseconds, because the others of it
-/// say all the time that states changed and that they are in one. `other`: the state of the other group.
-fn taken_along(liars: usize, asc: u8, ascq: u8, other: AccessState) -> u32 {
+/// say all the time that they are in one, and the first `changes` of these that states changed, `pause` ms
+/// before. `other`: the state of the other group.
+fn taken_along(
+    liars: usize,
+    changes: usize,
+    (asc, ascq): (u8, u8),
+    pause: u32,
+    other: AccessState,
+) -> u32 {
     let config = Config { spacing_max_ms: 500, ..inside() };
     let mut pages = vec![1; liars + 1];
     pages.push(2);
@@ -603,9 +631,11 @@ fn taken_along(liars: usize, asc: u8, ascq: u8, other: AccessState) -> u32 {
         if other == TRANS {
             host.meet(honest[1], NOT_READY, 0x04, 0x0a);
         }
-        for &path in lie {
-            host.meet(path, ATTENTION, asc, ascq);
-            host.run_for(10, answer);
+        for (place, &path) in lie.iter().enumerate() {
+            if place < changes {
+                host.meet(path, ATTENTION, asc, ascq);
+                host.run_for(pause, answer);
+            }
             host.meet(path, NOT_READY, 0x04, 0x0a);
         }
         for _ in 0..100 {
@@ -618,10 +648,14 @@ fn taken_along(liars: usize, asc: u8, ascq: u8, other: AccessState) -> u32 {
 
 #[test]
 fn reg_26_a_path_that_tells_of_changes_all_the_time_does_not_take_its_sibling_along() {
-    for (asc, ascq) in [(0x2a, 0x06), (0x29, 0x07)] {
-        for (liars, other) in [(1, AN), (2, AN), (1, TRANS)] {
-            let taken = taken_along(liars, asc, ascq, other);
-            assert!(taken < 10_000, "{taken} ms, {asc:x}/{ascq:x}, {liars}, {other:?}");
+    for sense in [(0x2a, 0x06), (0x29, 0x07)] {
+        for pause in [10, 100, 600] {
+            for (liars, changes) in [(1, 1), (2, 2), (2, 1)] {
+                let taken = taken_along(liars, changes, sense, pause, AN);
+                assert!(taken < 20_000, "{taken} ms: {liars}, {changes}, {sense:x?}, {pause} ms");
+            }
         }
+        let taken = taken_along(1, 1, sense, 10, TRANS);
+        assert!(taken < 10_000, "{taken} ms beside a group in transition, {sense:x?}");
     }
 }

@@ -179,9 +179,10 @@ impl Parts<'_> {
             Ok(report) => {
                 let changed = self.apply_report(&report, path, sent, now);
                 self.note_contradiction(path);
+                for path in self.paths.iter_mut() {
+                    path.marks.clear(Mark::SaidNotYet);
+                }
                 let refresh = &mut self.state.refresh;
-                // What it said of a transition is older than this.
-                refresh.not_yet = None;
                 let (pass, format) = (refresh.pass, report.format());
                 refresh.report = Some(LastReport { path, at: now, pass, format });
                 if let Some(place) = self.path_mut(path) {

@@ -62,8 +62,6 @@ pub(super) struct Refresh {
     again: Option<Trigger>,
     /// Number of the running pass, or of the last one.
     pub(super) pass: u32,
-    /// The path that said last that it is still in transition; `None` since a report was read.
-    pub(super) not_yet: Option<PathId>,
     /// How the last pass ended; `None` before the first.
     pub(super) last_end: Option<(u32, PassEnd)>,
     last_start: Option<Time>,
@@ -103,7 +101,7 @@ struct Trigger {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Pass {
     via: Option<PathId>,
-    /// It is another one's turn before `via`: that was the last to say that it is in transition.
+    /// It is another one's turn before `via`: that said already that it is in transition.
     put_off: bool,
     step: Step,
     /// When the step's command is sent.
@@ -209,7 +207,6 @@ impl Refresh {
             phase: Phase::Idle,
             again: None,
             pass: 0,
-            not_yet: None,
             last_end: None,
             last_start: None,
             spacing_ms: config.spacing_min_ms,

@@ -160,11 +160,11 @@ impl Parts<'_> {
         waiting().nth(place).map(|(id, _)| id)
     }
 
-    /// Whether the path was the last to say that its group is still in transition: whatever else it tells of,
-    /// it is another one's turn first.
+    /// Whether the path said that its group is still in transition, and no report was read since: whatever else
+    /// it tells of, it is another one's turn first.
     fn has_said_not_yet(&self, id: PathId) -> bool {
         let of_group = |path: &Path| path.evidence.is_none() && self.is_in_transition(path);
-        self.state.refresh.not_yet == Some(id) && self.path(id).is_some_and(of_group)
+        self.path(id).is_some_and(|path| path.marks.has(Mark::SaidNotYet) && of_group(path))
     }
 
     fn is_in_transition(&self, path: &Path) -> bool {
@@ -198,8 +198,10 @@ impl Parts<'_> {
 
     /// A path refused because of its transition: only paths that are not in one are asked now.
     pub(super) fn try_next_path(&mut self, path: PathId, now: Time) {
-        self.state.refresh.not_yet = Some(path);
-        self.bear_out(path);
+        self.bear_out(path, now);
+        if let Some(path) = self.path_mut(path) {
+            path.marks.set(Mark::SaidNotYet);
+        }
         if let Some(pass) = self.state.refresh.pass_mut() {
             pass.in_transition = true;
         }
