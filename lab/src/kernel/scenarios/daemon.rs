@@ -14,7 +14,7 @@ use super::super::{Run, disk, until};
 use super::access::settle;
 use super::{Model, two_controllers};
 use crate::command;
-use crate::sysfs::{delete, scan};
+use crate::sysfs::{delete, need_disk, read, scan};
 
 const SOON: Duration = Duration::from_secs(30);
 const SLOW: Duration = Duration::from_secs(300);
@@ -73,6 +73,114 @@ fn map() -> Option<String> {
     let line = output.stdout.lines().next()?.to_owned();
     let name = line.split_whitespace().next()?.to_owned();
     (name != "No" && Path::new("/dev/mapper").join(&name).exists()).then_some(name)
+}
+
+/// What the table of a multipath map says.
+#[derive(PartialEq, Debug)]
+struct Table {
+    /// The hardware handler, with the number of its words before it.
+    handler: String,
+    /// The device numbers of the paths of each priority group, the first group first.
+    groups: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn parse(line: &str) -> Option<Self> {
+        fn number<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<usize> {
+            words.next()?.parse().ok()
+        }
+        let mut words = line.split_whitespace().skip_while(|word| *word != "multipath").skip(1);
+        for _ in 0..number(&mut words)? {
+            words.next()?;
+        }
+        let length = number(&mut words)?;
+        let mut handler = length.to_string();
+        for _ in 0..length {
+            handler.push(' ');
+            handler.push_str(words.next()?);
+        }
+        let count = number(&mut words)?;
+        // The group to begin with.
+        words.next()?;
+        let mut groups = Vec::new();
+        for _ in 0..count {
+            // The selector, and what it is told.
+            words.next()?;
+            for _ in 0..number(&mut words)? {
+                words.next()?;
+            }
+            let (paths, told) = (number(&mut words)?, number(&mut words)?);
+            let mut group = Vec::new();
+            for _ in 0..paths {
+                group.push(words.next()?.to_owned());
+                for _ in 0..told {
+                    words.next()?;
+                }
+            }
+            groups.push(group);
+        }
+        Some(Self { handler, groups })
+    }
+}
+
+/// The priorities that multipathd gives disks, in their order; none for a disk that it does not show.
+fn priorities(shown: &str, disks: &[String]) -> Vec<Option<i32>> {
+    let of = |disk: &String| {
+        let mut lines = shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.find_map(|words| match words[..] {
+            [name, priority] if name == disk => priority.parse().ok(),
+            _ => None,
+        })
+    };
+    disks.iter().map(of).collect()
+}
+
+/// multipathd takes the paths for what they are: without the handler it would still make a map, and
+/// I/O would still survive.
+fn detected(run: &mut Run, model: &Model, name: &str) -> Result<()> {
+    let (mut disks, mut numbers) = (Vec::new(), Vec::new());
+    for path in model.of(0) {
+        let disk = need_disk(&path.hctl)?;
+        numbers.push(read(&Path::new("/sys/class/block").join(&disk).join("dev"))?);
+        disks.push(disk);
+    }
+    let said = |program: &str, arguments: &[&str]| {
+        command::run(program, arguments, SOON).map_or(String::new(), |output| output.stdout)
+    };
+    let look = || {
+        let line = said("dmsetup", &["table", name]);
+        let table = Table::parse(&line);
+        let handler = table.as_ref().is_some_and(|table| table.handler == "1 alua");
+        let mut groups = table.map(|table| table.groups).unwrap_or_default();
+        groups.iter_mut().for_each(|group| group.sort());
+        let mut paths = groups.concat();
+        paths.sort();
+        let shown = said("multipathd", &["show", "paths", "format", "%d %p"]);
+        (line, handler, paths, groups, priorities(&shown, &disks))
+    };
+    // A is the owner: its ports are optimized, and multipathd ranks what sysfs says of them.
+    let ranks = [50, 50, 10, 10].map(Some);
+    let mut halves = [numbers[..2].to_vec(), numbers[2..].to_vec()];
+    halves.iter_mut().for_each(|half| half.sort());
+    let mut all = numbers.clone();
+    all.sort();
+    // The map may come with a path or two, and take the others in later.
+    let mut last = look();
+    until(SLOW, || {
+        last = look();
+        last.1 && last.3 == halves && last.4 == ranks
+    });
+    let (line, handler, paths, groups, priorities) = last;
+    let line = line.trim();
+    run.check("G17", "multipathd's table names the handler alua", handler, line);
+    run.check("S6", "its map has all four paths", paths == all, line);
+    run.check(
+        "F19",
+        "its priorities are those of the states, and a priority group has the paths of one",
+        groups == halves && priorities == ranks,
+        format!("{priorities:?}, {line}"),
+    );
+    Ok(())
 }
 
 /// A small generator: the same events in every run.
@@ -217,6 +325,7 @@ fn random(run: &mut Run, length: Duration) -> Result<()> {
     let up = until(SLOW, || map().is_some());
     ensure!(up.is_some(), "multipathd made no map");
     let name = map().context("the map is gone")?;
+    detected(run, &model, &name)?;
     let node = format!("/dev/mapper/{name}");
     tool("mkfs.ext4", &["-q", "-F", &node])?;
     fs::create_dir_all(MOUNT)?;
@@ -287,7 +396,26 @@ pub(super) fn hour(run: &mut Run) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::longest;
+    use super::{Table, longest, priorities};
+
+    #[test]
+    fn a_table_gives_its_handler_and_its_groups() {
+        let line = "0 65536 multipath 2 queue_if_no_path retain_attached_hw_handler 1 alua 2 1 \
+                    service-time 0 2 2 8:0 1 1 8:16 1 1 round-robin 1 9 1 0 8:32 ";
+        let groups = vec![vec!["8:0".to_owned(), "8:16".to_owned()], vec!["8:32".to_owned()]];
+        assert_eq!(Table::parse(line), Some(Table { handler: "1 alua".to_owned(), groups }));
+        let bare = Table::parse("0 8 multipath 0 0 1 1 service-time 0 1 2 8:0 1 1").unwrap();
+        assert_eq!((&bare.handler[..], bare.groups.len()), ("0", 1));
+        assert_eq!(Table::parse("0 8 multipath 0 1 alua 1 1 service-time 0 2 2 8:0 1"), None);
+        assert_eq!(Table::parse("0 8 linear 8:0 0"), None);
+    }
+
+    #[test]
+    fn priorities_are_found_by_the_names_of_the_disks() {
+        let shown = "dev pri\nsdb 10\nsda 50\nvda undef\n";
+        let disks = ["sda", "sdb", "sdc", "vda"].map(str::to_owned);
+        assert_eq!(priorities(shown, &disks), [Some(50), Some(10), None, None]);
+    }
 
     #[test]
     fn the_longest_of_reads_and_writes_is_found_behind_a_warning() {
