@@ -105,14 +105,16 @@ impl Reader {
             let mut page = Box::new(Page([0; BYTES]));
             while !stop.load(Ordering::Acquire) {
                 let start = Instant::now();
-                if file.read_exact_at(&mut page.0, 0).is_err() {
+                let read = file.read_exact_at(&mut page.0, 0);
+                let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                longest.fetch_max(took, Ordering::Relaxed);
+                if read.is_ok() {
+                    reads.fetch_add(1, Ordering::Relaxed);
+                } else {
                     errors.fetch_add(1, Ordering::Relaxed);
                     // What refuses at once is not to take a processor.
                     thread::sleep(Duration::from_millis(1));
                 }
-                reads.fetch_add(1, Ordering::Relaxed);
-                let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                longest.fetch_max(took, Ordering::Relaxed);
             }
         });
         Ok(Self { thread: Some(thread), ..reader })
@@ -124,10 +126,12 @@ impl Reader {
         self.errors.store(0, Ordering::Relaxed);
     }
 
+    /// The reads that did not fail.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
+    /// The reads that failed since it last forgot.
     pub(crate) fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
