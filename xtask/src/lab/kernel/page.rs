@@ -140,7 +140,7 @@ fn table_head(page: &mut String, first: &str, head: &[String]) {
 }
 
 /// Names in the order in which any column has them first.
-fn names<'a>(lists: impl Iterator<Item = Vec<&'a str>>) -> Vec<&'a str> {
+fn names<T: PartialEq>(lists: impl Iterator<Item = Vec<T>>) -> Vec<T> {
     let mut names = Vec::new();
     for name in lists.flatten() {
         if !names.contains(&name) {
@@ -156,26 +156,21 @@ fn checks(page: &mut String, columns: &[&Column], scenario: &str, summary: &str)
         column.records.iter().find(|record| record.scenario == scenario).cloned()
     };
     let records: Vec<_> = columns.iter().map(record).collect();
-    let all = names(
-        records
-            .iter()
-            .flatten()
-            .map(|record| record.checks.iter().map(|check| check.what.as_str()).collect()),
-    );
+    // Two checks may say the same of different behaviours, and the one tells nothing of the other.
+    let key = |check: &Check| (check.row.clone(), check.what.clone());
+    let all = names(records.iter().flatten().map(|record| record.checks.iter().map(key).collect()));
     if all.is_empty() {
         return;
     }
     page.push_str(&format!("\n### `{scenario}`: {summary}\n\n"));
     table_head(page, "behaviour", &head);
-    for what in all {
-        let mut row = "";
+    for (row, what) in all {
         let mut cells = Vec::new();
         for record in &records {
-            let same = |check: &&Check| check.what == what;
+            let same = |check: &&Check| check.row == row && check.what == what;
             let found = || record.iter().flat_map(|record| &record.checks).filter(same);
             // What was checked several times held if it held each time.
             let check = found().find(|check| !check.held).or_else(|| found().next());
-            row = check.map_or(row, |check| &check.row);
             cells.push(match check {
                 Some(check) if check.held => "yes".to_owned(),
                 Some(check) => format!("NO ({})", check.seen.replace(['|', '\n'], " ")),
@@ -266,6 +261,32 @@ mod tests {
         assert!(page.contains("| time | 1 | 2 |\n"), "{page}");
         assert!(page.contains("| time | 3 | 4 |\n"), "{page}");
         assert!(!text(&columns[..2], "0123").contains("counts instructions"));
+    }
+
+    #[test]
+    fn checks_of_the_same_text_are_one_row_only_where_they_are_of_the_same_behaviour() {
+        let mut columns = [column(Handler::Stock, false, 1.0), column(Handler::Ours, false, 2.0)];
+        let check = |row: &str, held, seen: &str| Check {
+            row: row.to_owned(),
+            what: "it follows".to_owned(),
+            held,
+            seen: seen.to_owned(),
+        };
+        columns[0].records[0].checks = vec![
+            check("B24", true, "first"),
+            check("B24", true, "second"),
+            check("C15", false, "third"),
+        ];
+        columns[1].records[0].checks = vec![
+            check("B24", true, "first"),
+            check("B24", false, "second"),
+            check("B24", true, "third"),
+        ];
+        let page = text(&columns, "0123");
+        let rows: Vec<_> = page.lines().filter(|line| line.contains("it follows")).collect();
+        let right =
+            ["| B24: it follows | yes | NO (second) |", "| C15: it follows | NO (third) | - |"];
+        assert_eq!(rows, right);
     }
 
     #[test]
