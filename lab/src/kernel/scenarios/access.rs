@@ -145,9 +145,10 @@ fn blank_in_name(run: &mut Run) -> Result<()> {
 }
 
 pub(super) fn each_state(run: &mut Run) -> Result<()> {
+    // The first is a state in which no group begins, or it would show nothing.
     let states = [
-        "active/non-optimized",
         "standby",
+        "active/non-optimized",
         "unavailable",
         "lba-dependent",
         "offline",

@@ -8,6 +8,7 @@ use super::super::{Run, disk, until};
 use super::many::two_groups;
 use crate::command;
 use crate::scenario::{AccessType, Fabric, State};
+use crate::sysfs::rescan;
 use crate::target::lio::Lio;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -15,10 +16,11 @@ const READ: Duration = Duration::from_secs(20);
 
 /// What LIO sets on a unit with implicit and explicit management, and which sense TEST UNIT READY meets
 /// then: the unit attention, and in a state of no use its code. There is none with offline: LIO answers no
-/// report then. LBA-dependent it refuses where explicit management is on.
+/// report then. LBA-dependent it refuses where explicit management is on. The first is a state in which no
+/// group begins, or it would show nothing.
 const BOTH: [(State, &str); 4] = [
-    (State::ActiveNonOptimized, "B24, E06"),
     (State::Standby, "B24, E06, E10"),
+    (State::ActiveNonOptimized, "B24, E06"),
     (State::Unavailable, "B24, E06, E10"),
     (State::ActiveOptimized, "B24, E06"),
 ];
@@ -45,10 +47,9 @@ fn shown(target: &Lio, ports: [u16; 2]) -> Vec<String> {
 }
 
 /// Waits until sysfs shows a state for a group.
-fn follows(run: &mut Run, target: &Lio, id: u16, ports: [u16; 2], state: State, row: &str) {
+fn shows(run: &mut Run, target: &Lio, ports: [u16; 2], state: State, row: &str, what: &str) {
     let right = until(SOON, || shown(target, ports).iter().all(|it| it == state.name()));
-    let what = format!("sysfs follows LIO's group {id} to {}", state.name());
-    run.check(row, &what, right.is_some(), shown(target, ports).join(", "));
+    run.check(row, what, right.is_some(), shown(target, ports).join(", "));
 }
 
 /// LIO sets each state of each group.
@@ -63,8 +64,12 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
             for &(state, row) in states {
                 Lio::set_state(unit, id, state)?;
                 touch(&target)?;
-                follows(run, &target, id, ports, state, row);
+                let what = format!("sysfs follows LIO's group {id} to {}", state.name());
+                shows(run, &target, ports, state, row, &what);
             }
+        }
+        if access == AccessType::Both {
+            preferred(run, &target, unit)?;
         }
         if access == AccessType::Implicit {
             for (id, ports) in PORTS {
@@ -76,6 +81,29 @@ pub(super) fn each_state(run: &mut Run) -> Result<()> {
     explicit_only(run)
 }
 
+/// One group after the other is preferred for a while. LIO tells nobody of it: a rescan has the handler
+/// read the report again.
+fn preferred(run: &mut Run, target: &Lio, unit: &str) -> Result<()> {
+    for (id, ports) in PORTS {
+        for prefer in [true, false] {
+            Lio::set_preferred(unit, id, prefer)?;
+            for place in &target.places {
+                rescan(&place.hctl)?;
+            }
+            let shown = || -> Vec<bool> {
+                target.places.iter().map(|place| disk::preferred(&place.hctl)).collect()
+            };
+            let of = target.places.iter().map(|place| prefer && ports.contains(&place.port));
+            let wanted: Vec<bool> = of.collect();
+            let right = until(SOON, || shown() == wanted);
+            let what = if prefer { "alone is preferred" } else { "is preferred no longer" };
+            let what = format!("sysfs shows that LIO's group {id} {what}");
+            run.check("F19", &what, right.is_some(), format!("{:?}", shown()));
+        }
+    }
+    Ok(())
+}
+
 /// There LIO sets nothing itself: a group changes by STPG only.
 fn explicit_only(run: &mut Run) -> Result<()> {
     let target = Lio::set_up(Fabric::Loop, 4, &[two_groups(AccessType::Explicit)])?;
@@ -83,7 +111,9 @@ fn explicit_only(run: &mut Run) -> Result<()> {
     let (id, ports) = PORTS[1];
     let path = target.places.iter().find(|place| place.port == ports[0]).context("no path")?;
     disk::activate(&path.hctl)?;
-    follows(run, &target, id, ports, State::ActiveOptimized, "C15, B24");
+    let what =
+        format!("an STPG brings LIO's group {id} to active/optimized where it takes STPG only");
+    shows(run, &target, ports, State::ActiveOptimized, "C15, B24", &what);
     Lio::take_down()
 }
 
@@ -100,7 +130,9 @@ fn slow_change(run: &mut Run, target: &Lio, unit: &str, id: u16, ports: [u16; 2]
         let what = format!("sysfs follows LIO's group {id} into a transition of 6 s");
         run.check("E01", &what, met.is_some(), shown(target, ports).join(", "));
         setter.join().map_err(|_| anyhow::anyhow!("the setter died"))??;
-        follows(run, target, id, ports, State::ActiveNonOptimized, "B24, B27");
+        let what =
+            format!("sysfs follows LIO's group {id} out of the transition to active/non-optimized");
+        shows(run, target, ports, State::ActiveNonOptimized, "B24, B27", &what);
         Ok(())
     })
 }
