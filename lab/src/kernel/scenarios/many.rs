@@ -1,4 +1,8 @@
 //! Many units at once, on the kernel's own target.
+//!
+//! The times are not the handler's alone. In a failover the lab sets the groups of each unit in configfs
+//! and reads each path, one after the other; in an activation it asks for one unit after the other; and in
+//! both it reads the state of each path in sysfs until all are right.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -66,7 +70,7 @@ pub(super) fn two_groups(access: AccessType) -> Unit {
     ])
 }
 
-/// What an event on many units cost.
+/// What an event on many units cost; the time is with what the lab did meanwhile.
 fn figures(run: &mut Run, event: &str, count: &Count, took: Option<Duration>) -> Result<()> {
     for (what, opcode) in [("RTPG", 0xa3), ("STPG", 0xa4), ("TUR", 0x00)] {
         run.figure(&format!("{event}, 4 paths each: {what}"), count.of(opcode)?);

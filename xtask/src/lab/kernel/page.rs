@@ -50,7 +50,11 @@ fn text(columns: &[Column], source: &str) -> String {
         "\n## Figures\n\nCommands are counted by the model array, and those to LIO by the kernel \
          that sends them.\n-1: it did not happen. ",
     );
-    page.push_str("Times depend on what else the machine did.\n\n");
+    page.push_str(
+        "Times depend on what else the machine did. Those of many units have in them what the\nlab does \
+         itself, one after the other: it sets the groups of each unit in configfs, reads each path or asks \
+         for an\nactivation of each unit, and reads each path's state in sysfs.\n\n",
+    );
     figures(&mut page, &timed);
     if !counted.is_empty() {
         page.push_str(
