@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Asks a device handler for activations as dm-multipath does, with a function to be called at the end,
- * and counts these calls; and hands it parameters as a table of dm's does. For guests of the lab only.
+ * and counts these calls and what they say; and hands it parameters as a table of dm's does. For guests of the lab only.
  *
  *   echo H:C:T:L NUMBER > /sys/module/lab_asker/parameters/ask
  *   echo H:C:T:L NUMBER > /sys/module/lab_asker/parameters/set	so often "optimize_stpg 0"
- *   cat /sys/module/lab_asker/parameters/told		asked=N told=N again=N
+ *   cat /sys/module/lab_asker/parameters/told		asked=N told=N again=N ok=N
  *
- * told: activations that ended; again: calls for one that had ended before. It cannot be unloaded: a
- * handler that calls late finds it there.
+ * told: activations that ended; again: calls for one that had ended before; ok: those that ended with
+ * SCSI_DH_OK. It cannot be unloaded: a handler that calls late finds it there.
  */
 #include <linux/atomic.h>
 #include <linux/err.h>
@@ -21,11 +21,19 @@
 #define LAB_ASKS 65536
 
 static atomic_t calls[LAB_ASKS];	/* for each activation */
-static atomic_t asked, told, again;
+static atomic_t asked, told, again, ok;
 
 static void lab_told(void *data, int result)
 {
-	atomic_inc(atomic_inc_return((atomic_t *)data) == 1 ? &told : &again);
+	if (atomic_inc_return((atomic_t *)data) > 1) {
+		atomic_inc(&again);
+		return;
+	}
+	/* Before told: who sees that it has ended sees how. */
+	if (result == SCSI_DH_OK)
+		atomic_inc(&ok);
+	smp_mb__before_atomic();
+	atomic_inc(&told);
 }
 
 /* The device of a "H:C:T:L NUMBER", to be put; or an error. */
@@ -95,8 +103,12 @@ static int lab_set(const char *text, const struct kernel_param *parameter)
 
 static int lab_show(char *text, const struct kernel_param *parameter)
 {
-	return sysfs_emit(text, "asked=%d told=%d again=%d\n", atomic_read(&asked),
-			  atomic_read(&told), atomic_read(&again));
+	int ended = atomic_read(&told);
+
+	/* Pairs with the barrier in lab_told(). */
+	smp_rmb();
+	return sysfs_emit(text, "asked=%d told=%d again=%d ok=%d\n", atomic_read(&asked), ended,
+			  atomic_read(&again), atomic_read(&ok));
 }
 
 static const struct kernel_param_ops lab_ask_ops = { .set = lab_ask };

@@ -2,6 +2,7 @@
 //! at the end. sysfs (`disk::activate`) has none.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,7 +26,12 @@ pub(super) struct Counts {
     pub(super) told: u64,
     /// Calls for one that had ended before.
     pub(super) again: u64,
+    /// Those that ended well.
+    pub(super) ok: u64,
 }
+
+/// Whether the scenario that runs has made one.
+static USED: AtomicBool = AtomicBool::new(false);
 
 /// Asks, and counts from when it was made.
 #[derive(Debug)]
@@ -40,6 +46,9 @@ impl Asker {
         let start = counts()?;
         // What ends later would count for what is asked from here on.
         ensure!(start.told == start.asked, "activations from before are open: {start:?}");
+        // One that came late would be taken for what was there at the start.
+        ensure!(start.again == 0, "an activation from before ended twice: {start:?}");
+        USED.store(true, Ordering::Release);
         Ok(Self(start))
     }
 
@@ -63,6 +72,7 @@ impl Asker {
             asked: now.asked - self.0.asked,
             told: now.told - self.0.told,
             again: now.again - self.0.again,
+            ok: now.ok - self.0.ok,
         })
     }
 
@@ -77,6 +87,28 @@ impl Asker {
         });
         run.check(row, what, ended.is_some(), last);
     }
+
+    /// States that each activation that was asked for, and they have ended, ended well.
+    pub(super) fn check_ok(&self, run: &mut Run, row: &str, what: &str) {
+        let counts = self.counts();
+        let held =
+            counts.as_ref().is_ok_and(|counts| counts.asked > 0 && counts.ok == counts.asked);
+        run.check(row, what, held, format!("{counts:?}"));
+    }
+}
+
+/// The last look of a scenario that has asked: a second call may have come after `Asker::check`.
+pub(super) fn finish(run: &mut Run) {
+    if USED.swap(false, Ordering::AcqRel) {
+        let counts = counts();
+        let held = counts.as_ref().is_ok_and(|counts| counts.again == 0);
+        run.check(
+            "F08",
+            "at the scenario's end no activation had ended twice",
+            held,
+            format!("{counts:?}"),
+        );
+    }
 }
 
 fn counts() -> Result<Counts> {
@@ -86,5 +118,10 @@ fn counts() -> Result<Counts> {
         word.and_then(|word| word.strip_prefix('=')?.parse().ok())
             .with_context(|| format!("lab_asker says {text}"))
     };
-    Ok(Counts { asked: number("asked")?, told: number("told")?, again: number("again")? })
+    Ok(Counts {
+        asked: number("asked")?,
+        told: number("told")?,
+        again: number("again")?,
+        ok: number("ok")?,
+    })
 }

@@ -140,6 +140,7 @@ pub fn run(name: &str, handler: Handler, trace: Option<&Path>, log: &Log) -> Res
     let mut run = Run { handler, record: Record::default() };
     trace.map_or(Ok(()), |_| trace::start())?;
     let ended = (scenario.run)(&mut run);
+    asker::finish(&mut run);
     trace.map_or(Ok(()), trace::finish)?;
     let mut record = run.record;
     record.scenario = name.to_owned();
