@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 /*
  * Asks a device handler for activations as dm-multipath does, with a function to be called at the end,
- * and counts these calls and what they say; and hands it parameters as a table of dm's does. For guests of the lab only.
+ * and counts these calls and what they say; and hands it parameters as a table of dm's does. For guests
+ * of the lab only.
  *
  *   echo H:C:T:L NUMBER > /sys/module/lab_asker/parameters/ask
  *   echo H:C:T:L NUMBER > /sys/module/lab_asker/parameters/set	so often "optimize_stpg 0"
