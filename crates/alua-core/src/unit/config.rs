@@ -133,6 +133,13 @@ pub const GROWTH_STEPS_MAX: u8 = 3;
 pub const ATTENTIONS_MAX: u8 = 8;
 /// Of those, how many are answered at once; the rest after [`Config::retry_ms`].
 pub const ATTENTIONS_AT_ONCE: u8 = 4;
+/// Unit attentions in a row on one path that make a command be sent again there. The next are handed on:
+/// who sends again where no count runs, as Linux does, would not come to an end on a path that meets one
+/// with each command. More than a target keeps for one I_T nexus.
+pub const ATTENTIONS_IN_A_ROW_MAX: u8 = 16;
+/// A path of which nothing was heard for so long, in milliseconds, is in no row any more: not all that
+/// succeeds is told to the driver.
+pub const ROW_PAUSE_MS: u64 = 10_000;
 /// Times a command that was not started (not submitted, BUSY, TASK SET FULL) is sent again.
 pub const RESENDS_MAX: u8 = 5;
 /// Answered readings of page 83h before an identity in doubt counts as unreadable.

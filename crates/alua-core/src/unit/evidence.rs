@@ -4,6 +4,7 @@
 //! or moves the group into a transition; either way a refresh follows, and the report decides
 //! (`report`, `docs/decisions/evidence.md`).
 
+use super::config::{ATTENTIONS_IN_A_ROW_MAX, ROW_PAUSE_MS};
 use super::machine::Parts;
 use super::refresh::Reason;
 use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transition, Transport};
@@ -38,6 +39,17 @@ impl Parts<'_> {
             }
             None => {}
         }
+    }
+
+    /// Counts a unit attention on a path: whether it is not to be sent again there without a count.
+    pub(super) fn is_one_too_many(&mut self, id: PathId, now: Time) -> bool {
+        let Some(path) = self.path_mut(id) else { return false };
+        match path.transport {
+            Transport::Answered { at } if now.since(at) < ROW_PAUSE_MS => {}
+            _ => path.attentions = 0,
+        }
+        path.attentions = path.attentions.saturating_add(1);
+        path.attentions > ATTENTIONS_IN_A_ROW_MAX
     }
 
     /// What a path says of itself, against what is known of its group.
@@ -80,7 +92,8 @@ impl Parts<'_> {
         }
     }
 
-    /// For how long after a report what contradicts it may be older than it, in milliseconds.
+    /// For how long, in milliseconds, what contradicts a report may be older than it; and how long a transition
+    /// must have gone on before those that say "not yet" count as right about it.
     fn moment_ms(&self) -> u64 {
         u64::from(self.state.config.transition_poll_ms).saturating_mul(2)
     }
@@ -123,7 +136,7 @@ impl Parts<'_> {
             return;
         }
         let before = *path;
-        path.forget_transition();
+        path.begin_anew();
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;

@@ -64,7 +64,7 @@ use crate::access::AccessState;
 use crate::cause::{Cause, Known, RefreshError};
 use crate::gate::{Gate, Refusal};
 use crate::identity::UnitName;
-use crate::sense::{self, Meaning};
+use crate::sense::{self, Disposition, Meaning};
 use crate::spc::sense::Sense;
 use crate::time::Time;
 use crate::tpgs::{AluaOff, Managed};
@@ -189,14 +189,18 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     }
 
     /// Takes note of sense data that any command on `path` got, and tells what it means for that
-    /// command. To be called for every CHECK CONDITION. The driver's own commands go to
+    /// command: what the table says, but that a path which meets too many unit attentions in a row
+    /// ([`ATTENTIONS_IN_A_ROW_MAX`]) has the next handed on. To be called for every CHECK CONDITION. The driver's own commands go to
     /// [`handle_completion`](Self::handle_completion); a shell that cannot tell them apart (a
     /// kernel's `check_sense`) may hand their sense in here as well, which costs at most one more
     /// refresh.
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) -> Meaning {
-        let meaning = sense::meaning(sense);
+        let mut meaning = sense::meaning(sense);
         let mut parts = self.parts();
         let failed = parts.has_failed(path);
+        if meaning.disposition == Disposition::RetryHere && parts.is_one_too_many(path, now) {
+            meaning.disposition = Disposition::HandOn;
+        }
         if let Some(path) = parts.path_mut(path) {
             path.transport = Transport::Answered { at: now };
         }

@@ -184,6 +184,8 @@ pub struct Path {
     /// Pass of the last report when the path last told of a state change; of the one that was on its
     /// way, if one was.
     pub(super) attention_after: Option<NonZeroU32>,
+    /// Unit attentions in a row, without a success that is known of.
+    pub(super) attentions: u8,
     pub(super) told: Told,
     /// What consumers were last told of the gate.
     pub(super) gate_told: Option<Gate>,
@@ -325,6 +327,7 @@ impl Path {
         transport: Transport::Untried,
         left: None,
         attention_after: None,
+        attentions: 0,
         told: Told { state: None, preferred: false },
         gate_told: None,
         marks: Marks(0),
@@ -377,8 +380,10 @@ impl Path {
         matches!(self.identity, IdentityCheck::Verified)
     }
 
-    /// It carries commands: its next word of a transition is the first of one, and may be renewed again.
-    pub(super) fn forget_transition(&mut self) {
+    /// It carries commands: its next unit attention is the first of a row, and its next word of a transition
+    /// the first of one, which may be renewed again.
+    pub(super) fn begin_anew(&mut self) {
+        self.attentions = 0;
         self.marks.clear(Mark::SaidTransition);
         self.marks.clear(Mark::Renewed);
         self.marks.clear(Mark::SaidNotYet);

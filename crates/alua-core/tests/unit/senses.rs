@@ -6,7 +6,8 @@ use alua_core::cause::Cause;
 use alua_core::gate::{Gate, GatePolicy, Hold, Refusal};
 use alua_core::sense::{Disposition, Recheck};
 use alua_core::spc::Status;
-use alua_core::unit::{Config, Event, IDENTITY_READS_MAX, IdentityCheck, PathId, Transition};
+use alua_core::unit::{ATTENTIONS_IN_A_ROW_MAX, Config, Event, IDENTITY_READS_MAX, IdentityCheck};
+use alua_core::unit::{PathId, Transition};
 
 use crate::harness::*;
 
@@ -314,6 +315,70 @@ fn e14_what_the_drivers_own_commands_meet_does_not_feed_itself() {
         let sent = host.sent.len();
         // Nine tries in a pass and a pass every two seconds while a transition runs.
         assert!(sent < 1_500, "{sent} commands for {asc:02x}/{ascq:02x} in ten minutes");
+    }
+}
+
+/// What is sent again for a unit attention must not count on the target to run out of them.
+#[test]
+fn e14_too_many_unit_attentions_in_a_row_are_handed_on() {
+    let (mut host, paths) = quiet();
+    let meets = |host: &mut Host, path| {
+        let met = host.unit.handle_sense(path, &sense(ATTENTION, 0x2a, 0x06), host.now);
+        assert_eq!((met.recheck, met.not_executed), (Recheck::STATES, true));
+        met.disposition
+    };
+    let row = |host: &mut Host| {
+        for _ in 0..ATTENTIONS_IN_A_ROW_MAX {
+            assert_eq!(meets(host, paths[0]), Disposition::RetryHere);
+            host.wait(3);
+        }
+    };
+    row(&mut host);
+    for _ in 0..300 {
+        assert_eq!(meets(&mut host, paths[0]), Disposition::HandOn);
+        host.wait(9_999);
+    }
+    assert_eq!(meets(&mut host, paths[1]), Disposition::RetryHere, "each path has its own row");
+
+    host.wait(10_000);
+    row(&mut host);
+    host.unit.handle_success(paths[0], host.now);
+    row(&mut host);
+    assert_eq!(meets(&mut host, paths[0]), Disposition::HandOn);
+    let command = host.next_at_deadline();
+    assert_eq!(command.path, paths[0]);
+    host.answer(&command, &report(&[(1, AO), (2, AN)]));
+    row(&mut host);
+}
+
+/// Linux asks the handler of the device of each CHECK CONDITION first, and then sends again what the handler
+/// says, whose command it ever is.
+#[test]
+fn e14_an_own_command_that_always_meets_a_unit_attention_comes_back() {
+    for (asc, ascq) in [(0x29, 0x00), (0x2a, 0x01), (0x2a, 0x06), (0x2a, 0x09), (0x3f, 0x03)] {
+        let (mut host, paths) = quiet();
+        host.unit.refresh(host.now);
+        let (end, mut met) = (host.at(20_000), 0);
+        while host.now < end {
+            let Some(command) = host.next() else {
+                host.now = host.unit.poll_deadline().unwrap_or(end).min(end).max(host.at(1));
+                continue;
+            };
+            assert!(paths.contains(&command.path));
+            let attention = sense(ATTENTION, asc, ascq);
+            loop {
+                met += 1;
+                let what = host.unit.handle_sense(command.path, &attention, host.now);
+                host.wait(3);
+                if what.disposition != Disposition::RetryHere || host.now >= end {
+                    break;
+                }
+            }
+            host.answer(&command, &Answer::Check(ATTENTION, asc, ascq));
+        }
+        // 16 on each of the four paths, and what the passes of the refresh send themselves.
+        assert!(met < 200, "{met} commands in 20 s met {asc:02x}/{ascq:02x}");
+        assert!(met >= 16, "the test meets them");
     }
 }
 

@@ -237,7 +237,7 @@ pub(super) fn explicit(run: &mut Run) -> Result<()> {
 
 pub(super) fn in_transition(run: &mut Run) -> Result<()> {
     let model = two_controllers(
-        "other_state = \"standby\"\ntransition = \"2s\"\ntransition_time_shown = 30",
+        "other_state = \"standby\"\ntransition = \"4s\"\ntransition_time_shown = 30",
         "",
     )?;
     settle(&model)?;
@@ -276,7 +276,7 @@ pub(super) fn in_transition(run: &mut Run) -> Result<()> {
     asker.check(run, "F08", "four more that were asked for meanwhile end, once each", TURNS);
     asker.check_ok(run, "D12", "and they end well");
     all_told(run);
-    counts(run, &model, "5 activations in a transition of 2 s");
+    counts(run, &model, "5 activations in a transition of 4 s");
     map.remove()?;
     model.take_down()
 }

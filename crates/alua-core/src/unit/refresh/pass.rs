@@ -35,7 +35,8 @@ impl Parts<'_> {
         }
         refresh.last_start = Some(now);
         let told = trigger.via;
-        let put_off = told.is_some_and(|id| self.has_said_not_yet(id));
+        let put_off =
+            told.and_then(|id| self.path(id)).is_some_and(|path| self.has_said_not_yet(path));
         let trigger = Trigger { via: told.filter(|_| !put_off), ..trigger };
         let inside = self.wants_inside(trigger);
         let Some(step) = self.first_step(trigger, inside) else {
@@ -162,9 +163,8 @@ impl Parts<'_> {
 
     /// Whether the path said that its group is still in transition, and no report was read since: whatever else
     /// it tells of, it is another one's turn first.
-    fn has_said_not_yet(&self, id: PathId) -> bool {
-        let of_group = |path: &Path| path.evidence.is_none() && self.is_in_transition(path);
-        self.path(id).is_some_and(|path| path.marks.has(Mark::SaidNotYet) && of_group(path))
+    fn has_said_not_yet(&self, path: &Path) -> bool {
+        path.marks.has(Mark::SaidNotYet) && path.evidence.is_none() && self.is_in_transition(path)
     }
 
     fn is_in_transition(&self, path: &Path) -> bool {
