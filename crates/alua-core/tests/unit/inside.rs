@@ -584,6 +584,64 @@ fn b27_paths_that_take_turns_in_telling_of_changes_keep_no_look_from_another() {
     }
 }
 
+/// I/O through a path that said "not yet" meets the unit attention of the end before a look does. Each path
+/// has one; a look takes it along, a report from outside would be asked for twice.
+#[test]
+fn b27_the_end_told_by_a_path_that_said_not_yet_costs_one_report() {
+    for live in [AO, AN] {
+        let (mut host, paths) =
+            Host::known(Tpgs::Both, inside(), &[1, 1, 2, 2], &[(1, AO), (2, live)]);
+        host.wait(60_000);
+        host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+        let mut look = host.next_at_deadline();
+        while look.path != paths[0] {
+            host.answer(&look, &IN_TRANSITION);
+            look = host.next_at_deadline();
+        }
+        host.answer(&look, &IN_TRANSITION);
+        host.sent.clear();
+        host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+        let look = host.next_at_deadline();
+        assert_eq!((kind(&look), look.path), ("TUR", paths[1]));
+        host.meet(paths[1], ATTENTION, 0x2a, 0x06);
+        host.run_for(10_000, |command| match kind(command) {
+            "TUR" => GOOD,
+            _ => report(&[(1, AN), (2, AO)]),
+        });
+        assert_eq!(host.path_state(paths[0]), Some(AN));
+        assert_eq!(host.kinds().iter().filter(|kind| **kind == "RTPG").count(), 1);
+    }
+}
+
+/// What a path in transition tells of may be a change of the other group.
+#[test]
+fn b27_what_a_path_in_transition_tells_of_leads_to_a_report_though_the_transition_goes_on() {
+    let (mut host, paths) = looked_at_inside(&[1, 1, 2]);
+    for _ in 0..2 {
+        let look = host.next_at_deadline();
+        host.answer(&look, &IN_TRANSITION);
+    }
+    for _ in 0..3 {
+        host.sent.clear();
+        host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+        let told = host.now;
+        let mut command = host.next_at_deadline();
+        while kind(&command) == "TUR" {
+            host.answer(&command, &IN_TRANSITION);
+            command = host.expect_next();
+        }
+        assert_eq!((kind(&command), command.path), ("RTPG", paths[2]));
+        assert!(host.now.since(told) < 100);
+        assert!(host.sent.len() <= 3);
+        host.answer(&command, &report(&[(1, TRANS), (2, AO)]));
+        for _ in 0..4 {
+            let look = host.next_at_deadline();
+            host.answer(&look, &IN_TRANSITION);
+        }
+        host.wait(20_000);
+    }
+}
+
 /// A path told of the end right after it had said "not yet"; the one that is asked before it fails.
 #[test]
 fn b27_a_path_that_was_put_off_is_asked_behind_one_whose_transport_fails() {

@@ -86,7 +86,10 @@ impl Parts<'_> {
 
     fn judge_ready(&mut self, path: PathId, status: Status, sense: Option<&Sense>, now: Time) {
         if sense.is_some_and(is_transition) {
-            if self.state.refresh.looks_inside() {
+            if self.state.refresh.is_put_off() {
+                // What is told of is no end: it wants a report.
+                self.state.refresh.look_outside();
+            } else if self.state.refresh.looks_inside() {
                 self.pass_over_group_of(path);
             }
             self.try_next_path(path, now);

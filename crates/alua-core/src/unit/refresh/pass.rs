@@ -38,7 +38,8 @@ impl Parts<'_> {
         let put_off =
             told.and_then(|id| self.path(id)).is_some_and(|path| self.has_said_not_yet(path));
         let trigger = Trigger { via: told.filter(|_| !put_off), ..trigger };
-        let inside = self.wants_inside(trigger);
+        let for_end = trigger.for_end && trigger.via.is_none();
+        let inside = (put_off || for_end) && self.may_look_inside();
         let Some(step) = self.first_step(trigger, inside) else {
             let end = match self.state.refresh.unsupported {
                 Some(_) if self.supports_only_optimized() => PassEnd::Ignored,
@@ -80,10 +81,6 @@ impl Parts<'_> {
             Some(witness) => Some(Step::CheckNews(witness)),
             None => self.next_step(trigger.via, inside),
         }
-    }
-
-    fn wants_inside(&self, trigger: Trigger) -> bool {
-        trigger.for_end && trigger.via.is_none() && self.may_look_inside()
     }
 
     /// Whether the end of a transition is all that there is to learn.
