@@ -135,7 +135,8 @@ pub const ATTENTIONS_MAX: u8 = 8;
 pub const ATTENTIONS_AT_ONCE: u8 = 4;
 /// Unit attentions in a row on one path that make a command be sent again there. The next are handed on:
 /// who sends again where no count runs, as Linux does, would not come to an end on a path that meets one
-/// with each command. More than a target keeps for one I_T nexus.
+/// with each command (reads and writes it sends again all the same, other commands come back). More than
+/// a target keeps for one I_T nexus.
 pub const ATTENTIONS_IN_A_ROW_MAX: u8 = 16;
 /// A path of which nothing was heard for so long, in milliseconds, is in no row any more: not all that
 /// succeeds is told to the driver.

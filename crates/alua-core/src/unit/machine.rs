@@ -430,6 +430,13 @@ impl Parts<'_> {
         };
         let failed = self.has_failed(flight.path);
         self.note_outcome(flight.path, outcome, now);
+        let good = matches!(outcome, Outcome::Answered { status: Status::Good, .. });
+        if let Some(path) = self.path_mut(flight.path)
+            && good
+            && flight.role != Role::Identity
+        {
+            path.attentions = 0;
+        }
         match flight.role {
             Role::Identity => self.complete_identity(flight.path, outcome, now),
             Role::Probe => self.complete_probe(flight.path, outcome, now),

@@ -184,7 +184,8 @@ pub struct Path {
     /// Pass of the last report when the path last told of a state change; of the one that was on its
     /// way, if one was.
     pub(super) attention_after: Option<NonZeroU32>,
-    /// Unit attentions in a row, without a success that is known of.
+    /// Unit attentions in a row, without a success that is known of. Page 83h is none: who asks for it meets
+    /// no unit attention.
     pub(super) attentions: u8,
     pub(super) told: Told,
     /// What consumers were last told of the gate.

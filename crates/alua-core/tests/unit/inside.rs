@@ -604,13 +604,56 @@ fn b27_the_end_told_by_a_path_that_said_not_yet_costs_one_report() {
         let look = host.next_at_deadline();
         assert_eq!((kind(&look), look.path), ("TUR", paths[1]));
         host.meet(paths[1], ATTENTION, 0x2a, 0x06);
-        host.run_for(10_000, |command| match kind(command) {
-            "TUR" => GOOD,
-            _ => report(&[(1, AN), (2, AO)]),
-        });
+        host.answer(&look, &GOOD);
+        let command = host.expect_next();
+        assert_eq!((kind(&command), command.path), ("RTPG", paths[1]));
+        host.answer(&command, &report(&[(1, AN), (2, AO)]));
         assert_eq!(host.path_state(paths[0]), Some(AN));
-        assert_eq!(host.kinds().iter().filter(|kind| **kind == "RTPG").count(), 1);
+        host.run_for(10_000, |command| {
+            assert_eq!(kind(command), "TUR", "what was told is old news");
+            GOOD
+        });
     }
+}
+
+/// A path that said "not yet" tells of a change. The look at it fails, and then the path outside that is asked
+/// first says that it is in transition: the next one outside is still owed.
+#[test]
+fn b27_what_is_told_in_transition_leads_to_a_report_though_a_look_fails_and_another_path_is_in_transition()
+ {
+    let states = [(1, AO), (2, AN), (3, AN)];
+    let (mut host, paths) = Host::known(Tpgs::Both, inside(), &[1, 2, 3], &states);
+    host.wait(60_000);
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    let look = host.next_at_deadline();
+    assert_eq!(look.path, paths[0]);
+    host.answer(&look, &IN_TRANSITION);
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let look = host.next_at_deadline();
+    assert_eq!((kind(&look), look.path), ("TUR", paths[0]));
+    host.answer(&look, &Answer::Failed);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[1]));
+    host.meet(paths[0], NOT_READY, 0x04, 0x0a);
+    host.answer(&command, &IN_TRANSITION);
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[2]));
+}
+
+/// A path that is busy costs no pauses while another may tell of the end.
+#[test]
+fn b27_what_is_told_in_transition_does_not_wait_for_a_busy_path() {
+    let (mut host, paths) = looked_at_inside(&[1, 1, 2]);
+    for _ in 0..2 {
+        let look = host.next_at_deadline();
+        host.answer(&look, &IN_TRANSITION);
+    }
+    host.meet(paths[0], ATTENTION, 0x2a, 0x06);
+    let look = host.next_at_deadline();
+    assert_eq!(kind(&look), "TUR");
+    host.answer(&look, &Answer::Status(Status::Busy));
+    let command = host.expect_next();
+    assert_eq!((kind(&command), command.path), ("RTPG", paths[2]));
 }
 
 /// What a path in transition tells of may be a change of the other group.

@@ -76,13 +76,14 @@ pub(super) fn used_up(run: &mut Run) -> Result<()> {
     model.take_down()
 }
 
-/// What the handler's own commands meet again and again: the code, the command, and what makes the handler
-/// send that.
-const OWN: [(&str, &str, Command, Trigger); 4] = [
-    ("6/2a/06", "report-target-port-groups", Command::ReportTargetPortGroups, Trigger::Rescan),
-    ("2/04/0a", "report-target-port-groups", Command::ReportTargetPortGroups, Trigger::Rescan),
-    ("6/2a/06", "set-target-port-groups", Command::SetTargetPortGroups, Trigger::Activation),
-    ("2/04/0a", "test-unit-ready", Command::TestUnitReady, Trigger::Transition),
+/// What the handler's own commands meet again and again: the code, the command, what makes the handler
+/// send that, and how many commands that may lead to in 20 s. On each of the four paths 16 reports come
+/// to no one's ears, and nine more to the handler's; each of nine STPG is sent 17 times.
+const OWN: [(&str, &str, Command, Trigger, u32); 4] = [
+    ("6/2a/06", "report-target-port-groups", Command::ReportTargetPortGroups, Trigger::Rescan, 120),
+    ("2/04/0a", "report-target-port-groups", Command::ReportTargetPortGroups, Trigger::Rescan, 60),
+    ("6/2a/06", "set-target-port-groups", Command::SetTargetPortGroups, Trigger::Activation, 200),
+    ("2/04/0a", "test-unit-ready", Command::TestUnitReady, Trigger::Transition, 60),
 ];
 
 #[derive(Clone, Copy)]
@@ -98,8 +99,7 @@ enum Trigger {
 pub(super) fn own_commands(run: &mut Run) -> Result<()> {
     // Nothing but the handler ends what the fault leads to: it has no count.
     const LOOK: Duration = Duration::from_secs(20);
-    const MOST: u32 = 200;
-    for (sense, command, counted, trigger) in OWN {
+    for (sense, command, counted, trigger, most) in OWN {
         let model = two_controllers("", &fault(sense, command))?;
         settle(&model)?;
         model.reset_counters();
@@ -129,9 +129,9 @@ pub(super) fn own_commands(run: &mut Run) -> Result<()> {
         run.check(
             "E14",
             &format!(
-                "{command} that always meets {sense} leads to at most {MOST} commands in 20 s"
+                "{command} that always meets {sense} leads to at most {most} commands in 20 s"
             ),
-            met > 0 && sent_then <= MOST,
+            met > 0 && sent_then <= most,
             format!("{sent_then}, {met} times met of {}", model.sent(0, counted)),
         );
         if let Some(rescanned) = &rescanned {

@@ -86,10 +86,7 @@ impl Parts<'_> {
 
     fn judge_ready(&mut self, path: PathId, status: Status, sense: Option<&Sense>, now: Time) {
         if sense.is_some_and(is_transition) {
-            if self.state.refresh.is_put_off() {
-                // What is told of is no end: it wants a report.
-                self.state.refresh.look_outside();
-            } else if self.state.refresh.looks_inside() {
+            if self.state.refresh.looks_inside() {
                 self.pass_over_group_of(path);
             }
             self.try_next_path(path, now);
@@ -237,8 +234,9 @@ impl Parts<'_> {
     fn resend(&mut self, path: PathId, error: RefreshError, now: Time) {
         let at = now.after(self.state.config.retry_ms);
         let Some(pass) = self.state.refresh.pass_mut() else { return };
-        // Who looks for an end only asks somebody else.
-        if pass.resends >= RESENDS_MAX || pass.inside {
+        // Who looks for an end first asks somebody else.
+        let looks = pass.inside || pass.put_off && matches!(pass.step, Step::TestReady(_));
+        if pass.resends >= RESENDS_MAX || looks {
             return self.give_up_path(path, error, now);
         }
         pass.resends = pass.resends.saturating_add(1);

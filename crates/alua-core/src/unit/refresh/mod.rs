@@ -26,8 +26,9 @@
 //!    off behind that one; the next pass follows after a pause (`transition_poll_first_ms`,
 //!    `transition_poll_ms`) and begins with another path. With `look_inside` a pass that looks for
 //!    nothing but the end of a transition asks a path of each such group first, unless the target
-//!    takes commands in the transition, so that their answers tell no end; one whose path that told
-//!    was put off begins so too, and reads its report whatever they say.
+//!    takes commands in the transition, so that their answers tell no end. One whose path that told
+//!    was put off begins like that: the unit attention may tell of the end, of which a path outside
+//!    has one too.
 //! 4. REPORT TARGET PORT GROUPS. What can go wrong is judged in this order: not submitted;
 //!    transport failed (next path); refused with the extended header (again without it, for good);
 //!    in transition; unit attention (again); and only then, on a target known to support nothing
@@ -118,6 +119,8 @@ struct Pass {
     ready: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
+    /// A path was given up because it answered with unit attentions.
+    attended: bool,
     /// What the last command asked; the same again repeats it.
     asked: Option<Asked>,
     last_error: RefreshError,
@@ -284,10 +287,6 @@ impl Refresh {
 
     fn looks_inside(&self) -> bool {
         matches!(self.phase, Phase::Pass(Pass { inside: true, .. }))
-    }
-
-    fn is_put_off(&self) -> bool {
-        matches!(self.phase, Phase::Pass(Pass { put_off: true, .. }))
     }
 
     fn is_ready(&self) -> bool {

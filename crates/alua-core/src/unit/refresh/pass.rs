@@ -38,9 +38,9 @@ impl Parts<'_> {
         let put_off =
             told.and_then(|id| self.path(id)).is_some_and(|path| self.has_said_not_yet(path));
         let trigger = Trigger { via: told.filter(|_| !put_off), ..trigger };
-        let for_end = trigger.for_end && trigger.via.is_none();
-        let inside = (put_off || for_end) && self.may_look_inside();
-        let Some(step) = self.first_step(trigger, inside) else {
+        let may_look_inside = self.may_look_inside();
+        let inside = may_look_inside && trigger.for_end && trigger.via.is_none();
+        let Some(step) = self.first_step(trigger, inside || may_look_inside && put_off) else {
             let end = match self.state.refresh.unsupported {
                 Some(_) if self.supports_only_optimized() => PassEnd::Ignored,
                 Some(sense) => PassEnd::Failed(RefreshError::Unsupported(sense)),
@@ -67,6 +67,7 @@ impl Parts<'_> {
             inside,
             ready: false,
             all_refuse: true,
+            attended: false,
             asked: None,
             last_error: RefreshError::NoPath,
         });
@@ -189,6 +190,7 @@ impl Parts<'_> {
             // A transport that failed says so at once; what is silent or busy may cost a long time.
             pass.inside &= matches!(error, RefreshError::Transport(_));
             pass.all_refuse &= matches!(error, RefreshError::Unsupported(_));
+            pass.attended |= matches!(error, RefreshError::Attentions(_));
         }
         self.move_on(path, now);
     }
@@ -259,6 +261,7 @@ impl Parts<'_> {
         self.state.untold |= !config.gate.pass_unknown;
         let refresh = &mut self.state.refresh;
         let inside = refresh.looks_inside();
+        let attended = refresh.pass_mut().is_some_and(|pass| pass.attended);
         refresh.phase = Phase::Idle;
         // "Not yet", where that was all that was asked, takes no report away from the activations that
         // wait: once the front one is over, the next is judged by it.
@@ -285,7 +288,12 @@ impl Parts<'_> {
             _ => {}
         }
         if let Some(trigger) = self.state.refresh.again.take() {
-            let at = if trigger.urgent { now } else { self.state.refresh.spaced(now) };
+            let at = match end {
+                _ if trigger.urgent => now,
+                // It may have been told by the pass itself, and would be again.
+                PassEnd::Failed(_) if attended => now.after(config.reprobe_ms),
+                _ => self.state.refresh.spaced(now),
+            };
             self.state.refresh.join(at, trigger);
         }
         self.schedule_poll(end, inside, now);
