@@ -140,7 +140,7 @@ pub const ATTENTIONS_AT_ONCE: u8 = 4;
 pub const ATTENTIONS_IN_A_ROW_MAX: u8 = 16;
 /// A path of which nothing was heard for so long, in milliseconds, is in no row any more: not all that
 /// succeeds is told to the driver.
-pub const ROW_PAUSE_MS: u64 = 10_000;
+pub const ROW_PAUSE_MS: u64 = 30_000;
 /// Times a command that was not started (not submitted, BUSY, TASK SET FULL) is sent again.
 pub const RESENDS_MAX: u8 = 5;
 /// Answered readings of page 83h before an identity in doubt counts as unreadable.

@@ -4,7 +4,7 @@
 //! or moves the group into a transition; either way a refresh follows, and the report decides
 //! (`report`, `docs/decisions/evidence.md`).
 
-use super::config::{ATTENTIONS_IN_A_ROW_MAX, ROW_PAUSE_MS};
+use super::config::ROW_PAUSE_MS;
 use super::machine::Parts;
 use super::refresh::Reason;
 use super::slots::{Evidence, Group, IdentityCheck, Mark, Path, PathId, Transition, Transport};
@@ -45,11 +45,13 @@ impl Parts<'_> {
     pub(super) fn is_one_too_many(&mut self, id: PathId, now: Time) -> bool {
         let Some(path) = self.path_mut(id) else { return false };
         match path.transport {
-            Transport::Answered { at } if now.since(at) < ROW_PAUSE_MS => {}
+            // One that is not waited for any more counts as failed, and is sent again all the same.
+            Transport::Answered { at } | Transport::Failed { at }
+                if now.since(at) < ROW_PAUSE_MS => {}
             _ => path.attentions = 0,
         }
         path.attentions = path.attentions.saturating_add(1);
-        path.attentions > ATTENTIONS_IN_A_ROW_MAX
+        path.is_beyond_row()
     }
 
     /// What a path says of itself, against what is known of its group.

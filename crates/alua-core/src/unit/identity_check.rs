@@ -127,7 +127,7 @@ impl Parts<'_> {
         }
         if trusted {
             // Not urgent: the refresh may bring the next doubt.
-            self.want_refresh(Reason::NewPath, now);
+            self.want_refresh(Reason::Verified(id), now);
         }
     }
 

@@ -4,6 +4,7 @@ use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use super::command::CommandId;
+use super::config::ATTENTIONS_IN_A_ROW_MAX;
 use crate::access::{AccessState, SupportedStates};
 use crate::cause::{Cause, Known};
 use crate::gate::Gate;
@@ -370,6 +371,11 @@ impl Path {
     /// Whether what the path says of itself is not the state of its group.
     pub(super) fn is_against(&self, group: Option<AccessState>) -> bool {
         self.evidence.is_some_and(|own| group.is_some_and(|state| state != own.state))
+    }
+
+    /// Whether it met more unit attentions in a row than a target keeps.
+    pub(super) const fn is_beyond_row(&self) -> bool {
+        self.attentions > ATTENTIONS_IN_A_ROW_MAX
     }
 
     /// Whether its transport failed when the driver last heard of it.

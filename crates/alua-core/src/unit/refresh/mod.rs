@@ -96,6 +96,9 @@ struct Trigger {
     may_be_old: bool,
     /// No spacing.
     urgent: bool,
+    /// Told by paths that meet unit attentions without end, the driver's own commands perhaps. So told, it
+    /// would be told again by the pass.
+    slow: bool,
     /// Only the end of a transition is looked for.
     for_end: bool,
 }
@@ -119,8 +122,6 @@ struct Pass {
     ready: bool,
     /// Every path asked so far refuses reports altogether.
     all_refuse: bool,
-    /// A path was given up because it answered with unit attentions.
-    attended: bool,
     /// What the last command asked; the same again repeats it.
     asked: Option<Asked>,
     last_error: RefreshError,
@@ -188,6 +189,8 @@ pub(super) enum PassEnd {
 pub(super) enum Reason {
     /// A path was added whose group's state is not known.
     NewPath,
+    /// A path was found to lead to the unit after all.
+    Verified(PathId),
     /// A path told a state of its own that contradicts what is known.
     Evidence(PathId),
     /// A path said that it is in transition.
@@ -314,14 +317,21 @@ impl Refresh {
 }
 
 impl Trigger {
-    const POLL: Self =
-        Self { via: None, group: None, may_be_old: false, urgent: false, for_end: false };
+    const POLL: Self = Self {
+        via: None,
+        group: None,
+        may_be_old: false,
+        urgent: false,
+        slow: false,
+        for_end: false,
+    };
 
     fn merge(&mut self, other: Self) {
         // One witness speaks for one group.
         self.may_be_old &= other.may_be_old && self.group == other.group;
         self.via = other.via.or(self.via);
         self.urgent |= other.urgent;
+        self.slow &= other.slow;
         self.for_end &= other.for_end;
     }
 }
@@ -354,6 +364,12 @@ impl Parts<'_> {
                 _ => false,
             },
             urgent: matches!(reason, Reason::Asked | Reason::Activation | Reason::Activated(_)),
+            slow: match reason {
+                Reason::Attention(path) | Reason::Verified(path) => {
+                    self.path(path).is_some_and(Path::is_beyond_row)
+                }
+                _ => false,
+            },
             for_end: reason == Reason::Transition,
         };
         let refresh = &mut self.state.refresh;
@@ -365,8 +381,18 @@ impl Parts<'_> {
             Reason::Transition => config.transition_look_ms,
             _ => config.start_delay_ms,
         };
-        let at = if trigger.urgent { now } else { refresh.spaced(now.after(delay)) };
-        refresh.join(at, trigger);
+        let at = self.start_of(trigger, now, delay);
+        self.state.refresh.join(at, trigger);
+    }
+
+    /// When the pass that `trigger` wants may start, not before `delay` milliseconds are over where it is
+    /// not urgent.
+    fn start_of(&self, trigger: Trigger, now: Time, delay: u32) -> Time {
+        match trigger {
+            Trigger { urgent: true, .. } => now,
+            Trigger { slow: true, .. } => now.after(self.state.config.reprobe_ms),
+            _ => self.state.refresh.spaced(now.after(delay)),
+        }
     }
 
     /// Whether a unit attention is the first on `path` since the last report: it may tell of the

@@ -67,7 +67,6 @@ impl Parts<'_> {
             inside,
             ready: false,
             all_refuse: true,
-            attended: false,
             asked: None,
             last_error: RefreshError::NoPath,
         });
@@ -190,7 +189,6 @@ impl Parts<'_> {
             // A transport that failed says so at once; what is silent or busy may cost a long time.
             pass.inside &= matches!(error, RefreshError::Transport(_));
             pass.all_refuse &= matches!(error, RefreshError::Unsupported(_));
-            pass.attended |= matches!(error, RefreshError::Attentions(_));
         }
         self.move_on(path, now);
     }
@@ -261,7 +259,7 @@ impl Parts<'_> {
         self.state.untold |= !config.gate.pass_unknown;
         let refresh = &mut self.state.refresh;
         let inside = refresh.looks_inside();
-        let attended = refresh.pass_mut().is_some_and(|pass| pass.attended);
+        let told = refresh.pass_mut().and_then(|pass| pass.via);
         refresh.phase = Phase::Idle;
         // "Not yet", where that was all that was asked, takes no report away from the activations that
         // wait: once the front one is over, the next is judged by it.
@@ -279,7 +277,13 @@ impl Parts<'_> {
             }
         }
         match end {
-            PassEnd::OldNews => count(&mut self.state.counters.old_news),
+            PassEnd::OldNews => {
+                count(&mut self.state.counters.old_news);
+                // It told of something that was new once.
+                if let Some(path) = told.and_then(|id| self.path_mut(id)) {
+                    path.attentions = 0;
+                }
+            }
             PassEnd::Failed(_) => {
                 count(&mut self.state.counters.refresh_failures);
                 self.state.untold_failure = true;
@@ -288,12 +292,7 @@ impl Parts<'_> {
             _ => {}
         }
         if let Some(trigger) = self.state.refresh.again.take() {
-            let at = match end {
-                _ if trigger.urgent => now,
-                // It may have been told by the pass itself, and would be again.
-                PassEnd::Failed(_) if attended => now.after(config.reprobe_ms),
-                _ => self.state.refresh.spaced(now),
-            };
+            let at = self.start_of(trigger, now, 0);
             self.state.refresh.join(at, trigger);
         }
         self.schedule_poll(end, inside, now);
