@@ -138,7 +138,8 @@ impl Parts<'_> {
             return;
         }
         let before = *path;
-        path.begin_anew();
+        path.attentions = 0;
+        path.forget_transition();
         // Newer than what the path said before.
         let overruled = path.evidence.take_if(|own| !own.state.is_live()).is_some();
         self.state.untold |= overruled;

@@ -191,10 +191,9 @@ impl<G: Slots<Group>, P: Slots<Path>> LogicalUnit<G, P> {
     /// Takes note of sense data that any command on `path` got, and tells what it means for that
     /// command: what the table says, but that a path which meets too many unit attentions in a row
     /// ([`ATTENTIONS_IN_A_ROW_MAX`]) has the next handed on, and what it tells of read after
-    /// [`Config::reprobe_ms`]. To be called for every CHECK CONDITION.
-    /// The driver's own commands go to [`handle_completion`](Self::handle_completion); a shell that
-    /// cannot tell them apart (a kernel's `check_sense`) may hand their sense in here as well, which
-    /// costs at most one more refresh.
+    /// [`Config::reprobe_ms`]. To be called for every CHECK CONDITION. The driver's own commands go to
+    /// [`handle_completion`](Self::handle_completion); a shell that cannot tell them apart (a kernel's
+    /// `check_sense`) may hand their sense in here as well, which costs at most one more refresh.
     pub fn handle_sense(&mut self, path: PathId, sense: &Sense, now: Time) -> Meaning {
         let mut meaning = sense::meaning(sense);
         let mut parts = self.parts();

@@ -387,10 +387,8 @@ impl Path {
         matches!(self.identity, IdentityCheck::Verified)
     }
 
-    /// It carries commands: its next unit attention is the first of a row, and its next word of a transition
-    /// the first of one, which may be renewed again.
-    pub(super) fn begin_anew(&mut self) {
-        self.attentions = 0;
+    /// It carries commands: its next word of a transition is the first of one, and may be renewed again.
+    pub(super) fn forget_transition(&mut self) {
         self.marks.clear(Mark::SaidTransition);
         self.marks.clear(Mark::Renewed);
         self.marks.clear(Mark::SaidNotYet);

@@ -25,6 +25,17 @@ fn looked_at_inside(pages: &[u16]) -> (Host, Vec<PathId>) {
     (host, paths)
 }
 
+/// The looks go on until the path's turn, and all say that the transition goes on.
+fn says_not_yet(host: &mut Host, path: PathId) {
+    loop {
+        let look = host.next_at_deadline();
+        host.answer(&look, &IN_TRANSITION);
+        if look.path == path {
+            return;
+        }
+    }
+}
+
 #[test]
 fn b27_a_transition_that_is_looked_at_inside_costs_one_report_at_its_end() {
     for pages in [&[1, 2][..], &[1, 1, 2, 2]] {
@@ -422,12 +433,7 @@ fn d12_what_a_path_said_in_an_earlier_transition_does_not_keep_the_report_after_
 fn b27_a_path_that_carries_io_again_is_asked_first_whatever_it_said_before() {
     for place in [0, 1] {
         let (mut host, paths) = looked_at_inside(&[1, 1]);
-        let mut look = host.next_at_deadline();
-        while look.path != paths[place] {
-            host.answer(&look, &IN_TRANSITION);
-            look = host.next_at_deadline();
-        }
-        host.answer(&look, &IN_TRANSITION);
+        says_not_yet(&mut host, paths[place]);
         host.unit.handle_success(paths[place], host.now);
         assert_eq!(host.next_at_deadline().path, paths[place]);
     }
@@ -478,12 +484,7 @@ fn b27_a_path_that_tells_of_the_end_right_after_it_said_not_yet_is_asked_behind_
     for place in [0, 1, 2] {
         for (asc, ascq) in [(0x2a, 0x06), (0x29, 0x00)] {
             let (mut host, paths) = looked_at_inside(&[1, 1, 1]);
-            let mut look = host.next_at_deadline();
-            while look.path != paths[place] {
-                host.answer(&look, &IN_TRANSITION);
-                look = host.next_at_deadline();
-            }
-            host.answer(&look, &IN_TRANSITION);
+            says_not_yet(&mut host, paths[place]);
             let told = host.now;
             host.meet(paths[place], ATTENTION, asc, ascq);
             let look = host.next_at_deadline();
@@ -593,12 +594,7 @@ fn b27_the_end_told_by_a_path_that_said_not_yet_costs_one_report() {
             Host::known(Tpgs::Both, inside(), &[1, 1, 2, 2], &[(1, AO), (2, live)]);
         host.wait(60_000);
         host.meet(paths[0], NOT_READY, 0x04, 0x0a);
-        let mut look = host.next_at_deadline();
-        while look.path != paths[0] {
-            host.answer(&look, &IN_TRANSITION);
-            look = host.next_at_deadline();
-        }
-        host.answer(&look, &IN_TRANSITION);
+        says_not_yet(&mut host, paths[0]);
         host.sent.clear();
         host.meet(paths[0], ATTENTION, 0x2a, 0x06);
         let look = host.next_at_deadline();
@@ -689,12 +685,7 @@ fn b27_what_a_path_in_transition_tells_of_leads_to_a_report_though_the_transitio
 #[test]
 fn b27_a_path_that_was_put_off_is_asked_behind_one_whose_transport_fails() {
     let (mut host, paths) = looked_at_inside(&[1, 1]);
-    let mut look = host.next_at_deadline();
-    while look.path != paths[0] {
-        host.answer(&look, &IN_TRANSITION);
-        look = host.next_at_deadline();
-    }
-    host.answer(&look, &IN_TRANSITION);
+    says_not_yet(&mut host, paths[0]);
     let told = host.now;
     host.meet(paths[0], ATTENTION, 0x2a, 0x06);
     let look = host.next_at_deadline();

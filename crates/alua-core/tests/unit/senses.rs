@@ -8,9 +8,9 @@ use alua_core::sense::{Disposition, Recheck};
 use alua_core::spc::Status;
 use alua_core::time::Time;
 use alua_core::unit::{
-    ATTENTIONS_IN_A_ROW_MAX, Command, Config, Event, IDENTITY_READS_MAX, IdentityCheck,
+    ATTENTIONS_IN_A_ROW_MAX, Command, Config, Event, IDENTITY_READS_MAX, IdentityCheck, PathId,
+    Transition,
 };
-use alua_core::unit::{PathId, Transition};
 
 use crate::harness::*;
 
@@ -377,8 +377,7 @@ fn e14_unit_attentions_that_are_found_to_be_old_news_do_not_make_the_next_one_wa
     }
 }
 
-/// Above that, what an own command may have met itself waits: a report that comes back by another way than with
-/// a unit attention, as one that was left, must not bring the next about.
+/// An own command may have met it: what it met must not bring the next about, whichever way it came back.
 #[test]
 fn e14_the_news_of_a_path_that_meets_unit_attentions_without_end_waits_half_a_minute() {
     let (mut host, paths) = quiet();

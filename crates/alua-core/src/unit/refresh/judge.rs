@@ -188,7 +188,7 @@ impl Parts<'_> {
                 if let Some(place) = self.path_mut(path) {
                     // What it told since the report was asked for may be newer.
                     place.attention_after.take_if(|after| after.get() != pass);
-                    place.begin_anew();
+                    place.forget_transition();
                     place.marks.set(Mark::Drained);
                 }
                 self.end_pass(PassEnd::Read(changed), now);
